@@ -1,0 +1,192 @@
+"""Every error of the DDA Pipeline, one class per cause.
+
+::
+
+    DdaError                          exit code 1
+    ├── UsageError                    exit code 2: the caller asked for something that is not there
+    │   ├── UnknownTarget
+    │   ├── InvalidName
+    │   └── FileMissing
+    ├── ConfigurationError            exit code 3: settings, use cases, credentials
+    │   ├── InvalidUseCase
+    │   ├── UnknownUseCase
+    │   ├── InvalidSettings
+    │   ├── InvalidCatalogue
+    │   ├── MissingCredentials
+    │   ├── RoleNotAssumable
+    │   ├── PrefectUnreachable
+    │   └── LocalStackError
+    ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
+    │   └── ObjectChanged
+    ├── InputRefused                  exit code 1: an archive or training job that cannot become a component
+    │   ├── TrainingJobNotCompleted
+    │   ├── ArchiveBroken
+    │   ├── ArchiveHostile
+    │   ├── ModelFileMissing
+    │   ├── ModelFileAmbiguous
+    │   ├── ModelDescriptionInvalid
+    │   ├── ShapeMismatch
+    │   ├── DeviceWouldRefuse
+    │   └── RecipeInvalid
+    └── TargetFailed                  exit code 1: one target came to an end that is not DEPLOYABLE
+        ├── CompilationFailed
+        ├── CompilationStopped
+        ├── CompilationMismatch
+        ├── PublishFailed
+        └── StepTimedOut
+
+Every message says what was found, where, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class DdaError(Exception):
+    """The base of every error that a user can act on. ``exit_code`` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(DdaError):
+    """The caller asked for something that is not there."""
+
+    exit_code = 2
+
+
+class UnknownTarget(UsageError):
+    """A target's name is in no row of the table of targets."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        super().__init__(f"unknown target {name!r}; known targets: {', '.join(known)}")
+
+
+class InvalidName(UsageError):
+    """A name cannot be used for the AWS resource that it should name."""
+
+
+class FileMissing(UsageError):
+    """A file that the caller named is not there, or is not a file."""
+
+
+class ConfigurationError(DdaError):
+    """Settings, a use case or credentials are missing or wrong."""
+
+    exit_code = 3
+
+
+class InvalidUseCase(ConfigurationError):
+    """A use case's file or block lacks a field or has a wrong one."""
+
+
+class UnknownUseCase(ConfigurationError):
+    """No use case is registered under that name."""
+
+
+class InvalidSettings(ConfigurationError):
+    """A ``DDA_`` setting has a value that cannot be used."""
+
+
+class InvalidCatalogue(ConfigurationError):
+    """A data file that ships with the code (targets, failures) does not pass its own checks."""
+
+
+class MissingCredentials(ConfigurationError):
+    """The default credential chain found no AWS credentials."""
+
+
+class RoleNotAssumable(ConfigurationError):
+    """AssumeRole was refused: the role, its trust policy or the external id is wrong."""
+
+
+class PrefectUnreachable(ConfigurationError):
+    """No Prefect server answers where ``PREFECT_API_URL`` points, or it refuses the caller."""
+
+
+class LocalStackError(ConfigurationError):
+    """The local stack is not there, or did not come up."""
+
+
+class AwsCallFailed(DdaError):
+    """AWS answered with an error that no retry of botocore mended."""
+
+    exit_code = 4
+
+
+class ObjectChanged(AwsCallFailed):
+    """An S3 object was replaced while it was read."""
+
+
+class InputRefused(DdaError):
+    """A training job or an archive cannot become a component that devices accept."""
+
+
+class TrainingJobNotCompleted(InputRefused):
+    """The training job's status is not Completed."""
+
+
+class ArchiveBroken(InputRefused):
+    """An archive is empty, cut short or damaged, or is not a gzip tar."""
+
+
+class ArchiveHostile(InputRefused):
+    """An archive holds a member that must not be unpacked: a link, a device, a climbing or duplicate name."""
+
+
+class ModelFileMissing(InputRefused):
+    """The trained archive lacks a file that the manifest needs."""
+
+
+class ModelFileAmbiguous(InputRefused):
+    """The trained archive holds several different TorchScript files at the same place."""
+
+
+class ModelDescriptionInvalid(InputRefused):
+    """``mochi.json``, ``config.yaml`` or ``export_artifacts/manifest.json`` cannot be read or lacks a key."""
+
+
+class ShapeMismatch(InputRefused):
+    """The three descriptions of the input shape disagree, or the shape is not one the pipeline compiles."""
+
+
+class DeviceWouldRefuse(InputRefused):
+    """A manifest or package breaks rules that devices enforce; ``findings`` lists every one."""
+
+    def __init__(self, where: str, findings: Iterable[str]) -> None:
+        self.findings = tuple(findings)
+        super().__init__(f"{where}: a device would refuse it: " + "; ".join(self.findings))
+
+
+class RecipeInvalid(InputRefused):
+    """A component's name, version or recipe breaks a rule of AWS IoT Greengrass."""
+
+
+class TargetFailed(DdaError):
+    """One target came to an end that is not DEPLOYABLE. ``reason`` is the text as AWS gave it."""
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        self.reason = reason or message
+        super().__init__(message)
+
+
+class CompilationFailed(TargetFailed):
+    """A compilation job ended FAILED, and its retry class or the number of attempts allows no further one."""
+
+
+class CompilationStopped(TargetFailed):
+    """A compilation job was stopped, by a person or by its time limit."""
+
+
+class CompilationMismatch(TargetFailed):
+    """A compilation job has the name we derive but was made from other inputs."""
+
+
+class PublishFailed(TargetFailed):
+    """AWS IoT Greengrass refused the component version, or it ended FAILED."""
+
+
+class StepTimedOut(TargetFailed):
+    """A step took longer than its time limit."""

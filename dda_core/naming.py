@@ -1,0 +1,142 @@
+"""Names. Every one is derived, none is random or taken from the clock.
+
+The same work therefore has the same name, and other work another: a repeated run, a race of runs or a restart
+after a crash meets the job, package and component that exist already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from dda_core.exceptions import InvalidName
+
+JOB_NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+"""SageMaker's own pattern for names of training and compilation jobs, at most 63 characters."""
+
+COMPONENT_BASE_PATTERN = re.compile(r"model-[a-zA-Z0-9._-]+")
+"""Devices look for components whose name starts with ``model-``."""
+
+COMPONENT_NAME_LIMIT = 128
+TRAINING_PART_LIMIT = 40
+"""Characters of the training job's name in a compilation job's name, so that suffix, digest and attempt fit."""
+
+
+def check_training_job_name(name: str) -> str:
+    """The name itself, when SageMaker could have a training job of that name.
+
+    Raises:
+        InvalidName: it could not.
+    """
+    if not JOB_NAME_PATTERN.fullmatch(name) or len(name) > 63:
+        raise InvalidName(
+            f"{name!r} cannot be the name of a training job: SageMaker allows letters, digits and inner hyphens, "
+            f"at most 63 characters. Give the job's name as `aws sagemaker list-training-jobs` shows it."
+        )
+    return name
+
+
+def digest8(work: dict[str, Any]) -> str:
+    """Eight hex digits of SHA-256 over ``work`` as canonical JSON."""
+    return hashlib.sha256(json.dumps(work, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
+
+
+def job_name_stem(training_job: str, suffix: str, digest: str) -> str:
+    """A compilation job's name without its attempt: ``<training job>-<suffix>-<8 hex>``.
+
+    The training job's name is sanitised first and cut after, so that two spellings never meet by the cut.
+
+    Raises:
+        InvalidName: nothing of the training job's name is left after sanitising.
+    """
+    clean = re.sub(r"[^a-zA-Z0-9-]+", "-", training_job).strip("-")[:TRAINING_PART_LIMIT].rstrip("-")
+    if not clean:
+        raise InvalidName(
+            f"{training_job!r} has no letter or digit to name a compilation job with. Give a training job's name."
+        )
+    return f"{clean}-{suffix}-{digest}"
+
+
+def job_name(stem: str, attempt: int) -> str:
+    """A compilation job's whole name: ``<training job>-<suffix>-<8 hex>-<n>``.
+
+    Raises:
+        InvalidName: the name is over SageMaker's 63 characters (attempts beyond 999).
+    """
+    name = f"{stem}-{attempt}"
+    if attempt < 1 or len(name) > 63 or not JOB_NAME_PATTERN.fullmatch(name):
+        raise InvalidName(
+            f"{name!r} cannot be a compilation job's name (63 letters, digits and inner hyphens). "
+            f"Delete old compilation jobs of {stem!r} with `aws sagemaker delete-compilation-job`."
+        )
+    return name
+
+
+def attempt_of(name: str) -> int | None:
+    """The attempt n at the end of a compilation job's name, or None for a name that is not ours."""
+    match = re.fullmatch(r".+-[0-9a-f]{8}-([1-9]\d{0,2})", name)
+    return int(match[1]) if match else None
+
+
+def component_base(model_name: str, component_name: str | None = None) -> str:
+    """The base of a component's name: the given one, else ``model-`` and the model's name as a slug.
+
+    Raises:
+        InvalidName: a given base does not start with ``model-`` or has other characters than ``a-zA-Z0-9._-``.
+    """
+    if component_name:
+        if not COMPONENT_BASE_PATTERN.fullmatch(component_name):
+            raise InvalidName(
+                f"component name {component_name!r}: devices accept only names that start with 'model-' and go on "
+                f"with letters, digits, '.', '_' or '-'. Give one such as 'model-{_slug(component_name)}'."
+            )
+        return component_name
+    slug = _slug(model_name)
+    if not slug.strip("-"):
+        raise InvalidName(
+            f"model name {model_name!r} has no letter or digit that a component's name may hold. "
+            f"Give another model name, or a component name such as 'model-lid-inspection'."
+        )
+    return f"model-{slug}"
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())
+
+
+def component_name(base: str, target_suffix: str) -> str:
+    """A component's name: ``<base>-<target with _ as ->``.
+
+    Raises:
+        InvalidName: the name is over Greengrass's 128 characters.
+    """
+    name = f"{base}-{target_suffix}"
+    if len(name) > COMPONENT_NAME_LIMIT:
+        raise InvalidName(
+            f"component name {name!r} has {len(name)} characters; AWS IoT Greengrass allows {COMPONENT_NAME_LIMIT}. "
+            f"Give a shorter component name."
+        )
+    return name
+
+
+def component_arn(region: str, account_id: str, component: str, version: str | None = None) -> str:
+    """The ARN of a component, or of one of its versions; it can be computed, not only read."""
+    arn = f"arn:aws:greengrass:{region}:{account_id}:components:{component}"
+    return f"{arn}:versions:{version}" if version else arn
+
+
+def repackaged_uri(model_artifact: str) -> str:
+    """Where the repackaged ``.pt`` goes: ``model_for_compilation.tar.gz`` beside the trained archive."""
+    return model_artifact.rpartition("/")[0] + "/model_for_compilation.tar.gz"
+
+
+def trained_archive_uri(bucket: str, training_job: str) -> str:
+    """The key that a training job's archive has in the use case's bucket, as SageMaker writes it."""
+    return f"s3://{bucket}/models/training/{training_job}/output/model.tar.gz"
+
+
+def compilation_output(bucket: str, job: str, target: str) -> str:
+    """``S3OutputLocation`` of a compilation job; the archive's own name below it is read from Describe."""
+    return f"s3://{bucket}/models/compilation/{job}/{target}"

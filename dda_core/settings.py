@@ -1,0 +1,72 @@
+"""Every setting, in one class. Each is read from the environment as ``DDA_<NAME>``; ``dda config show`` lists them."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dda_core.exceptions import InvalidSettings
+
+
+class Settings(BaseSettings):
+    """Times are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="DDA_", frozen=True, extra="ignore")
+
+    poll_seconds: float = Field(30, gt=0, le=3600, description="Time between two looks at a job or a component")
+    jitter: float = Field(0.2, ge=0, lt=1, description="Waits vary at random by this share, so that runs spread out")
+    backoff_seconds: float = Field(
+        30, gt=0, description="Wait before the second attempt of a compilation; the third waits twice as long"
+    )
+    extra_attempts: int = Field(
+        2, ge=0, le=10, description="New compilation jobs in one run after failures that may pass"
+    )
+    quota_wait_seconds: float = Field(60, gt=0, description="Time between two tries for a slot of the account's quota")
+    quota_timeout_seconds: float = Field(14_400, gt=0, description="How long a target waits for a slot")
+    prepare_timeout_seconds: float = Field(3_600, gt=0, description="Time limit for reading the trained archive")
+    compile_timeout_seconds: float = Field(
+        5_400, gt=0, description="Time limit for one compilation job, its queue included"
+    )
+    package_timeout_seconds: float = Field(3_600, gt=0, description="Time limit for packaging one target")
+    publish_timeout_seconds: float = Field(
+        1_800, gt=0, description="Time limit until a component version is DEPLOYABLE"
+    )
+    poll_errors: int = Field(20, ge=1, description="Polls that may fail in a row before a target is given up")
+    retry_mode: Literal["standard", "adaptive"] = Field("adaptive", description="botocore's retry mode")
+    max_attempts: int = Field(8, ge=1, description="botocore's attempts for one AWS call")
+    connect_timeout_seconds: float = Field(10, gt=0, description="Time limit for connecting to AWS")
+    read_timeout_seconds: float = Field(60, gt=0, description="Time limit for an answer of AWS")
+    max_connections: int = Field(50, ge=10, description="Connections kept per AWS service")
+
+
+def load_settings() -> Settings:
+    """The settings as the environment has them now.
+
+    Raises:
+        InvalidSettings: a value cannot be used; the message names the variable and the rule.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"DDA_{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}" for problem in error.errors()
+        )
+        raise InvalidSettings(f"{problems}. Correct or unset the variable.") from error
+
+
+def settings_with_origin() -> list[tuple[str, object, str, str]]:
+    """``(name, value, where it came from, what it means)`` of every setting."""
+    settings = load_settings()
+    environment = {name.upper() for name in os.environ}
+    return [
+        (
+            name,
+            getattr(settings, name),
+            f"environment DDA_{name.upper()}" if f"DDA_{name.upper()}" in environment else "default",
+            field.description or "",
+        )
+        for name, field in Settings.model_fields.items()
+    ]

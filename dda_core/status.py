@@ -1,0 +1,163 @@
+"""The words for where a target, a run and a compilation job stand, and the record that says it of a target.
+
+These words and keys are a contract: the command line, the artifacts and other programs use the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class TargetStatus(StrEnum):
+    """Where one target stands. A target moves forward through the first five, or ends in one of the last three."""
+
+    NOT_STARTED = "not-started"
+    COMPILING = "compiling"
+    PACKAGING = "packaging"
+    PUBLISHING = "publishing"
+    DEPLOYABLE = "deployable"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    SKIPPED = "skipped"
+
+    @property
+    def ended(self) -> bool:
+        """No later status follows in the same run."""
+        return self in _ENDED
+
+    @property
+    def good(self) -> bool:
+        """Devices can install the component: made by this run, or already there (``skipped``)."""
+        return self in (TargetStatus.DEPLOYABLE, TargetStatus.SKIPPED)
+
+    @property
+    def phase(self) -> int:
+        """The place in the order of phases; every end comes after every phase in progress."""
+        return _PHASES.index(self) if self in _PHASES else len(_PHASES)
+
+
+_PHASES = (
+    TargetStatus.NOT_STARTED,
+    TargetStatus.COMPILING,
+    TargetStatus.PACKAGING,
+    TargetStatus.PUBLISHING,
+)
+_ENDED = frozenset(TargetStatus) - frozenset(_PHASES)
+
+
+class RunStatus(StrEnum):
+    """Where a flow run, or all runs of one training job, stand."""
+
+    NOT_STARTED = "not-started"
+    IN_PROGRESS = "in-progress"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+class TargetRecord(BaseModel):
+    """What is known of one target of one run. Keys that are not known yet are None.
+
+    ``seconds`` is the wall time from the target's start to its end (or to now); ``reason`` is the text as AWS gave
+    it, ``cause`` and ``remedy`` are the failure catalogue's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status: TargetStatus = TargetStatus.NOT_STARTED
+    attempt: int | None = None
+    compilation_job: str | None = None
+    compiled_artifact: str | None = None
+    package: str | None = None
+    component: str | None = None
+    version: str | None = None
+    arn: str | None = None
+    seconds: float | None = None
+    reason: str | None = None
+    cause: str | None = None
+    remedy: str | None = None
+
+    def with_changes(self, **changes: object) -> TargetRecord:
+        """The record after ``changes``: an end is final, and the first failure reason is kept for good."""
+        if self.status.ended:
+            return self
+        return self.model_validate({**self.model_dump(), **changes})
+
+
+def run_status(records: Mapping[str, TargetRecord]) -> RunStatus:
+    """What the targets make of their run."""
+    statuses = [record.status for record in records.values()]
+    if not statuses or all(status is TargetStatus.NOT_STARTED for status in statuses):
+        return RunStatus.NOT_STARTED
+    if not all(status.ended for status in statuses):
+        return RunStatus.IN_PROGRESS
+    good = sum(status.good for status in statuses)
+    if good == len(statuses):
+        return RunStatus.COMPLETED
+    return RunStatus.PARTIAL if good else RunStatus.FAILED
+
+
+def run_message(records: Mapping[str, TargetRecord]) -> str:
+    """The sentence of the run's end: ``3/4 targets deployable; failed: x86_64-cuda: <cause>``."""
+    good = sum(record.status.good for record in records.values())
+    message = f"{good}/{len(records)} targets deployable"
+    bad = [
+        f"{target}: {record.cause or record.reason or 'no reason was given'}"
+        for target, record in records.items()
+        if not record.status.good
+    ]
+    return f"{message}; failed: {'; '.join(bad)}" if bad else message
+
+
+class CompilationStatus(StrEnum):
+    """A compilation job's status, normalised once from what the API and EventBridge spell differently."""
+
+    STARTING = "STARTING"
+    INPROGRESS = "INPROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+
+    @classmethod
+    def normalise(cls, text: str) -> CompilationStatus:
+        """``Completed``, ``COMPLETED`` and ``InProgress`` as the API spells them.
+
+        Raises:
+            ValueError: SageMaker has a status that this pipeline does not know.
+        """
+        return cls(text.upper().replace("_", ""))
+
+    @property
+    def active(self) -> bool:
+        """The job works, and can be joined."""
+        return self in (CompilationStatus.STARTING, CompilationStatus.INPROGRESS)
+
+    @property
+    def ended(self) -> bool:
+        """The job's status does not change any more."""
+        return self in (CompilationStatus.COMPLETED, CompilationStatus.FAILED, CompilationStatus.STOPPED)
+
+
+class ComponentState(StrEnum):
+    """A component version's state in AWS IoT Greengrass."""
+
+    REQUESTED = "REQUESTED"
+    INITIATED = "INITIATED"
+    DEPLOYABLE = "DEPLOYABLE"
+    FAILED = "FAILED"
+    DEPRECATED = "DEPRECATED"
+
+    @property
+    def on_its_way(self) -> bool:
+        """The version may still become DEPLOYABLE."""
+        return self in (ComponentState.REQUESTED, ComponentState.INITIATED)
+
+
+def ended_targets(records: Mapping[str, TargetRecord], statuses: Iterable[TargetStatus]) -> list[str]:
+    """The targets whose status is one of ``statuses``, in the run's order."""
+    wanted = frozenset(statuses)
+    return [target for target, record in records.items() if record.status in wanted]

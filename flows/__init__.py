@@ -1,0 +1,1 @@
+"""Prefect flows: the story in order."""

@@ -1,0 +1,1 @@
+"""Prefect tasks: thin wrappers of one ``dda_core`` step each, named after what happens."""
