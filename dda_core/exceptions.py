@@ -19,6 +19,7 @@
     ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
     │   └── ObjectChanged
     ├── InputRefused                  exit code 1: an archive or training job that cannot become a component
+    │   ├── TrainingJobMissing
     │   ├── TrainingJobNotCompleted
     │   ├── ArchiveBroken
     │   ├── ArchiveHostile
@@ -28,10 +29,12 @@
     │   ├── ShapeMismatch
     │   ├── DeviceWouldRefuse
     │   └── RecipeInvalid
+    ├── Interrupted                   exit code 130: a person or a signal stopped the work
     └── TargetFailed                  exit code 1: one target came to an end that is not DEPLOYABLE
         ├── CompilationFailed
         ├── CompilationStopped
         ├── CompilationMismatch
+        ├── QuotaReached
         ├── PublishFailed
         └── StepTimedOut
 
@@ -124,6 +127,10 @@ class InputRefused(DdaError):
     """A training job or an archive cannot become a component that devices accept."""
 
 
+class TrainingJobMissing(InputRefused):
+    """No training job of that name is in the use case's account and Region."""
+
+
 class TrainingJobNotCompleted(InputRefused):
     """The training job's status is not Completed."""
 
@@ -164,6 +171,15 @@ class RecipeInvalid(InputRefused):
     """A component's name, version or recipe breaks a rule of AWS IoT Greengrass."""
 
 
+class Interrupted(DdaError):
+    """The work was stopped on request."""
+
+    exit_code = 130
+
+    def __init__(self, message: str = "the work was stopped on request") -> None:
+        super().__init__(message)
+
+
 class TargetFailed(DdaError):
     """One target came to an end that is not DEPLOYABLE. ``reason`` is the text as AWS gave it."""
 
@@ -182,6 +198,10 @@ class CompilationStopped(TargetFailed):
 
 class CompilationMismatch(TargetFailed):
     """A compilation job has the name we derive but was made from other inputs."""
+
+
+class QuotaReached(TargetFailed):
+    """The account's quota of compilation jobs has no free slot."""
 
 
 class PublishFailed(TargetFailed):

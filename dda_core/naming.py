@@ -43,10 +43,8 @@ def digest8(work: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(work, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:8]
 
 
-def job_name_stem(training_job: str, suffix: str, digest: str) -> str:
-    """A compilation job's name without its attempt: ``<training job>-<suffix>-<8 hex>``.
-
-    The training job's name is sanitised first and cut after, so that two spellings never meet by the cut.
+def training_part(training_job: str) -> str:
+    """The training job's name as compilation jobs' names begin with it: sanitised first, then cut.
 
     Raises:
         InvalidName: nothing of the training job's name is left after sanitising.
@@ -56,7 +54,12 @@ def job_name_stem(training_job: str, suffix: str, digest: str) -> str:
         raise InvalidName(
             f"{training_job!r} has no letter or digit to name a compilation job with. Give a training job's name."
         )
-    return f"{clean}-{suffix}-{digest}"
+    return clean
+
+
+def job_name_stem(training_job: str, suffix: str, digest: str) -> str:
+    """A compilation job's name without its attempt: ``<training job>-<suffix>-<8 hex>``."""
+    return f"{training_part(training_job)}-{suffix}-{digest}"
 
 
 def job_name(stem: str, attempt: int) -> str:

@@ -1,0 +1,136 @@
+"""AWS clients of a use case: whose credentials, which Region, how often a call is repeated.
+
+The credentials are those of the default chain, or of the use case's role, assumed with its external id through
+botocore's refreshable credentials (a run lasts longer than a session). ``AWS_ENDPOINT_URL`` leads every client
+elsewhere, as it does for every AWS tool; the local AWS is reached that way.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+from botocore.exceptions import ClientError
+
+from dda_core.exceptions import MissingCredentials, RoleNotAssumable
+from dda_core.settings import Settings, load_settings
+from dda_core.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+
+SESSION_NAME = "dda-pipeline"
+
+
+class AwsClients:
+    """The clients that a use case's work needs, each made when first asked for. They may be shared by threads."""
+
+    def __init__(self, use_case: UseCase, settings: Settings | None = None) -> None:
+        self.use_case = use_case
+        settings = settings or load_settings()
+        self._config = client_config(settings)
+        self._session = _session(use_case, self._config)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """Models, packages and compiled archives."""
+        client: S3Client = self._session.client("s3", config=self._config)
+        return client
+
+    @cached_property
+    def sagemaker(self) -> SageMakerClient:
+        """Training and compilation jobs."""
+        client: SageMakerClient = self._session.client("sagemaker", config=self._config)
+        return client
+
+    @cached_property
+    def greengrass(self) -> GreengrassV2Client:
+        """Components."""
+        client: GreengrassV2Client = self._session.client("greengrassv2", config=self._config)
+        return client
+
+    @cached_property
+    def logs(self) -> CloudWatchLogsClient:
+        """The logs of compilation jobs."""
+        client: CloudWatchLogsClient = self._session.client("logs", config=self._config)
+        return client
+
+
+def client_config(settings: Settings) -> Config:
+    """botocore's configuration: retries, time limits, and connections enough for parallel ranges and parts."""
+    return Config(
+        retries={"mode": settings.retry_mode, "total_max_attempts": settings.max_attempts},
+        connect_timeout=settings.connect_timeout_seconds,
+        read_timeout=settings.read_timeout_seconds,
+        max_pool_connections=settings.max_connections,
+        user_agent_extra="dda-pipeline",
+    )
+
+
+def default_s3_client() -> S3Client:
+    """An S3 client of the default credential chain, for archives named by ``s3://`` on the command line."""
+    client: S3Client = boto3.Session().client("s3", config=client_config(load_settings()))
+    return client
+
+
+def _session(use_case: UseCase, config: Config) -> boto3.Session:
+    source = boto3.Session(region_name=use_case.region)
+    credentials = source.get_credentials()
+    if credentials is None:
+        raise MissingCredentials(
+            "no AWS credentials were found. Run `aws configure` or `aws sso login`, set AWS_PROFILE, or, for the local "
+            'AWS, run: eval "$(dda local env)"'
+        )
+    if not use_case.cross_account_role_arn:
+        return source
+    extra = {"RoleSessionName": SESSION_NAME}
+    if use_case.external_id:
+        extra["ExternalId"] = use_case.external_id.get_secret_value()
+
+    def client_creator(service: str, **kwargs: Any) -> Any:
+        return source.client(service, config=config, **kwargs)  # type: ignore[call-overload]
+
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator, credentials, use_case.cross_account_role_arn, extra_args=extra
+    )
+
+    def refresh() -> Any:
+        try:
+            return fetcher.fetch_credentials()
+        except ClientError as error:
+            raise RoleNotAssumable(
+                f"use case {use_case.usecase_id!r}: role {use_case.cross_account_role_arn} cannot be assumed "
+                f"({error.response['Error'].get('Message', error)}). Let its trust policy name the caller's account, "
+                f"and give the external id that the policy asks for in the use case."
+            ) from error
+
+    core = botocore.session.get_session()
+    core._credentials = DeferredRefreshableCredentials(refresh, "assume-role")  # type: ignore[attr-defined]
+    return boto3.Session(botocore_session=core, region_name=use_case.region)
+
+
+def error_code(error: BaseException) -> str:
+    """The code of an AWS error, or an empty text for any other error."""
+    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+
+
+def error_message(error: BaseException) -> str:
+    """The message of an AWS error as AWS gave it, else the error's own text."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Message") or error)
+    return str(error)
+
+
+def is_not_found(error: ClientError) -> bool:
+    """Whether AWS says that a thing is not there. SageMaker says so in two ways, depending on the operation."""
+    code = error_code(error)
+    return code in ("ResourceNotFound", "ResourceNotFoundException") or (
+        code == "ValidationException" and "not found" in error_message(error).lower()
+    )

@@ -1,0 +1,333 @@
+"""The compilation of one model for one target: its request, its name, and which job of that name to go on with.
+
+A job's name says what it compiles (``<training job>-<suffix>-<8 hex>-<n>``), so a repeated run, a race of runs or a
+restart finds the job that exists. ``next_step`` decides from the newest job alone; everything else here only asks
+SageMaker or tells it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from dda_core import naming
+from dda_core.aws import error_code, error_message, is_not_found
+from dda_core.exceptions import CompilationMismatch, QuotaReached
+from dda_core.failures import explain
+from dda_core.status import CompilationStatus
+from dda_core.targets import CompilationTarget, find_target
+from dda_core.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+FRAMEWORK = "PYTORCH"
+FRAMEWORK_VERSION = "1.8"
+MAX_RUNTIME_SECONDS = 3600
+FLOW_RUN_TAG = "dda:flow-run"
+
+
+class CompilationWork(BaseModel):
+    """What one target's compilation job is made of. The digest of what decides the result is in its name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    training_job: str
+    training_job_arn: str
+    model_artifact: str
+    input_uri: str
+    input_shape: tuple[int, int, int, int]
+    target: str
+    bucket: str
+    role_arn: str
+    usecase_id: str
+    tags: dict[str, str] = {}
+
+    @classmethod
+    def of(
+        cls,
+        use_case: UseCase,
+        target: CompilationTarget,
+        *,
+        training_job: str,
+        training_job_arn: str,
+        model_artifact: str,
+        input_shape: tuple[int, int, int, int],
+    ) -> CompilationWork:
+        """The work of compiling ``model_artifact``, the archive of ``training_job``, for ``target``."""
+        return cls(
+            training_job=training_job,
+            training_job_arn=training_job_arn,
+            model_artifact=model_artifact,
+            input_uri=naming.repackaged_uri(model_artifact),
+            input_shape=input_shape,
+            target=target.name,
+            bucket=use_case.s3_bucket,
+            role_arn=use_case.sagemaker_role,
+            usecase_id=use_case.usecase_id,
+            tags=use_case.tags,
+        )
+
+    @property
+    def stem(self) -> str:
+        """The name of every attempt at this work, without the attempt."""
+        target = find_target(self.target)
+        decides = {
+            "training_job_arn": self.training_job_arn,
+            "model_artifact": self.model_artifact,
+            "framework": FRAMEWORK,
+            "framework_version": FRAMEWORK_VERSION,
+            "input_shape": list(self.input_shape),
+            "platform": target.neo_platform(),
+            "compiler_options": target.compiler_options,
+        }
+        return naming.job_name_stem(self.training_job, target.suffix, naming.digest8(decides))
+
+    def request(self, attempt: int, flow_run_id: str | None = None) -> dict[str, Any]:
+        """CreateCompilationJob's request for attempt ``attempt``. Keys without a value are absent, never null."""
+        target = find_target(self.target)
+        name = naming.job_name(self.stem, attempt)
+        output: dict[str, Any] = {
+            "S3OutputLocation": naming.compilation_output(self.bucket, name, target.name),
+            "TargetPlatform": target.neo_platform(),
+        }
+        if target.compiler_options:
+            output["CompilerOptions"] = target.compiler_options
+        tags = {
+            **self.tags,
+            "dda:use-case": self.usecase_id,
+            "dda:training-job": self.training_job,
+            "dda:target": target.name,
+        }
+        if flow_run_id:
+            tags[FLOW_RUN_TAG] = flow_run_id
+        return {
+            "CompilationJobName": name,
+            "RoleArn": self.role_arn,
+            "InputConfig": {
+                "S3Uri": self.input_uri,
+                "DataInputConfig": json.dumps({"input_shape": list(self.input_shape)}),
+                "Framework": FRAMEWORK,
+                "FrameworkVersion": FRAMEWORK_VERSION,
+            },
+            "OutputConfig": output,
+            "StoppingCondition": {"MaxRuntimeInSeconds": MAX_RUNTIME_SECONDS},
+            "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+        }
+
+
+class CompilationJob(BaseModel):
+    """A compilation job as SageMaker describes it. ``attempt`` is the n of its name; ``artifact`` an ``s3://`` URI."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    attempt: int
+    arn: str
+    status: CompilationStatus
+    reason: str | None = None
+    artifact: str | None = None
+    created: datetime | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+
+
+class CompiledModel(BaseModel):
+    """A compilation that is finished: which job made it, and where its archive is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    compilation_job: str
+    attempt: int
+    artifact: str
+
+
+def describe_job(sagemaker: SageMakerClient, work: CompilationWork, attempt: int) -> CompilationJob | None:
+    """The job of that attempt, or None where SageMaker knows none.
+
+    Raises:
+        CompilationMismatch: the job has our name but was made from other inputs.
+    """
+    request = work.request(attempt)
+    try:
+        answer: dict[str, Any] = dict(
+            sagemaker.describe_compilation_job(CompilationJobName=request["CompilationJobName"])
+        )
+    except ClientError as error:
+        if is_not_found(error):
+            return None
+        raise
+    _check_inputs(answer, request)
+    status = CompilationStatus.normalise(answer["CompilationJobStatus"])
+    return CompilationJob(
+        name=answer["CompilationJobName"],
+        attempt=attempt,
+        arn=answer["CompilationJobArn"],
+        status=status,
+        reason=answer.get("FailureReason") or None,
+        artifact=answer.get("ModelArtifacts", {}).get("S3ModelArtifacts") or None,
+        created=answer.get("CreationTime"),
+        started=answer.get("CompilationStartTime"),
+        ended=answer.get("CompilationEndTime"),
+    )
+
+
+def newest_job(sagemaker: SageMakerClient, work: CompilationWork) -> CompilationJob | None:
+    """The job of the highest attempt, found by describing from 1 upward to the first that is not there."""
+    newest = None
+    while job := describe_job(sagemaker, work, newest.attempt + 1 if newest else 1):
+        newest = job
+    return newest
+
+
+def _check_inputs(answer: dict[str, Any], request: dict[str, Any]) -> None:
+    """Compare what decides the result; the role and the tags of an older job do not."""
+
+    def decisive(job: dict[str, Any]) -> dict[str, Any]:
+        given, output = job["InputConfig"], job["OutputConfig"]
+        options = output.get("CompilerOptions")
+        return {
+            "S3Uri": given.get("S3Uri"),
+            "DataInputConfig": json.loads(given.get("DataInputConfig") or "null"),
+            "Framework": given.get("Framework"),
+            "FrameworkVersion": given.get("FrameworkVersion"),
+            "S3OutputLocation": output.get("S3OutputLocation", "").rstrip("/"),
+            "TargetPlatform": {key: value for key, value in output.get("TargetPlatform", {}).items() if value},
+            "CompilerOptions": json.loads(options) if options else None,
+        }
+
+    found, ours = decisive(answer), decisive(request)
+    different = [f"{key} is {found[key]!r}, expected {ours[key]!r}" for key in ours if found[key] != ours[key]]
+    if different:
+        raise CompilationMismatch(
+            f"compilation job {request['CompilationJobName']} exists with other inputs: {'; '.join(different)}. "
+            f"Delete it with `aws sagemaker delete-compilation-job`, then compile again."
+        )
+
+
+class StepKind(StrEnum):
+    """What to do next about a compilation."""
+
+    CREATE = "create"
+    FOLLOW = "follow"
+    ADOPT = "adopt"
+    GIVE_UP = "give-up"
+
+
+class NextStep(NamedTuple):
+    """What to do next. ``attempt`` is the job's number; ``retry`` counts this run's attempts after the first."""
+
+    kind: StepKind
+    attempt: int
+    retry: int = 0
+
+
+def first_attempt(newest: CompilationJob | None, *, force: bool = False, floor: int | None = None) -> int:
+    """The first attempt that counts for a run that begins now.
+
+    ``floor`` is what this function said when the run began for the first time: a forced run that is retried takes
+    the COMPLETED jobs from there on for its own.
+    """
+    if newest is None:
+        return 1
+    if newest.status is CompilationStatus.COMPLETED:
+        anew = force and (floor is None or newest.attempt < floor)
+        return newest.attempt + 1 if anew else newest.attempt
+    return newest.attempt if newest.status.active else newest.attempt + 1
+
+
+def next_step(newest: CompilationJob | None, *, first: int, extra: int, force: bool = False) -> NextStep:
+    """What a run does, given the newest job and the run's first attempt.
+
+    ``extra`` is how many attempts the run may make after its first. With ``force`` a COMPLETED job before ``first``
+    is not adopted.
+    """
+    if newest is None:
+        return NextStep(StepKind.CREATE, 1)
+    attempt, status = newest.attempt, newest.status
+    if status.active or status is CompilationStatus.STOPPING:
+        return NextStep(StepKind.FOLLOW, attempt)
+    if status is CompilationStatus.COMPLETED:
+        adopt = attempt >= first or not force
+        return NextStep(StepKind.ADOPT, attempt) if adopt else NextStep(StepKind.CREATE, attempt + 1)
+    if attempt < first:
+        return NextStep(StepKind.CREATE, attempt + 1)
+    may_pass = status is CompilationStatus.FAILED and explain(newest.reason or "").retry == "backoff"
+    if may_pass and attempt < first + extra:
+        return NextStep(StepKind.CREATE, attempt + 1, retry=attempt + 1 - first)
+    return NextStep(StepKind.GIVE_UP, attempt)
+
+
+def create_job(
+    sagemaker: SageMakerClient, work: CompilationWork, attempt: int, flow_run_id: str | None
+) -> CompilationJob | None:
+    """Create the job of that attempt; where another run was faster, the job that it made.
+
+    Returns None when the name was in use but its job has gone by the time it is described.
+
+    Raises:
+        QuotaReached: the account has no free slot for a compilation job.
+    """
+    request = work.request(attempt, flow_run_id)
+    try:
+        sagemaker.create_compilation_job(**request)
+    except ClientError as error:
+        code = error_code(error)
+        if code == "ResourceLimitExceeded":
+            raise QuotaReached(
+                f"no free slot for compilation job {request['CompilationJobName']}: {error_message(error)}",
+                reason=f"ResourceLimitExceeded: {error_message(error)}",
+            ) from error
+        if code != "ResourceInUse":
+            raise
+    return describe_job(sagemaker, work, attempt)
+
+
+def creator_of(sagemaker: SageMakerClient, job: CompilationJob) -> str | None:
+    """The id of the flow run that created the job, from its tag ``dda:flow-run``; None for a job without one."""
+    return _flow_run_of(sagemaker, job.arn)
+
+
+def stop_jobs_of(sagemaker: SageMakerClient, training_job: str, flow_run_id: str) -> list[str]:
+    """Stop every active compilation job that the flow run created; the names of those stopped."""
+    stopped = []
+    for status in ("STARTING", "INPROGRESS"):
+        pages = sagemaker.get_paginator("list_compilation_jobs").paginate(
+            NameContains=naming.training_part(training_job),
+            StatusEquals=status,
+            SortBy="CreationTime",
+            SortOrder="Descending",
+        )
+        for page in pages:
+            for summary in page["CompilationJobSummaries"]:
+                name, arn = summary["CompilationJobName"], summary["CompilationJobArn"]
+                if naming.attempt_of(name) is None or _flow_run_of(sagemaker, arn) != flow_run_id:
+                    continue
+                if _stop(sagemaker, name):
+                    stopped.append(name)
+    return stopped
+
+
+def _stop(sagemaker: SageMakerClient, name: str) -> bool:
+    try:
+        sagemaker.stop_compilation_job(CompilationJobName=name)
+    except ClientError:
+        # It ended between the listing and the stop; whatever is still active is a real error.
+        status = sagemaker.describe_compilation_job(CompilationJobName=name)["CompilationJobStatus"]
+        if CompilationStatus.normalise(status).active:
+            raise
+        return False
+    return True
+
+
+def _flow_run_of(sagemaker: SageMakerClient, arn: str) -> str | None:
+    for page in sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn):
+        for tag in page.get("Tags", []):
+            if tag["Key"] == FLOW_RUN_TAG:
+                return tag["Value"]
+    return None

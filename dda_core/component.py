@@ -1,0 +1,280 @@
+"""Component versions: which one of a component is ours, and which to make next.
+
+A version is ours when its recipe is, apart from version and digest. So two runs that publish the same package meet
+at one version, whoever comes first, and a version that AWS already holds is used and not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from dda_core import naming
+from dda_core.archives.source import parse_s3_uri
+from dda_core.aws import error_code, is_not_found
+from dda_core.compilation import FLOW_RUN_TAG
+from dda_core.exceptions import PublishFailed
+from dda_core.recipe import (
+    artifact_uri_of,
+    check_recipe,
+    component_recipe,
+    component_version_for,
+    recipe_bytes,
+    same_recipe,
+)
+from dda_core.status import ComponentState
+from dda_core.targets import CompilationTarget, find_target
+from dda_core.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_s3 import S3Client
+
+COMPILATION_JOB_TAG = "dda:compilation-job"
+RETRY_TAG = "dda:flow-run-retry"
+CREATED_BY = "dda-pipeline"
+
+
+class ComponentVersion(BaseModel):
+    """One version of a component as AWS IoT Greengrass describes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    component: str
+    version: str
+    arn: str
+    state: ComponentState
+    reason: str | None = None
+    discontinued: bool = False
+    tags: dict[str, str] = {}
+
+    @property
+    def compilation_job(self) -> str | None:
+        """The compilation job that the version's package was compiled by, from its tag."""
+        return self.tags.get(COMPILATION_JOB_TAG)
+
+    @property
+    def flow_run_id(self) -> str | None:
+        """The flow run that made the version, from its tag."""
+        return self.tags.get(FLOW_RUN_TAG)
+
+
+class ComponentPlan(BaseModel):
+    """What is published for one target, whatever its package and version will be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    component: str
+    friendly_name: str
+    target: str
+    localserver: str
+    region: str
+    account_id: str
+    usecase_id: str
+    training_job: str
+    model_name: str
+    use_case_tags: dict[str, str] = {}
+
+    @classmethod
+    def of(
+        cls,
+        use_case: UseCase,
+        target: CompilationTarget,
+        *,
+        training_job: str,
+        model_name: str,
+        component_name: str | None = None,
+        friendly_name: str | None = None,
+    ) -> ComponentPlan:
+        """The component of ``model_name`` for ``target``; ``component_name`` is the base that targets are added to.
+
+        Raises:
+            InvalidName: no component can have that name.
+        """
+        base = naming.component_base(model_name, component_name)
+        return cls(
+            component=naming.component_name(base, target.component_suffix),
+            friendly_name=f"{friendly_name or base} ({target.name})",
+            target=target.name,
+            localserver=use_case.localserver_for(target),
+            region=use_case.region,
+            account_id=use_case.account_id,
+            usecase_id=use_case.usecase_id,
+            training_job=training_job,
+            model_name=model_name,
+            use_case_tags=use_case.tags,
+        )
+
+    def recipe(self, version: str, artifact_uri: str) -> dict[str, Any]:
+        """The recipe of ``version`` for the package at ``artifact_uri``."""
+        return component_recipe(
+            component=self.component,
+            version=version,
+            friendly_name=self.friendly_name,
+            target=find_target(self.target),
+            localserver=self.localserver,
+            artifact_uri=artifact_uri,
+        )
+
+    def arn(self, version: str | None = None) -> str:
+        """The ARN of the component, or of one of its versions."""
+        return naming.component_arn(self.region, self.account_id, self.component, version)
+
+    def tags(self, compilation_job: str, flow_run_id: str | None, retry: int) -> dict[str, str]:
+        """The tags of a new version: what the portal lists by, and whose the version is."""
+        tags = {
+            **self.use_case_tags,
+            "dda-portal:managed": "true",
+            "dda-portal:usecase-id": self.usecase_id,
+            "dda-portal:training-id": self.training_job,
+            "dda-portal:model-name": self.model_name,
+            "dda-portal:created-by": CREATED_BY,
+            COMPILATION_JOB_TAG: compilation_job,
+        }
+        if flow_run_id:
+            tags |= {FLOW_RUN_TAG: flow_run_id, RETRY_TAG: str(retry)}
+        return tags
+
+
+def describe_version(greengrass: GreengrassV2Client, arn: str) -> ComponentVersion:
+    """The version of that ARN. ``reason`` joins ``status.message``, ``status.errors`` and the vendor's guidance."""
+    answer = greengrass.describe_component(arn=arn)
+    status = answer["status"]
+    guidance = status.get("vendorGuidance")
+    discontinued = guidance in ("DISCONTINUED", "DELETED")
+    parts = [status.get("message") or ""]
+    parts += [f"{artifact}: {text}" for artifact, text in status.get("errors", {}).items()]
+    if discontinued:
+        parts.append(f"vendor guidance {guidance}: {status.get('vendorGuidanceMessage') or 'do not use this version'}")
+    return ComponentVersion(
+        component=answer["componentName"],
+        version=answer["componentVersion"],
+        arn=answer["arn"],
+        state=ComponentState(status["componentState"]),
+        reason="; ".join(part for part in parts if part) or None,
+        discontinued=discontinued,
+        tags=answer.get("tags", {}),
+    )
+
+
+def list_versions(greengrass: GreengrassV2Client, plan: ComponentPlan) -> list[str]:
+    """Every existing version of the component, the highest first; none where there is no such component."""
+    versions: list[str] = []
+    try:
+        for page in greengrass.get_paginator("list_component_versions").paginate(arn=plan.arn()):
+            versions += [row["componentVersion"] for row in page.get("componentVersions", [])]
+    except ClientError as error:
+        if is_not_found(error):
+            return []
+        raise
+    return sorted(versions, key=_semver, reverse=True)
+
+
+def ensure_version(
+    greengrass: GreengrassV2Client,
+    plan: ComponentPlan,
+    artifact_uri: str,
+    *,
+    compilation_job: str,
+    flow_run_id: str | None = None,
+    retry: int = 0,
+) -> ComponentVersion:
+    """The component version of that package: one that is there already, else a new one.
+
+    A version that this run made and that ended FAILED is returned as it is: FAILED is final in its run. ``retry``
+    counts how often the run had ended before it was begun again.
+
+    Raises:
+        PublishFailed: AWS IoT Greengrass refuses the version.
+        RecipeInvalid: the recipe breaks a rule of the service.
+    """
+    while True:
+        versions = list_versions(greengrass, plan)
+        for version in versions:
+            found = describe_version(greengrass, plan.arn(version))
+            usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
+            failed_here = (
+                found.state is ComponentState.FAILED
+                and found.flow_run_id == flow_run_id is not None
+                and found.tags.get(RETRY_TAG) == str(retry)
+            )
+            if (usable and not found.discontinued) or failed_here:
+                recipe = _recipe_of(greengrass, found.arn)
+                if same_recipe(recipe, plan.recipe(version, artifact_uri)):
+                    return found
+        new = plan.recipe(component_version_for(versions), artifact_uri)
+        check_recipe(new)
+        request = {"recipe": new, "tags": plan.tags(compilation_job, flow_run_id, retry)}
+        token = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+        try:
+            answer = greengrass.create_component_version(
+                inlineRecipe=recipe_bytes(new), tags=request["tags"], clientToken=token
+            )
+        except ClientError as error:
+            if error_code(error) == "ConflictException":
+                continue  # another run made that version; it may be ours as well
+            raise
+        return describe_version(greengrass, answer["arn"])
+
+
+def find_deployable(
+    greengrass: GreengrassV2Client, s3: S3Client, plan: ComponentPlan, job_stem: str
+) -> ComponentVersion | None:
+    """The newest DEPLOYABLE version that was made of this compilation work and still has its package, if any."""
+    for version in list_versions(greengrass, plan):
+        found = describe_version(greengrass, plan.arn(version))
+        made_of = found.compilation_job or ""
+        if found.state is not ComponentState.DEPLOYABLE or found.discontinued or not made_of.startswith(f"{job_stem}-"):
+            continue
+        recipe = _recipe_of(greengrass, found.arn)
+        uri = artifact_uri_of(recipe)
+        if uri and same_recipe(recipe, plan.recipe(version, uri)) and _exists(s3, uri):
+            return found
+    return None
+
+
+def artifact_of(greengrass: GreengrassV2Client, version: ComponentVersion) -> str | None:
+    """The ``s3://`` URI of the package that a version installs."""
+    return artifact_uri_of(_recipe_of(greengrass, version.arn))
+
+
+def check_deployable(version: ComponentVersion) -> bool:
+    """Whether the version is DEPLOYABLE; False while it is on its way.
+
+    Raises:
+        PublishFailed: it will never be.
+    """
+    if version.state is ComponentState.DEPLOYABLE:
+        return True
+    if version.state.on_its_way:
+        return False
+    reason = version.reason or f"the component version is {version.state} and AWS gave no reason"
+    raise PublishFailed(f"{version.component} {version.version} is {version.state}: {reason}", reason=reason)
+
+
+def _recipe_of(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
+    answer = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
+    recipe = (
+        yaml.safe_load(answer["recipe"]) if answer["recipeOutputFormat"] == "YAML" else json.loads(answer["recipe"])
+    )
+    return dict(recipe)
+
+
+def _exists(s3: S3Client, uri: str) -> bool:
+    bucket, key = parse_s3_uri(uri)
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error_code(error) in ("404", "NoSuchKey", "NotFound"):
+            return False
+        raise
+    return True
+
+
+def _semver(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else 0 for part in version.split("+")[0].split("-")[0].split("."))

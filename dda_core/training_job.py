@@ -1,0 +1,104 @@
+"""The training job that a flow run starts from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.aws import is_not_found
+from dda_core.exceptions import TrainingJobMissing, TrainingJobNotCompleted
+from dda_core.naming import check_training_job_name
+from dda_core.targets import CompilationTarget, find_targets
+from dda_core.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+TARGETS_TAG = "dda:targets"
+MODEL_NAME_TAG = "dda:model-name"
+
+
+class TrainingJob(BaseModel):
+    """A SageMaker training job. ``model_artifact`` is the ``s3://`` URI of its archive, None before it has one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    arn: str
+    status: str
+    model_artifact: str | None = None
+    failure_reason: str | None = None
+    tags: dict[str, str] = {}
+
+    def model_name(self, given: str | None = None) -> str:
+        """What the model is called: as given, else the tag ``dda:model-name``, else the training job's name."""
+        return given or self.tags.get(MODEL_NAME_TAG) or self.name
+
+    def targets(self, given: list[str], use_case: UseCase) -> tuple[CompilationTarget, ...]:
+        """What to compile for: as given, else the tag ``dda:targets``, else the use case's, else the first four rows.
+
+        Raises:
+            UnknownTarget: a name is in no row of the table.
+        """
+        # SageMaker allows no comma in a tag's value, so the tag may separate names by blanks, '+' or ':' too.
+        tag = self.tags.get(TARGETS_TAG, "").replace(",", " ").replace("+", " ").replace(":", " ").split()
+        names = given or tag
+        return find_targets(names) if names else use_case.default_targets()
+
+
+def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> TrainingJob:
+    """The training job of that name, with its tags.
+
+    Raises:
+        InvalidName: no training job can have that name.
+        TrainingJobMissing: there is none in the use case's account and Region.
+    """
+    check_training_job_name(name)
+    try:
+        answer = sagemaker.describe_training_job(TrainingJobName=name)
+    except ClientError as error:
+        if is_not_found(error):
+            raise TrainingJobMissing(
+                f"training job {name!r} is not in account {use_case.account_id}, Region {use_case.region}. "
+                f"Check the name, and that use case {use_case.usecase_id!r} is the right one."
+            ) from error
+        raise
+    arn = answer["TrainingJobArn"]
+    tags = {
+        tag["Key"]: tag["Value"]
+        for page in sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+        for tag in page.get("Tags", [])
+    }
+    return TrainingJob(
+        name=name,
+        arn=arn,
+        status=answer["TrainingJobStatus"],
+        model_artifact=answer.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
+        failure_reason=answer.get("FailureReason"),
+        tags=tags,
+    )
+
+
+def check_completed(job: TrainingJob) -> str:
+    """The URI of a completed training job's archive.
+
+    Raises:
+        TrainingJobNotCompleted: the job has another status, or no archive.
+    """
+    if job.status != "Completed":
+        why = f" ({job.failure_reason})" if job.failure_reason else ""
+        raise TrainingJobNotCompleted(
+            f"training job {job.name!r} is {job.status}{why}, not Completed. "
+            + (
+                "Wait for it to end, then compile again."
+                if job.status in ("InProgress", "Stopping")
+                else "Only a completed training job has a model to compile; train again."
+            )
+        )
+    if not job.model_artifact:
+        raise TrainingJobNotCompleted(
+            f"training job {job.name!r} is Completed but has no model artifact. Train again with an OutputDataConfig."
+        )
+    return job.model_artifact
