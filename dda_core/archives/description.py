@@ -1,0 +1,161 @@
+"""The three descriptions in a trained archive: ``config.yaml``, ``mochi.json``, ``export_artifacts/manifest.json``.
+
+Each tells the size of the model's input in its own way; they must agree.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.exceptions import ModelDescriptionInvalid, ShapeMismatch
+
+CONFIG = "config.yaml"
+MOCHI = "mochi.json"
+MANIFEST = "export_artifacts/manifest.json"
+DESCRIPTIONS = frozenset({CONFIG, MOCHI, MANIFEST})
+
+_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Shape = tuple[int, int, int, int]
+
+
+class Description(BaseModel):
+    """What the three files say together.
+
+    Attributes:
+        input_shape: NCHW; batch 1, channels 3.
+        image_width: in pixels.
+        image_height: in pixels.
+        model_graph: verbatim.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    input_shape: Shape
+    image_width: int
+    image_height: int
+    model_graph: dict[str, Any]
+
+
+def read_description(texts: Mapping[str, bytes], where: str) -> Description:
+    """Read the three files and compare what they say.
+
+    Args:
+        texts: the files' bytes under their names in the archive.
+        where: the archive's URI, for messages.
+
+    Raises:
+        ModelDescriptionInvalid: a file cannot be read or lacks a key.
+        ShapeMismatch: they disagree, or the shape is not one that is compiled.
+    """
+    width, height = (_config_size(texts[CONFIG], key, where) for key in ("image_width", "image_height"))
+    mochi = _shape(
+        _first_stage(_json(texts[MOCHI], MOCHI, where), MOCHI, where), f"stages[0].input_shape of {MOCHI}", where
+    )
+    manifest = _json(texts[MANIFEST], MANIFEST, where)
+    graph = manifest.get("model_graph")
+    if not isinstance(graph, dict):
+        _invalid(f"{MANIFEST} in {where} has no object model_graph")
+    if manifest.get("input_shape") is not None:
+        exported = _shape(manifest, f"input_shape of {MANIFEST}", where)
+    else:
+        stage = _first_stage(graph, f"model_graph of {MANIFEST}", where)
+        exported = _shape(stage, f"model_graph.stages[0].input_shape of {MANIFEST}", where)
+    _agree(width, height, mochi, exported, where)
+    return Description(input_shape=mochi, image_width=width, image_height=height, model_graph=graph)
+
+
+def _agree(width: int, height: int, mochi: Shape, exported: Shape, where: str) -> None:
+    says = (
+        f"{CONFIG} in {where} says {width}x{height} (width x height), {MOCHI} says input_shape {list(mochi)}, "
+        f"{MANIFEST} says input_shape {list(exported)}"
+    )
+    if mochi != exported:
+        raise ShapeMismatch(f"{says}: the two shapes differ. Export the model again.")
+    if (mochi[3], mochi[2]) != (width, height):
+        swapped = (mochi[2], mochi[3]) == (width, height)
+        what = "height and width are swapped" if swapped else "input_shape is [batch, channels, height, width]"
+        raise ShapeMismatch(f"{says}: {what}. Export the model again, or correct {CONFIG}.")
+    if mochi[:2] != (1, 3):
+        raise ShapeMismatch(
+            f"{says}: batch {mochi[0]} and {mochi[1]} channels, but only batch 1 and 3 channels can be compiled. "
+            f"Export the model with input_shape [1, 3, {height}, {width}]."
+        )
+
+
+def _json(text: bytes, name: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_constant=_not_json, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        _invalid(f"{name} in {where} is no JSON ({error})")
+    if not isinstance(value, dict):
+        _invalid(f"{name} in {where} is no JSON object")
+    return value
+
+
+def _not_json(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is too large a number")
+    return value
+
+
+def _first_stage(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
+    stages = value.get("stages")
+    if not isinstance(stages, list) or not stages or not isinstance(stages[0], dict):
+        _invalid(f"{name} in {where} has no stages[0]")
+    stage: dict[str, Any] = stages[0]
+    return stage
+
+
+def _shape(value: dict[str, Any], name: str, where: str) -> Shape:
+    shape = value.get("input_shape")
+    if not isinstance(shape, list) or len(shape) != 4 or not all(_is_size(number) for number in shape):
+        found = "is missing" if shape is None else f"is {json.dumps(shape)[:80]}"
+        _invalid(
+            f"{name} in {where} {found}; a list of four positive integers [batch, channels, height, width] was expected"
+        )
+    return shape[0], shape[1], shape[2], shape[3]
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31
+
+
+def _config_size(text: bytes, key: str, where: str) -> int:
+    """``dataset.<key>`` of ``config.yaml``.
+
+    Only the way to the key is looked at: training configurations carry tags of Python classes elsewhere, and a
+    small file of aliases could stand for gigabytes.
+    """
+    try:
+        root = yaml.compose(text, Loader=_YAML_LOADER)
+        value = _child(_child(root, "dataset"), key)
+        size = int(value.value.replace("_", "")) if value is not None and value.tag.endswith(":int") else 0
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        _invalid(f"{CONFIG} in {where} cannot be read: {' '.join(str(error).split())}")
+    if not _is_size(size):
+        found = "has no" if value is None else f"says {str(value.value)[:80]!r} for"
+        _invalid(f"{CONFIG} in {where} {found} dataset.{key}; a positive integer of pixels was expected")
+    return size
+
+
+def _child(node: Any, key: str) -> Any:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    found = [value for name, value in node.value if name.value == key]
+    return found[-1] if found else None
+
+
+def _invalid(what: str) -> NoReturn:
+    raise ModelDescriptionInvalid(f"{what}. Export the model again, or correct the file.")

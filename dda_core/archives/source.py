@@ -1,0 +1,214 @@
+"""Where an archive is read from: a local file, or an S3 object in ranges fetched ahead of the reader."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
+
+from dda_core.archives.codec import BLOCK, check_stop
+from dda_core.exceptions import AwsCallFailed, FileMissing, Interrupted, MissingCredentials, ObjectChanged
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+RANGE = 8 * BLOCK
+"""Bytes per ranged GET."""
+AHEAD = 4
+"""Ranges in flight or waiting for the reader; ``RANGE * AHEAD`` bounds the memory."""
+ATTEMPTS = 5
+"""How often a range is asked for before its failure is the archive's."""
+
+
+class Source(ABC):
+    """An archive that can be read from its first byte to its last.
+
+    Attributes:
+        uri: the ``s3://`` URI, or the path as the caller gave it.
+        size: in bytes.
+        etag: the S3 object's ETag with its quotes; None for a local file.
+    """
+
+    uri: str
+    size: int
+    etag: str | None
+
+    @abstractmethod
+    def blocks(self, stop: Event | None = None) -> Generator[bytes, None, None]:
+        """The bytes in order, in pieces of at most 1 MiB. ``Interrupted`` is raised once ``stop`` is set."""
+
+
+class FileSource(Source):
+    """A local file."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            found = "is a folder" if path.is_dir() else "does not exist"
+            raise FileMissing(f"{path} {found}; the path of an archive (.tar.gz) or an s3:// URI was expected")
+        self.uri = str(path)
+        self.size = path.stat().st_size
+        self.etag = None
+        self._path = path
+
+    def blocks(self, stop: Event | None = None) -> Generator[bytes, None, None]:
+        """The bytes in order, in pieces of at most 1 MiB."""
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                while block := file.read(BLOCK):
+                    check_stop(stop)
+                    yield block
+        except OSError as error:
+            raise FileMissing(f"{self.uri} cannot be read: {error.strerror}") from error
+
+
+class S3Source(Source):
+    """An S3 object, as it is when this is made: a later replacement is an error, never a mixture."""
+
+    def __init__(self, s3: S3Client, bucket: str, key: str) -> None:
+        self.uri = f"s3://{bucket}/{key}"
+        self._s3 = s3
+        self._bucket = bucket
+        self._key = key
+        try:
+            head = s3.head_object(Bucket=bucket, Key=key)
+        except Exception as error:
+            raise s3_failed(error, "s3:GetObject", self.uri) from error
+        self.size = head["ContentLength"]
+        self.etag = head["ETag"]
+
+    def blocks(self, stop: Event | None = None) -> Generator[bytes, None, None]:
+        """The bytes in order, in pieces of at most 1 MiB, fetched ahead by a few threads."""
+        given_up = Event()
+        starts = iter(range(0, self.size, RANGE))
+        waiting: deque[Future[list[bytes]]] = deque()
+        pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="dda-range")
+        try:
+            for start in starts:
+                waiting.append(pool.submit(self._fetch, start, given_up))
+                if len(waiting) == AHEAD:
+                    yield from _result(waiting.popleft(), stop)
+            while waiting:
+                yield from _result(waiting.popleft(), stop)
+        finally:
+            given_up.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, start: int, given_up: Event) -> list[bytes]:
+        """One range in pieces. boto3 does not retry a body that breaks off: what is missing is asked for again."""
+        end = min(start + RANGE, self.size)
+        pieces: list[bytes] = []
+        failures = 0
+        while start < end:
+            try:
+                answer = self._s3.get_object(
+                    Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-{end - 1}", IfMatch=self.etag or ""
+                )
+                with answer["Body"] as body:
+                    while start < end and (piece := body.read(min(BLOCK, end - start))):
+                        if given_up.is_set():
+                            return []
+                        pieces.append(piece)
+                        start += len(piece)
+                if start < end:
+                    raise EOFError(f"the body ended at byte {start} of {end}")
+            except Exception as error:
+                failures += 1
+                if failures == ATTEMPTS or not _worth_retrying(error):
+                    raise s3_failed(error, "s3:GetObject", self.uri) from error
+                if given_up.wait(0.1 * 2**failures):
+                    return []
+        return pieces
+
+
+def _result(future: Future[list[bytes]], stop: Event | None) -> Generator[bytes, None, None]:
+    while True:
+        try:
+            pieces = future.result(timeout=0.5)
+            break
+        except NotYet:
+            if future.done():
+                raise
+            check_stop(stop)
+    for piece in pieces:
+        check_stop(stop)
+        yield piece
+
+
+def _worth_retrying(error: Exception) -> bool:
+    """Whether the same request may succeed now: a broken body or connection, or trouble inside S3."""
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, ClientError):
+        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) >= 500
+    return not isinstance(error, Interrupted)
+
+
+def s3_failed(error: Exception, action: str, uri: str) -> Exception:
+    """The error of ours that tells why ``action`` (as in a policy, ``s3:GetObject``) on ``uri`` failed."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    if isinstance(error, ClientError):
+        code = error_code(error)
+        if code in {"404", "NoSuchKey", "NotFound"}:
+            return FileMissing(f"{uri} does not exist. Check the bucket, the key and the account.")
+        if code == "NoSuchBucket":
+            return FileMissing(f"{uri} does not exist: there is no such bucket. Check its name and the account.")
+        if code in {"412", "PreconditionFailed"}:
+            return ObjectChanged(f"{uri} was replaced while it was read. Run again to read the new object.")
+        if code in {"403", "AccessDenied", "Forbidden"}:
+            return AwsCallFailed(
+                f"{uri}: access denied for {action}. Allow the caller's role {action} on the object, and "
+                "s3:ListBucket on the bucket (without it a missing object looks the same)."
+            )
+        return AwsCallFailed(f"{uri}: {action} failed: {error}")
+    if isinstance(error, NoCredentialsError):
+        return MissingCredentials(f"{uri} cannot be reached: {error}. Log in, or set AWS_PROFILE.")
+    if isinstance(error, BotoCoreError | OSError | EOFError):
+        return AwsCallFailed(f"{uri}: {action} failed {ATTEMPTS} times: {error}. Run again later.")
+    return error
+
+
+def error_code(error: BaseException) -> str:
+    """The error code of a botocore ``ClientError``, else an empty text."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def parse_s3_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of ``s3://bucket/key``.
+
+    Raises:
+        FileMissing: it is not of that form.
+    """
+    bucket, slash, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket or not slash or not key or key.endswith("/"):
+        raise FileMissing(f"{uri} is no S3 object: s3://<bucket>/<key> was expected")
+    return bucket, key
+
+
+def open_source(where: str | Path, s3: S3Client | None = None) -> Source:
+    """The archive at a local path or an ``s3://`` URI; nothing but its size and ETag is read yet.
+
+    Args:
+        where: a path or a URI.
+        s3: the client for URIs; give it a ``max_pool_connections`` of at least ``AHEAD`` per archive read at once.
+            None makes one from the default credential chain when it is needed.
+
+    Raises:
+        FileMissing: there is no such file or object.
+        AwsCallFailed: S3 refused, or did not answer.
+    """
+    text = str(where)
+    if not text.startswith("s3://"):
+        return FileSource(Path(text))
+    bucket, key = parse_s3_uri(text)
+    if s3 is None:
+        import boto3
+
+        s3 = boto3.client("s3")
+    return S3Source(s3, bucket, key)

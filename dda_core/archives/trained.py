@@ -1,0 +1,201 @@
+"""The trained archive: one streamed pass that yields what the manifest needs and repackages the model file.
+
+The ``.pt`` goes straight from the archive into the input of the compilation jobs, which becomes visible only when
+the whole archive has been read and found right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import PurePosixPath
+from threading import Event
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.archives.codec import GzipWriter
+from dda_core.archives.description import CONFIG, DESCRIPTIONS, MANIFEST, MOCHI, Description, read_description
+from dda_core.archives.source import Source
+from dda_core.archives.tar import Member, TarReader, read_tar
+from dda_core.archives.upload import Sink
+from dda_core.exceptions import ModelFileAmbiguous, ModelFileMissing
+
+EXPORT_FOLDER = "export_artifacts"
+
+
+class TrainedModel(BaseModel):
+    """What a trained archive says about its model.
+
+    Attributes:
+        uri: the archive's URI or path.
+        etag: of the archive in S3; None for a local file.
+        model_file: base name of the TorchScript file that is compiled, such as ``mochi.pt``.
+        model_file_size: in bytes.
+        model_file_sha256: hexadecimal.
+        input_shape: NCHW; batch 1, channels 3.
+        image_width: of the training images, in pixels.
+        image_height: of the training images, in pixels.
+        model_graph: from ``export_artifacts/manifest.json``, verbatim, its keys in their order.
+    """
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    uri: str
+    etag: str | None
+    model_file: str
+    model_file_size: int
+    model_file_sha256: str
+    input_shape: tuple[int, int, int, int]
+    image_width: int
+    image_height: int
+    model_graph: dict[str, Any]
+
+
+def read_trained_archive(
+    source: Source, repackage: Callable[[], Sink] | None = None, stop: Event | None = None
+) -> TrainedModel:
+    """Read a trained archive once, from its first byte to its checksum.
+
+    Args:
+        source: the archive.
+        repackage: makes a sink for the repackaged archive (a tar.gz whose one member is the model file). It may be
+            called again: a model file at the root replaces one found earlier in ``export_artifacts/``. The last
+            sink is completed after every check has passed, every other one is aborted. None only reads.
+        stop: set it to end the work with ``Interrupted``.
+
+    Raises:
+        ArchiveBroken: empty, damaged, cut short, or no gzip tar.
+        ArchiveHostile: a member is no plain file or folder.
+        ModelFileMissing: a file that is needed is not there.
+        ModelFileAmbiguous: several TorchScript files are at the place that counts.
+        ModelDescriptionInvalid: a description cannot be read or lacks a key.
+        ShapeMismatch: the descriptions disagree, or the shape is not one that is compiled.
+        DeviceWouldRefuse: the manifest breaks a rule of the device.
+    """
+    from dda_core.device_rules import check_manifest
+    from dda_core.manifest import dda_manifest
+
+    texts: dict[str, bytes] = {}
+    choice = _Choice(repackage)
+    try:
+        with closing(read_tar(source, stop)) as members:
+            for reader, member in members:
+                if not member.is_file:
+                    continue
+                if member.name in DESCRIPTIONS:
+                    texts[member.name] = reader.text(member)
+                elif _is_candidate(member.name):
+                    choice.offer(reader, member)
+        model_file = choice.decide(source.uri)
+        description = _describe(texts, source.uri)
+        model = TrainedModel(
+            uri=source.uri,
+            etag=source.etag,
+            model_file=PurePosixPath(model_file.name).name,
+            model_file_size=model_file.size,
+            model_file_sha256=choice.sha256,
+            input_shape=description.input_shape,
+            image_width=description.image_width,
+            image_height=description.image_height,
+            model_graph=description.model_graph,
+        )
+        check_manifest(dda_manifest(model), source.uri)
+        choice.complete()
+    finally:
+        choice.abandon()
+    return model
+
+
+def _describe(texts: dict[str, bytes], where: str) -> Description:
+    missing = [name for name in (CONFIG, MOCHI, MANIFEST) if name not in texts]
+    if missing:
+        raise ModelFileMissing(
+            f"{where} holds no {' and no '.join(missing)}. A trained archive needs {CONFIG}, {MOCHI} and {MANIFEST}: "
+            "export the model again."
+        )
+    return read_description(texts, where)
+
+
+def _is_candidate(name: str) -> bool:
+    """Whether the file is a ``*.pt`` at the root or in ``export_artifacts/``; as a glob does, not a hidden one."""
+    path = PurePosixPath(name)
+    return name.endswith(".pt") and not path.name.startswith(".") and str(path.parent) in (".", EXPORT_FOLDER)
+
+
+class _Choice:
+    """Picks the model file while the archive goes by, and repackages the best one seen so far."""
+
+    def __init__(self, repackage: Callable[[], Sink] | None) -> None:
+        self.sha256 = ""
+        self._repackage = repackage
+        self._sink: Sink | None = None
+        self._root: list[Member] = []
+        self._exported: list[Member] = []
+
+    def offer(self, reader: TarReader, member: Member) -> None:
+        """Take the current member as a candidate."""
+        at_root = "/" not in member.name
+        place = self._root if at_root else self._exported
+        place.append(member)
+        if len(place) > 1 and (at_root or not self._root):
+            self.abandon()  # ambiguous, unless a file at the root still comes
+        elif len(place) == 1 and (at_root or not self._root):
+            self._take(reader, member)
+
+    def decide(self, where: str) -> Member:
+        """The one model file."""
+        candidates = self._root or self._exported
+        if not candidates:
+            raise ModelFileMissing(
+                f"{where} holds no TorchScript file: a .pt was expected at the root or in {EXPORT_FOLDER}/. "
+                "Export the model again."
+            )
+        if len(candidates) > 1:
+            names = ", ".join(sorted(member.name for member in candidates))
+            raise ModelFileAmbiguous(
+                f"{where} holds several TorchScript files at the same place: {names}. Exactly one was expected: "
+                "remove all but the one to compile."
+            )
+        if not candidates[0].size:
+            raise ModelFileMissing(f"{candidates[0].name} in {where} is empty. Export the model again.")
+        return candidates[0]
+
+    def complete(self) -> None:
+        """Make the repackaged archive visible."""
+        if self._sink is not None:
+            self._sink.complete()
+            self._sink = None
+
+    def abandon(self) -> None:
+        """Leave nothing of the repackaged archive, unless it is complete."""
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            sink.abort()
+
+    def _take(self, reader: TarReader, member: Member) -> None:
+        self.abandon()
+        digest = hashlib.sha256()
+        archive: GzipWriter | None = None
+        if self._repackage is not None:
+            self._sink = self._repackage()
+            archive = GzipWriter(self._sink)
+            archive.write(_member_header(PurePosixPath(member.name).name, member.size))
+        for piece in reader.content():
+            digest.update(piece)
+            if archive is not None:
+                archive.write(piece)
+        if archive is not None:
+            archive.write(bytes(-member.size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE))
+            archive.finish()
+        self.sha256 = digest.hexdigest()
+
+
+def _member_header(name: str, size: int) -> bytes:
+    """A tar header without time or owner, so that the same model file gives the same archive."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.PAX_FORMAT)

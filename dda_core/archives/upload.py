@@ -1,0 +1,332 @@
+"""Where an archive is written to: an S3 object, or a local file, that is there whole or not at all.
+
+A sink is a context manager. What is written becomes visible with ``complete()``; leaving the block without it,
+by whatever exception, leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import secrets
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from dda_core.archives.codec import crc32
+from dda_core.archives.source import error_code, s3_failed
+from dda_core.exceptions import FileMissing, ObjectChanged
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+
+PART = 8 << 20
+"""Bytes per uploaded part; 10,000 parts of it make 84 GB."""
+PARTS_IN_FLIGHT = 4
+STALE_AFTER = timedelta(hours=24)
+"""An upload this old has lost its process: no step runs that long."""
+
+_TAKEN = {"412", "PreconditionFailed"}
+_RACING = {"409", "ConditionalRequestConflict"}
+_GONE = {"404", "NoSuchKey", "NotFound"}
+_COPY_ATTEMPTS = 6
+
+
+class Sink(Protocol):
+    """Something that is written to and then completed, or given up."""
+
+    def write(self, data: ReadableBuffer, /) -> object:
+        """Take these bytes."""
+
+    def complete(self) -> object:
+        """Make what was written visible."""
+
+    def abort(self) -> None:
+        """Leave nothing behind. Does nothing after ``complete()``."""
+
+
+class MultipartUpload:
+    """An upload to S3 in parallel parts, each with its CRC-32; a small object goes up in one request.
+
+    Example::
+
+        with MultipartUpload(s3, "my-bucket", "models/model.tar.gz") as upload:
+            upload.write(data)
+            upload.complete()
+
+    Memory is bounded by the parts in flight. On any exit without ``complete()`` the upload is aborted, also for
+    ``KeyboardInterrupt``, ``SystemExit`` and ``CancelledError``.
+
+    Attributes:
+        uri: where the object will be.
+        etag: the object's ETag once it is complete and ours, else None.
+    """
+
+    def __init__(self, s3: S3Client, bucket: str, key: str, *, if_none_match: bool = False) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            s3: a client with a ``max_pool_connections`` of at least ``PARTS_IN_FLIGHT`` per upload.
+            bucket: the bucket's name.
+            key: the object's key.
+            if_none_match: keep an object that is already there.
+        """
+        self.uri = f"s3://{bucket}/{key}"
+        self.etag: str | None = None
+        self._s3 = s3
+        self._bucket = bucket
+        self._key = key
+        self._condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
+        self._pool = ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="dda-part")
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._upload_id: str | None = None
+        self._in_flight: set[Future[dict[str, Any]]] = set()
+        self._parts: list[dict[str, Any]] = []
+        self._count = 0
+        self._ended = False
+
+    def write(self, data: ReadableBuffer) -> None:
+        """Take these bytes; waits while enough parts are in flight.
+
+        Raises:
+            AwsCallFailed: a part was refused.
+        """
+        piece = bytes(data)
+        self._held.append(piece)
+        self._held_size += len(piece)
+        if self._held_size >= PART:
+            self._send_part()
+
+    def complete(self) -> bool:
+        """Make the object visible. False when another one was already there and was kept.
+
+        Raises:
+            AwsCallFailed: S3 refused.
+        """
+        try:
+            stored = self._complete() if self._upload_id else self._put()
+        except Exception as error:
+            if error_code(error) not in _TAKEN or not self._condition:
+                raise s3_failed(error, "s3:PutObject", self.uri) from error
+            self.abort()
+            return False
+        self.etag = stored["ETag"]
+        self._end()
+        return True
+
+    def abort(self) -> None:
+        """Wait for the parts in flight and remove all of them. Does nothing after ``complete()``."""
+        if self._ended:
+            return
+        try:
+            self._end()
+        finally:
+            # A part that arrives after the abort would stay and cost storage: hence the wait before it.
+            if self._upload_id:
+                self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._held.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _put(self) -> Any:
+        body = b"".join(self._held)
+        return self._s3.put_object(
+            Bucket=self._bucket,
+            Key=self._key,
+            Body=body,
+            ChecksumAlgorithm="CRC32",
+            ChecksumCRC32=_checksum(body),
+            **self._condition,
+        )
+
+    def _send_part(self) -> None:
+        try:
+            if self._upload_id is None:
+                created = self._s3.create_multipart_upload(
+                    Bucket=self._bucket, Key=self._key, ChecksumAlgorithm="CRC32"
+                )
+                self._upload_id = created["UploadId"]
+            if len(self._in_flight) >= PARTS_IN_FLIGHT:
+                done, self._in_flight = wait(self._in_flight, return_when=FIRST_COMPLETED)
+                self._parts += [future.result() for future in done]
+        except Exception as error:
+            raise s3_failed(error, "s3:PutObject", self.uri) from error
+        body = b"".join(self._held)
+        self._held, self._held_size = [], 0
+        self._count += 1
+        self._in_flight.add(self._pool.submit(self._send, self._count, body))
+
+    def _send(self, number: int, body: bytes) -> dict[str, Any]:
+        checksum = _checksum(body)
+        sent = self._s3.upload_part(
+            Bucket=self._bucket,
+            Key=self._key,
+            UploadId=self._upload_id or "",
+            PartNumber=number,
+            Body=body,
+            ChecksumAlgorithm="CRC32",
+            ChecksumCRC32=checksum,
+        )
+        return {"PartNumber": number, "ETag": sent["ETag"], "ChecksumCRC32": checksum}
+
+    def _complete(self) -> Any:
+        if self._held_size:
+            self._send_part()
+        self._parts += [future.result() for future in self._in_flight]
+        parts = sorted(self._parts, key=lambda part: int(part["PartNumber"]))
+        return self._s3.complete_multipart_upload(
+            Bucket=self._bucket,
+            Key=self._key,
+            UploadId=self._upload_id or "",
+            MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+            **self._condition,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.abort()
+        except Exception as refused:
+            if error is None:
+                raise s3_failed(refused, "s3:AbortMultipartUpload", self.uri) from refused
+            logger.warning("the unfinished upload to %s could not be aborted: %s", self.uri, refused)
+
+
+class FileSink:
+    """A local file: written under a temporary name in its folder, renamed when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        """Args: path: the file, or with ``complete(name)`` any name in its folder; the folder is created."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+            self._file = self._temporary.open("xb")
+        except OSError as error:
+            raise FileMissing(f"{path.parent} cannot be written to: {error.strerror}") from error
+
+    def write(self, data: ReadableBuffer) -> None:
+        """Take these bytes."""
+        self._file.write(data)
+
+    def complete(self, name: str | None = None) -> None:
+        """Give the file its name, replacing one that is there; ``name`` where it is known only now."""
+        if name is not None:
+            self.path = self.path.with_name(name)
+        self._file.close()
+        os.replace(self._temporary, self.path)
+
+    def abort(self) -> None:
+        """Remove what was written. Does nothing after ``complete()``."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+
+def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, *, etag: str | None = None) -> bool:
+    """Copy a staged object to its final key on the server, then delete the staged one.
+
+    An object already under the final key is kept, never overwritten. May be repeated, and raced by another run.
+    CopyObject takes up to 5 GB; a package is at most 2 GB.
+
+    Args:
+        s3: the client.
+        bucket: of both keys.
+        staging_key: the object to copy.
+        final_key: where it goes.
+        etag: of the staged object, so that nothing else is copied.
+
+    Returns:
+        True when this call made the final object, False when one was there.
+
+    Raises:
+        ObjectChanged: the staged object is gone or replaced, and nothing is under the final key.
+        AwsCallFailed: S3 refused.
+    """
+    uri = f"s3://{bucket}/{final_key}"
+    if_match: Any = {"CopySourceIfMatch": etag} if etag else {}
+    published = False
+    for attempt in range(_COPY_ATTEMPTS):
+        try:
+            s3.copy_object(
+                Bucket=bucket,
+                Key=final_key,
+                CopySource={"Bucket": bucket, "Key": staging_key},
+                IfNoneMatch="*",
+                **if_match,
+            )
+            published = True
+            break
+        except Exception as error:
+            code = error_code(error)
+            if code in _RACING and attempt + 1 < _COPY_ATTEMPTS:
+                time.sleep(0.2 * 2**attempt)
+                continue
+            if code not in _TAKEN | _GONE:
+                raise s3_failed(error, "s3:PutObject", uri) from error
+            if not _exists(s3, bucket, final_key):
+                raise ObjectChanged(
+                    f"s3://{bucket}/{staging_key} was removed or replaced before it was copied to {uri}. Run again."
+                ) from error
+            break
+    try:
+        s3.delete_object(Bucket=bucket, Key=staging_key)
+    except Exception as error:
+        raise s3_failed(error, "s3:DeleteObject", f"s3://{bucket}/{staging_key}") from error
+    return published
+
+
+def abort_stale_uploads(s3: S3Client, bucket: str, prefix: str, older_than: timedelta = STALE_AFTER) -> list[str]:
+    """Abort uploads under a prefix whose process was killed; returns their keys.
+
+    A killed process cannot abort its own upload. Younger ones are left alone: they may belong to a run that is
+    still going. A caller without ``s3:ListBucketMultipartUploads`` sweeps nothing.
+    """
+    swept = []
+    limit = datetime.now(UTC) - older_than
+    try:
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
+            for upload in page.get("Uploads", []):
+                if upload["Initiated"] <= limit:
+                    s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                    swept.append(upload["Key"])
+    except Exception as error:
+        if not error_code(error):
+            raise s3_failed(error, "s3:ListBucketMultipartUploads", f"s3://{bucket}/{prefix}") from error
+        logger.warning("stale uploads under s3://%s/%s could not be swept: %s", bucket, prefix, error)
+    return swept
+
+
+def _exists(s3: S3Client, bucket: str, key: str) -> bool:
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except Exception as error:
+        if error_code(error) in _GONE:
+            return False
+        raise s3_failed(error, "s3:GetObject", f"s3://{bucket}/{key}") from error
+    return True
+
+
+def _checksum(body: bytes) -> str:
+    return base64.b64encode(crc32(body).to_bytes(4, "big")).decode()

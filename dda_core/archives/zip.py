@@ -1,0 +1,176 @@
+"""A ZIP written as a stream, the same bytes for the same members on every run.
+
+Entries carry one fixed date and mode, are deflated, and give their checksum and size in a data descriptor behind
+the content, which Python, unzip, libzip and Java (also ``ZipInputStream``) read. ``zipfile`` is not used because
+it cannot be given another codec.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dda_core.archives.codec import Deflater, Writable, crc32
+from dda_core.exceptions import DeviceWouldRefuse
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+MAX_PACKAGE = 2_000_000_000
+"""Bytes in a package: AWS IoT Greengrass takes 2 GB for all artifacts of a component."""
+
+_DATE = (1 << 5) | 1  # 1980-01-01, the first day that ZIP knows; the time is midnight
+_MODE = 0o100644 << 16
+_DATA_DESCRIPTOR_AND_UTF8 = 0x0808
+_DEFLATE = 8
+_UNIX = 3
+_MAX_32 = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A member as it was written.
+
+    Attributes:
+        name: the path in the ZIP.
+        size: of the content in bytes.
+        compressed: in bytes.
+        crc: CRC-32 of the content.
+        sha256: of the content, hexadecimal.
+        offset: of the local header in the ZIP.
+    """
+
+    name: str
+    size: int
+    compressed: int
+    crc: int
+    sha256: str
+    offset: int
+
+    @property
+    def large(self) -> bool:
+        """Whether the size needs the 64-bit form. At most 2 GB are written, so nothing else ever does."""
+        return self.size >= _MAX_32
+
+
+class ZipWriter:
+    """Writes members one after another into a sink.
+
+    Attributes:
+        entries: what is written so far, in order.
+        size: bytes written so far.
+    """
+
+    def __init__(self, sink: Writable, where: str) -> None:
+        """``where`` names the package in messages."""
+        self.entries: list[Entry] = []
+        self.size = 0
+        self._sink = sink
+        self._where = where
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, size: int, content: Iterable[ReadableBuffer]) -> Entry:
+        """Write one member, whose size in bytes is known beforehand.
+
+        Raises:
+            DeviceWouldRefuse: the ZIP grows over 2 GB.
+            ValueError: the content is not of that size.
+        """
+        offset = self.size
+        path = name.encode()
+        large = size >= _MAX_32
+        self._write(_local_header(path, large))
+        start = self.size
+        deflater = Deflater()
+        digest = hashlib.sha256()
+        crc = seen = 0
+        for piece in content:
+            digest.update(piece)
+            crc = crc32(piece, crc)
+            seen += memoryview(piece).nbytes
+            self._write(deflater.compress(piece))
+        self._write(deflater.finish())
+        if seen != size:
+            raise ValueError(f"{name} has {seen} bytes, {size} were announced")
+        entry = Entry(name, size, self.size - start, crc, digest.hexdigest(), offset)
+        self._write(struct.pack("<4sLQQ" if large else "<4sLLL", b"PK\x07\x08", crc, entry.compressed, size))
+        self.entries.append(entry)
+        return entry
+
+    def finish(self) -> str:
+        """Write the directory; returns the SHA-256 of the whole ZIP, hexadecimal. The sink stays open."""
+        start = self.size
+        for entry in self.entries:
+            self._write(_directory_entry(entry))
+        count = len(self.entries)
+        size = self.size - start
+        self._write(struct.pack("<4sHHHHLLH", b"PK\x05\x06", 0, 0, count, count, size, start, 0))
+        return self._digest.hexdigest()
+
+    def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        self.size += len(data)
+        if self.size > MAX_PACKAGE:
+            raise DeviceWouldRefuse(
+                self._where,
+                [f"the package is over {MAX_PACKAGE} bytes, the most that Greengrass takes; compile a smaller model"],
+            )
+        self._digest.update(data)
+        self._sink.write(data)
+
+
+def _local_header(path: bytes, large: bool) -> bytes:
+    size = _MAX_32 if large else 0
+    extra = struct.pack("<HHQQ", 1, 16, 0, 0) if large else b""
+    return (
+        struct.pack(
+            "<4sHHHHHLLLHH",
+            b"PK\x03\x04",
+            45 if large else 20,
+            _DATA_DESCRIPTOR_AND_UTF8,
+            _DEFLATE,
+            0,
+            _DATE,
+            0,
+            size,
+            size,
+            len(path),
+            len(extra),
+        )
+        + path
+        + extra
+    )
+
+
+def _directory_entry(entry: Entry) -> bytes:
+    path = entry.name.encode()
+    extra = struct.pack("<HHQ", 1, 8, entry.size) if entry.large else b""
+    version = 45 if entry.large else 20
+    return (
+        struct.pack(
+            "<4sHHHHHHLLLHHHHHLL",
+            b"PK\x01\x02",
+            _UNIX << 8 | version,
+            version,
+            _DATA_DESCRIPTOR_AND_UTF8,
+            _DEFLATE,
+            0,
+            _DATE,
+            entry.crc,
+            entry.compressed,
+            _MAX_32 if entry.large else entry.size,
+            len(path),
+            len(extra),
+            0,
+            0,
+            0,
+            _MODE,
+            entry.offset,
+        )
+        + path
+        + extra
+    )

@@ -1,0 +1,163 @@
+"""The model package: the ZIP that a device unpacks, built straight from the stream of the compiled archive.
+
+``manifest.json`` comes first, then every file of the compiled archive, in its order, in the folder of its stage.
+The package's id comes from its content, so that the same inputs find the same package wherever it was built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.archives.codec import Writable
+from dda_core.archives.source import Source
+from dda_core.archives.tar import read_tar
+from dda_core.archives.upload import FileSink, MultipartUpload, abort_stale_uploads, publish_staged
+from dda_core.archives.zip import Entry, ZipWriter
+from dda_core.device_rules import check_manifest, check_package
+from dda_core.exceptions import DeviceWouldRefuse
+from dda_core.manifest import MANIFEST_NAME, manifest_bytes
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SUFFIX = "_greengrass_model_component.zip"
+"""How the device recognises a model package."""
+STAGING = "model_artifacts/.staging/"
+
+
+class ModelPackage(BaseModel):
+    """A package as it was built.
+
+    ``size`` and ``sha256`` are of the bytes built here. An object that was already under ``key`` has the same
+    content, but may have been compressed by another processor to slightly other bytes.
+
+    Attributes:
+        package_id: 12 hexadecimal digits, from the content.
+        name: of the ZIP.
+        key: in the use case's bucket.
+        size: of the ZIP in bytes.
+        sha256: of the ZIP, hexadecimal.
+        members: number of files in it, the manifest included.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    package_id: str
+    name: str
+    key: str
+    size: int
+    sha256: str
+    members: int
+
+
+def package_name(package_id: str) -> str:
+    """The ZIP's name for a package id."""
+    return f"{package_id}{SUFFIX}"
+
+
+def package_key(package_id: str) -> str:
+    """The ZIP's key in the use case's bucket for a package id."""
+    return f"model_artifacts/model-{package_id}/{package_name(package_id)}"
+
+
+def content_id(entries: Iterable[Entry]) -> str:
+    """12 hexadecimal digits over the names, sizes and digests of all members, whatever their order."""
+    lines = sorted([entry.name, entry.size, entry.sha256] for entry in entries)
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:12]
+
+
+def build_package(
+    compiled: Source, manifest: dict[str, Any], sink: Writable, stop: Event | None = None
+) -> ModelPackage:
+    """Write the package of a compiled archive into a sink, which the caller completes.
+
+    When this returns, the compiled archive is proven whole and the package passes every rule of the device.
+
+    Args:
+        compiled: the archive that SageMaker Neo made.
+        manifest: from ``dda_manifest``.
+        sink: takes the ZIP's bytes.
+        stop: set it to end the work with ``Interrupted``.
+
+    Raises:
+        ArchiveBroken: the compiled archive is empty, damaged, cut short, or no gzip tar.
+        ArchiveHostile: a member is no plain file or folder.
+        DeviceWouldRefuse: the manifest or the package breaks a rule of the device.
+    """
+    check_manifest(manifest, compiled.uri)
+    folder = manifest["model_graph"]["stages"][0]["type"]
+    text = manifest_bytes(manifest)
+    package = ZipWriter(sink, compiled.uri)
+    package.add(MANIFEST_NAME, len(text), [text])
+    with closing(read_tar(compiled, stop)) as members:
+        for reader, member in members:
+            if member.is_file:
+                package.add(f"{folder}/{member.name}", member.size, reader.content())
+    if len(package.entries) == 1:
+        raise DeviceWouldRefuse(compiled.uri, ["the compiled archive holds no file; compile the model again"])
+    check_package([entry.name for entry in package.entries], manifest, compiled.uri)
+    digest = package.finish()
+    package_id = content_id(package.entries)
+    return ModelPackage(
+        package_id=package_id,
+        name=package_name(package_id),
+        key=package_key(package_id),
+        size=package.size,
+        sha256=digest,
+        members=len(package.entries),
+    )
+
+
+def package_to_file(
+    compiled: Source, manifest: dict[str, Any], out_dir: Path, stop: Event | None = None
+) -> tuple[Path, ModelPackage]:
+    """Build the package as a file in ``out_dir``, which stays as it was when anything is refused.
+
+    Raises as ``build_package`` does.
+    """
+    with FileSink(out_dir / SUFFIX) as sink:
+        package = build_package(compiled, manifest, sink, stop)
+        sink.complete(package.name)
+    return sink.path, package
+
+
+def package_to_s3(
+    compiled: Source,
+    manifest: dict[str, Any],
+    s3: S3Client,
+    bucket: str,
+    stop: Event | None = None,
+    run_id: str = "",
+) -> ModelPackage:
+    """Build the package as an S3 object; one that is already under its key is kept.
+
+    The key is known only at the end, so the bytes go to a staging key first and are copied on the server.
+
+    Args:
+        compiled: the archive that SageMaker Neo made.
+        manifest: from ``dda_manifest``.
+        s3: the client for the upload.
+        bucket: the use case's bucket.
+        stop: set it to end the work with ``Interrupted``; the upload is then aborted.
+        run_id: keeps the staging keys of runs apart that package the same archive at the same time.
+
+    Raises:
+        AwsCallFailed: S3 refused, or did not answer.
+        Other errors as ``build_package`` does.
+    """
+    abort_stale_uploads(s3, bucket, STAGING)
+    identity = json.dumps([compiled.uri, compiled.etag, run_id])
+    staging_key = f"{STAGING}{hashlib.sha256(identity.encode()).hexdigest()[:32]}.zip"
+    with MultipartUpload(s3, bucket, staging_key) as upload:
+        package = build_package(compiled, manifest, upload, stop)
+        upload.complete()
+    publish_staged(s3, bucket, staging_key, package.key, etag=upload.etag)
+    return package
