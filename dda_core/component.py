@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 COMPILATION_JOB_TAG = "dda:compilation-job"
 RETRY_TAG = "dda:flow-run-retry"
 CREATED_BY = "dda-pipeline"
+CONFLICTS = 20
+"""Version numbers tried in a row before giving up against other publishers."""
 
 
 class ComponentVersion(BaseModel):
@@ -193,8 +195,9 @@ def ensure_version(
         PublishFailed: AWS IoT Greengrass refuses the version.
         RecipeInvalid: the recipe breaks a rule of the service.
     """
-    while True:
-        versions = list_versions(greengrass, plan)
+    taken: set[str] = set()
+    for _ in range(CONFLICTS):
+        versions = sorted({*list_versions(greengrass, plan), *taken}, key=_semver, reverse=True)
         for version in versions:
             found = describe_version(greengrass, plan.arn(version))
             usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
@@ -217,15 +220,23 @@ def ensure_version(
             )
         except ClientError as error:
             if error_code(error) == "ConflictException":
-                continue  # another run made that version; it may be ours as well
+                # Another run made that version a moment ago, maybe of the same package; the list may not have it yet.
+                taken.add(new["ComponentVersion"])
+                continue
             raise
         return describe_version(greengrass, answer["arn"])
+    raise PublishFailed(
+        f"{plan.component}: {CONFLICTS} versions in a row were taken by somebody else. Publish again when it is quiet."
+    )
 
 
 def find_deployable(
     greengrass: GreengrassV2Client, s3: S3Client, plan: ComponentPlan, job_stem: str
-) -> ComponentVersion | None:
-    """The newest DEPLOYABLE version that was made of this compilation work and still has its package, if any."""
+) -> tuple[ComponentVersion, str] | None:
+    """The newest DEPLOYABLE version that was made of this compilation work, with its package's ``s3://`` URI.
+
+    None where there is no such version, or its package is gone.
+    """
     for version in list_versions(greengrass, plan):
         found = describe_version(greengrass, plan.arn(version))
         made_of = found.compilation_job or ""
@@ -234,13 +245,8 @@ def find_deployable(
         recipe = _recipe_of(greengrass, found.arn)
         uri = artifact_uri_of(recipe)
         if uri and same_recipe(recipe, plan.recipe(version, uri)) and _exists(s3, uri):
-            return found
+            return found, uri
     return None
-
-
-def artifact_of(greengrass: GreengrassV2Client, version: ComponentVersion) -> str | None:
-    """The ``s3://`` URI of the package that a version installs."""
-    return artifact_uri_of(_recipe_of(greengrass, version.arn))
 
 
 def check_deployable(version: ComponentVersion) -> bool:

@@ -5,6 +5,8 @@
     DdaError                          exit code 1
     ├── UsageError                    exit code 2: the caller asked for something that is not there
     │   ├── UnknownTarget
+    │   ├── RunParametersRefused
+    │   ├── FlowRunMissing
     │   ├── InvalidName
     │   └── FileMissing
     ├── ConfigurationError            exit code 3: settings, use cases, credentials
@@ -35,6 +37,7 @@
         ├── CompilationStopped
         ├── CompilationMismatch
         ├── QuotaReached
+        ├── RunCancelled
         ├── PublishFailed
         └── StepTimedOut
 
@@ -65,6 +68,14 @@ class UnknownTarget(UsageError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         super().__init__(f"unknown target {name!r}; known targets: {', '.join(known)}")
+
+
+class RunParametersRefused(UsageError):
+    """A deployment's schema does not allow the parameters of a run."""
+
+
+class FlowRunMissing(UsageError):
+    """The Prefect server knows no such flow run."""
 
 
 class InvalidName(UsageError):
@@ -202,6 +213,10 @@ class CompilationMismatch(TargetFailed):
 
 class QuotaReached(TargetFailed):
     """The account's quota of compilation jobs has no free slot."""
+
+
+class RunCancelled(TargetFailed):
+    """A person cancelled the run before this target came to its end."""
 
 
 class PublishFailed(TargetFailed):

@@ -1,0 +1,104 @@
+"""A delivery: one trained model for one target, from what is compiled to what is published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from dda_core import naming
+from dda_core.compilation import CompilationWork, describe_job
+from dda_core.component import ComponentPlan, ComponentVersion, find_deployable
+from dda_core.exceptions import CompilationMismatch
+from dda_core.targets import CompilationTarget
+from dda_core.use_case import UseCase
+
+if TYPE_CHECKING:
+    from dda_core.aws import AwsClients
+
+
+class Delivery(BaseModel):
+    """What one target is compiled from, and what it is published as."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    work: CompilationWork
+    component: ComponentPlan
+
+
+class Delivered(BaseModel):
+    """A delivery that devices can install already. URIs are ``s3://``; the job may be gone, and its archive with it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: ComponentVersion
+    package: str
+    compilation_job: str
+    attempt: int | None
+    compiled_artifact: str | None
+
+
+def deliveries(
+    use_case: UseCase,
+    targets: Iterable[CompilationTarget],
+    *,
+    training_job: str,
+    training_job_arn: str,
+    model_artifact: str,
+    input_shape: tuple[int, int, int, int],
+    model_name: str,
+    component_name: str | None = None,
+    friendly_name: str | None = None,
+) -> list[Delivery]:
+    """One delivery per target, in the order of ``targets``.
+
+    ``component_name`` is the base that each target's name is added to; without it, it is made from ``model_name``.
+
+    Raises:
+        InvalidName: no component can have that name.
+    """
+    return [
+        Delivery(
+            target=target.name,
+            work=CompilationWork.of(
+                use_case,
+                target,
+                training_job=training_job,
+                training_job_arn=training_job_arn,
+                model_artifact=model_artifact,
+                input_shape=input_shape,
+            ),
+            component=ComponentPlan.of(
+                use_case,
+                target,
+                training_job=training_job,
+                model_name=model_name,
+                component_name=component_name,
+                friendly_name=friendly_name,
+            ),
+        )
+        for target in targets
+    ]
+
+
+def find_delivered(aws: AwsClients, delivery: Delivery) -> Delivered | None:
+    """The delivery as devices can install it already, read from AWS and nowhere else; None where they cannot."""
+    found = find_deployable(aws.greengrass, aws.s3, delivery.component, delivery.work.stem)
+    if found is None:
+        return None
+    version, package = found
+    job_name = version.compilation_job or ""
+    attempt = naming.attempt_of(job_name)
+    try:
+        job = describe_job(aws.sagemaker, delivery.work, attempt) if attempt else None
+    except CompilationMismatch:
+        job = None
+    return Delivered(
+        version=version,
+        package=package,
+        compilation_job=job_name,
+        attempt=attempt,
+        compiled_artifact=job.artifact if job else None,
+    )

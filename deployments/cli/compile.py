@@ -1,0 +1,153 @@
+"""``dda compile``: start the flow for a training job, and follow it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from dda_core.naming import check_training_job_name, component_base
+from dda_core.status import RunStatus, TargetStatus
+from dda_core.targets import find_targets
+
+if TYPE_CHECKING:
+    from deployments.runs import RunView
+
+STYLES = {
+    TargetStatus.NOT_STARTED: "dim",
+    TargetStatus.DEPLOYABLE: "green",
+    TargetStatus.SKIPPED: "green",
+    TargetStatus.FAILED: "bold red",
+    TargetStatus.STOPPED: "red",
+}
+
+
+def compile_command(
+    training_job: Annotated[str, typer.Argument(help="The SageMaker training job; it must be Completed.")],
+    use_case: Annotated[str, typer.Option(help="The use case, as registered with `dda use-case save`.")],
+    targets: Annotated[str | None, typer.Option(help="Targets, separated by commas; see `dda targets`.")] = None,
+    model_name: Annotated[str | None, typer.Option(help="What the model is called.")] = None,
+    component_name: Annotated[str | None, typer.Option(help="What the component's name starts with: model-...")] = None,
+    friendly_name: Annotated[str | None, typer.Option(help="The name that operators see on the device.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Compile anew what is deployable already.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Compile a finished training job for its targets, and publish a component for each.
+
+    With --wait the exit code is 0 when every target is deployable, and 1 when some target is not.
+    """
+    check_training_job_name(training_job)
+    names = [target.name for target in find_targets(_split(targets))]
+    component_base(model_name or training_job, component_name)
+    given = {
+        "targets": names or None,
+        "model_name": model_name,
+        "component_name": component_name,
+        "friendly_name": friendly_name,
+        "force": force or None,
+    }
+    parameters: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    code = asyncio.run(_compile(training_job, use_case, parameters, wait=wait, as_json=as_json))
+    raise typer.Exit(code)
+
+
+def _split(text: str | None) -> list[str]:
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+async def _compile(training_job: str, use_case: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> int:
+    from deployments.runs import read_run, start_run
+    from tasks.run import run_link
+
+    log = Console(stderr=True)
+    run = await start_run(use_case, training_job, parameters, tags=["trigger:cli"])
+    log.print(f"Flow run {run.id} of {training_job}: {run_link(str(run.id))}", soft_wrap=True, highlight=False)
+    view = await (follow_to_the_end(run.id, log) if wait else read_run(run.id))
+    if as_json:
+        typer.echo(view.model_dump_json(indent=2))
+    elif wait:
+        print_view(view, Console(soft_wrap=True))
+    if wait and view.status is not RunStatus.COMPLETED and not view.targets:
+        log.print(await _state_message(run.id), style="red", soft_wrap=True, highlight=False, markup=False)
+    return 0 if not wait or view.status is RunStatus.COMPLETED else 1
+
+
+async def _state_message(flow_run_id: UUID) -> str:
+    from prefect import get_client
+
+    async with get_client() as client:
+        run = await client.read_flow_run(flow_run_id)
+    return str(run.state.message or run.state.name) if run.state else ""
+
+
+async def follow_to_the_end(flow_run_id: UUID, log: Console) -> RunView:
+    """Show the run's progress per target until it has ended: a live table on a terminal, else a line per change."""
+    from deployments.runs import follow_run
+
+    last = None
+    shown: dict[str, str] = {}
+    with Live(console=log, auto_refresh=False, transient=True) if log.is_terminal else nullcontext() as live:
+        async for last in follow_run(flow_run_id):
+            if live:
+                live.update(progress_table(last), refresh=True)
+                continue
+            for target, record in last.targets.items():
+                if shown.get(target) != record.status:
+                    shown[target] = record.status
+                    seconds = f" ({record.seconds:.0f} s)" if record.seconds else ""
+                    log.print(f"{target}: {record.status}{seconds}", highlight=False)
+    assert last is not None
+    return last
+
+
+def progress_table(view: RunView) -> Table:
+    """The targets of a run in progress."""
+    table = Table(title=f"{view.training_job}: {view.status}", title_justify="left", box=None)
+    for column in ("target", "status", "attempt", "seconds", "compilation job"):
+        table.add_column(column, justify="right" if column in ("attempt", "seconds") else "left")
+    for target, record in view.targets.items():
+        seconds = f"{record.seconds:.0f}" if record.seconds is not None else ""
+        table.add_row(target, _styled(record.status), str(record.attempt or ""), seconds, record.compilation_job or "")
+    return table
+
+
+def print_view(view: RunView, console: Console) -> None:
+    """Print a run that has ended: what each target became, and of each failure the cause and the remedy."""
+    table = Table(title=f"{view.training_job}: {view.status}", title_justify="left", box=None)
+    for column in ("target", "status", "seconds", "component", "version", "compilation job"):
+        table.add_column(column, overflow="fold", no_wrap=not console.is_terminal)
+    for target, record in view.targets.items():
+        seconds = f"{record.seconds:.1f}" if record.seconds is not None else ""
+        table.add_row(
+            target,
+            _styled(record.status),
+            seconds,
+            record.component or "",
+            record.version or "",
+            record.compilation_job or "",
+        )
+    console.print(table)
+    for target, record in view.targets.items():
+        console.print(f"\n{target}", style="bold", highlight=False)
+        for label, value in (
+            ("compiled artifact", record.compiled_artifact),
+            ("package", record.package),
+            ("component version", record.arn),
+            ("reason", record.reason),
+            ("cause", record.cause),
+            ("what to do", record.remedy),
+        ):
+            if value:
+                console.print(f"  {label}: {value}", highlight=False, markup=False)
+
+
+def _styled(status: TargetStatus) -> str:
+    style = STYLES.get(status, "cyan")
+    return f"[{style}]{status}[/]"

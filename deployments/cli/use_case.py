@@ -1,0 +1,84 @@
+"""``dda use-case``: register use cases, and look at them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dda_core.use_case import UseCase, read_use_case
+
+app = typer.Typer(no_args_is_help=True, help="Register use cases, and look at them.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+@app.command("save")
+def save(
+    file: Annotated[Path, typer.Argument(help="The use case's YAML file.")],
+    work_pool: Annotated[str, typer.Option(help="The work pool that its runs are sent to.")] = "dda",
+) -> None:
+    """Register a use case: its block, and its own deployment of the flow. Both may be there already."""
+    use_case = read_use_case(file)
+    from deployments.registration import save_use_case
+    from deployments.runs import FLOW, prefect_errors
+    from tasks.use_case import block_name
+
+    with prefect_errors():
+        asyncio.run(save_use_case(use_case, work_pool))
+    name = block_name(use_case.usecase_id)
+    typer.echo(f"Saved block usecase/{name} and deployment {FLOW}/{name} on work pool {work_pool}.")
+
+
+@app.command("list")
+def list_use_cases(as_json: AsJson = False) -> None:
+    """List the registered use cases."""
+    rows = [_fields(use_case) for use_case in _load_all()]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("use case", "account", "region", "bucket", "targets", box=None)
+    for row in rows:
+        table.add_row(
+            row["usecase_id"],
+            row["account_id"],
+            row["region"],
+            row["s3_bucket"],
+            ", ".join(row["targets"]) or "(the first four)",
+        )
+    Console(soft_wrap=True).print(table)
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="The use case's name.")], as_json: AsJson = False) -> None:
+    """Show one use case. Its external id is never printed."""
+    from deployments.runs import prefect_errors
+    from tasks.use_case import block_name, load_use_case
+
+    with prefect_errors():
+        fields = _fields(asyncio.run(load_use_case(block_name(name))))
+    if as_json:
+        typer.echo(json.dumps(fields, indent=2))
+        return
+    for field, value in fields.items():
+        typer.echo(f"{field}: {value if isinstance(value, str) else json.dumps(value)}")
+
+
+def _load_all() -> list[UseCase]:
+    from deployments.runs import prefect_errors
+    from tasks.use_case import load_use_case, use_case_names
+
+    async def load() -> list[UseCase]:
+        return [await load_use_case(name) for name in await use_case_names()]
+
+    with prefect_errors():
+        return asyncio.run(load())
+
+
+def _fields(use_case: UseCase) -> dict[str, Any]:
+    return use_case.model_dump(mode="json")

@@ -1,0 +1,53 @@
+"""Registering a use case: its block, and a deployment of the flow with the use case filled in."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.types.entrypoint import EntrypointType
+
+from dda_core.use_case import UseCase
+from flows.compile_training_job import compile_training_job
+from tasks.use_case import UseCaseBlock, block_name
+
+WORK_POOL = "dda"
+CONCURRENT_RUNS = 10
+"""Runs of one use case at a time; more wait in the deployment's queue. It spares the server, nothing else."""
+
+
+async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
+    """Save the use case's block and its deployment ``compile-training-job/<name>``; the deployment's id.
+
+    Both may be there already: the block is overwritten, the deployment keeps its id.
+    """
+    name = block_name(use_case.usecase_id)
+    await UseCaseBlock.of(use_case).asave(name, overwrite=True)
+    await ensure_work_pool(work_pool)
+    deployment = await compile_training_job.ato_deployment(
+        name,
+        parameters={"use_case": name},
+        description=f"Compile a training job of use case {use_case.usecase_id} for its devices.",
+        tags=[f"use-case:{use_case.usecase_id}"],
+        work_pool_name=work_pool,
+        concurrency_limit=ConcurrencyLimitConfig(
+            limit=CONCURRENT_RUNS, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+        ),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    return await deployment.aapply()
+
+
+async def ensure_work_pool(name: str = WORK_POOL) -> None:
+    """Create the process work pool of that name where the server has none; an existing one keeps its type."""
+    async with get_client() as client:
+        try:
+            await client.read_work_pool(name)
+        except ObjectNotFound:
+            try:
+                await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
+            except ObjectAlreadyExists:
+                return

@@ -1,0 +1,87 @@
+"""How a run shows where it stands: its tags, and the state it ends in.
+
+Only standard state names are used: the UI's filters and the deployment's page know no others. What they cannot say
+is in the message and in the tags.
+"""
+
+from __future__ import annotations
+
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from dda_core.delivery import Delivered
+from dda_core.exceptions import CompilationStopped, RunCancelled
+from dda_core.failures import guidance_for
+from dda_core.sanitise import sanitise
+from dda_core.status import RunStatus, TargetStatus, run_message, run_status
+from tasks.run import Run, run_link, set_tags, tags_of
+
+OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:")
+
+
+async def tag_run(run: Run, model_name: str) -> None:
+    """Tag the run with use case, model, training job and targets, and with how it stands once it has ended.
+
+    Tags that others gave the run are kept.
+    """
+    record = run.record
+    tags = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
+    tags += [
+        f"use-case:{run.use_case.usecase_id}",
+        f"model:{model_name}",
+        f"training-job:{record.training_job}",
+        *(f"target:{target}" for target in record.targets),
+    ]
+    status = run_status(record.targets)
+    if status in (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED):
+        tags.append(f"status:{status}")
+        tags += [f"failed:{name}" for name, target in record.targets.items() if not target.status.good]
+    await set_tags(run.flow_run_id, tags)
+
+
+def end_state(run: Run) -> State[None]:
+    """The state that the run ends in: Completed only when devices can install every target's component."""
+    message = sanitise(run_message(run.record.targets), mask_accounts=True)
+    if run_status(run.record.targets) is RunStatus.COMPLETED:
+        return Completed(message=message)
+    return Failed(message=message)
+
+
+async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
+    """End a run that cannot begin any target: the same reason, cause and remedy stand at each."""
+    for target in run.record.targets:
+        note_failure(run, target, error)
+    await tag_run(run, model_name)
+    return Failed(message=sanitise(str(error), mask_accounts=True))
+
+
+def note_skip(run: Run, target: str, there: Delivered) -> None:
+    """Record that devices can install the target already: made by an earlier run, or by this one before a retry."""
+    maker = there.version.flow_run_id
+    if maker:
+        run.record.links[target] = run_link(maker)
+    run.record.note(
+        target,
+        status=TargetStatus.DEPLOYABLE if maker == run.flow_run_id else TargetStatus.SKIPPED,
+        attempt=there.attempt,
+        compilation_job=there.compilation_job,
+        compiled_artifact=there.compiled_artifact,
+        package=there.package,
+        component=there.version.component,
+        version=there.version.version,
+        arn=there.version.arn,
+    )
+
+
+def note_failure(run: Run, target: str, error: BaseException) -> None:
+    """Record why a target failed, what that means and what to do."""
+    guidance = guidance_for(error)
+    reason = sanitise(getattr(error, "reason", None) or str(error) or type(error).__name__)
+    stopped = isinstance(error, CompilationStopped | RunCancelled)
+    run.record.note(
+        target,
+        status=TargetStatus.STOPPED if stopped else TargetStatus.FAILED,
+        reason=reason,
+        cause=guidance.cause,
+        remedy=guidance.remedy,
+    )

@@ -1,0 +1,107 @@
+"""Step two: one SageMaker Neo compilation job per target.
+
+Starting a job is never kept as a result: a job that is there already is found by its name, so starting may be done
+again at any time. A finished compilation is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import DEFAULT, NO_CACHE
+
+from dda_core.compilation import (
+    CompilationJob,
+    CompilationWork,
+    CompiledModel,
+    creator_of,
+    first_attempt,
+    newest_job,
+    stop_jobs_of,
+)
+from dda_core.following import begin_compilation, follow_compilation, patiently
+from dda_core.status import CompilationStatus
+from tasks.run import Run, current_run, run_link, tell
+
+
+@task(name="choose-attempts", task_run_name="choose attempts", cache_policy=DEFAULT - "works", persist_result=True)
+async def choose_attempts(
+    targets: list[str],
+    works: list[CompilationWork],
+    force: bool,
+    retry: int,
+    floors: dict[str, int] | None = None,
+) -> dict[str, int]:
+    """Each target's first attempt in this run, recorded before anything is created.
+
+    The result is kept for the run and this ``retry`` of it, so that a restart after a crash goes by the same numbers
+    and makes no second job. ``floors`` is what was chosen when the run began for the first time.
+    """
+    run = current_run()
+
+    async def choose(target: str, work: CompilationWork) -> int:
+        newest = await patiently(run.settings, tell(), newest_job, run.aws.sagemaker, work)
+        return first_attempt(newest, force=force, floor=(floors or {}).get(target))
+
+    return dict(zip(targets, await asyncio.gather(*map(choose, targets, works)), strict=True))
+
+
+@task(name="start-compilation", task_run_name="start compilation[{target}]", cache_policy=NO_CACHE)
+async def start_compilation(target: str, work: CompilationWork, first: int, force: bool) -> CompilationJob | None:
+    """Make sure that the target's compilation job exists; None where a new one has to wait."""
+    run = current_run()
+    job = await patiently(
+        run.settings,
+        tell(),
+        begin_compilation,
+        run.aws.sagemaker,
+        work,
+        first=first,
+        extra=run.settings.extra_attempts,
+        force=force,
+        flow_run_id=run.flow_run_id,
+    )
+    if job is None:
+        tell()(f"{target}: a new compilation job has to wait for a slot or for the time between two attempts")
+        return None
+    run.record.note(target, compilation_job=job.name, attempt=job.attempt)
+    maker = await asyncio.to_thread(creator_of, run.aws.sagemaker, job)
+    if maker == run.flow_run_id:
+        tell()(f"{target}: compilation job {job.name} is {job.status}")
+    elif job.status is CompilationStatus.COMPLETED:
+        tell()(f"{target}: compilation job {job.name} is there already, and is adopted")
+    elif not job.status.ended:
+        whose = f"of flow run {run_link(maker)}" if maker else "that no flow run started"
+        tell()(f"{target}: joined compilation job {job.name} {whose}")
+    return job
+
+
+@task(name="compile", task_run_name="compile[{target}]", cache_policy=DEFAULT, persist_result=True)
+async def compile_model(target: str, work: CompilationWork, first: int, force: bool) -> CompiledModel:
+    """Follow the target's compilation to its end, through new attempts where a failure may pass."""
+    run = current_run()
+    log = get_run_logger()
+    seen: set[tuple[str, str]] = set()
+
+    def note(job: CompilationJob) -> None:
+        run.record.note(target, compilation_job=job.name, attempt=job.attempt)
+        if (job.name, job.status) not in seen:
+            seen.add((job.name, job.status))
+            log.info("%s: %s", job.name, job.status)
+
+    return await follow_compilation(
+        run.aws.sagemaker,
+        work,
+        first=first,
+        force=force,
+        settings=run.settings,
+        flow_run_id=run.flow_run_id,
+        tell=tell(),
+        note=note,
+    )
+
+
+async def stop_own_jobs(run: Run, training_job: str) -> list[str]:
+    """Stop the compilation jobs that this run created; those that it joined belong to others."""
+    return await asyncio.to_thread(stop_jobs_of, run.aws.sagemaker, training_job, run.flow_run_id)

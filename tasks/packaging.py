@@ -1,0 +1,31 @@
+"""Step three: the compiled archive becomes the ZIP that devices unpack."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import DEFAULT
+
+from dda_core.archives.source import open_source
+from dda_core.compilation import CompiledModel
+from dda_core.following import run_stoppable
+from dda_core.package import ModelPackage, package_to_s3
+from tasks.run import current_run, tell
+
+
+@task(name="package", task_run_name="package[{target}]", cache_policy=DEFAULT, persist_result=True)
+async def package_model(target: str, compiled: CompiledModel, manifest: dict[str, Any]) -> ModelPackage:
+    """Build the ZIP straight from the compiled archive's stream, into the use case's bucket."""
+    run = current_run()
+
+    def package(stop: threading.Event) -> ModelPackage:
+        source = open_source(compiled.artifact, run.aws.s3)
+        return package_to_s3(source, manifest, run.aws.s3, run.use_case.s3_bucket, stop=stop, run_id=run.flow_run_id)
+
+    made = await run_stoppable(
+        package, limit=run.settings.package_timeout_seconds, what=f"packaging {compiled.artifact}"
+    )
+    tell()(f"{target}: {made.name} holds {made.members} files in {made.size:,} bytes")
+    return made

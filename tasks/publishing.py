@@ -1,0 +1,57 @@
+"""Steps four and five: a component version of the package, and the wait until devices can install it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import task
+from prefect.cache_policies import DEFAULT, NO_CACHE
+
+from dda_core.component import ComponentPlan, ComponentVersion
+from dda_core.delivery import Delivered, Delivery, find_delivered
+from dda_core.following import follow_version, patiently, publish_version
+from tasks.run import current_run, tell
+
+
+@task(name="find-deployable", task_run_name="find what is deployable already", cache_policy=NO_CACHE)
+async def find_deployable_components(deliveries: list[Delivery]) -> dict[str, Delivered]:
+    """The targets that have a deployable component of this very work, read from AWS."""
+    run = current_run()
+    found = await asyncio.gather(
+        *(patiently(run.settings, tell(), find_delivered, run.aws, delivery) for delivery in deliveries)
+    )
+    return {delivery.target: there for delivery, there in zip(deliveries, found, strict=True) if there}
+
+
+@task(name="publish", task_run_name="publish[{target}]", cache_policy=NO_CACHE)
+async def publish_component(
+    target: str, plan: ComponentPlan, package_uri: str, compilation_job: str
+) -> ComponentVersion:
+    """The component version of the package: one that is there already, else a new one."""
+    run = current_run()
+    version = await publish_version(
+        run.aws.greengrass,
+        plan,
+        package_uri,
+        compilation_job=compilation_job,
+        flow_run_id=run.flow_run_id,
+        retry=run.retry,
+        settings=run.settings,
+        tell=tell(),
+    )
+    tell()(f"{target}: {version.component} {version.version} is {version.state}")
+    return version
+
+
+@task(
+    name="wait-until-deployable",
+    task_run_name="wait until deployable[{target}]",
+    cache_policy=DEFAULT,
+    persist_result=True,
+)
+async def wait_until_deployable(target: str, arn: str) -> ComponentVersion:
+    """Wait until devices can install the component version."""
+    run = current_run()
+    version = await follow_version(run.aws.greengrass, arn, settings=run.settings, tell=tell())
+    tell()(f"{target}: {version.component} {version.version} is {version.state}")
+    return version

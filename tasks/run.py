@@ -1,0 +1,118 @@
+"""What all steps of one flow run share: use case, AWS clients, settings, and the record of its targets.
+
+It is kept in a context variable, because what is passed to a task becomes part of the key under which its result is
+kept: steps are given plain values, and find the rest here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from uuid import UUID
+
+from prefect import get_client, get_run_logger
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import StateType
+from prefect.settings import PREFECT_UI_URL
+
+from dda_core.aws import AwsClients
+from dda_core.settings import Settings, load_settings
+from dda_core.use_case import UseCase
+from tasks.record import RunRecord
+from tasks.use_case import load_use_case
+
+_current: ContextVar[Run] = ContextVar("dda_run")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One flow run at work. ``retry`` counts how often it had come to an end before it was begun again."""
+
+    use_case: UseCase
+    aws: AwsClients
+    settings: Settings
+    flow_run_id: str
+    retry: int
+    record: RunRecord
+
+
+def current_run() -> Run:
+    """The run that the calling step belongs to."""
+    return _current.get()
+
+
+@contextmanager
+def entered(run: Run) -> Iterator[Run]:
+    """Make ``run`` the current one, for every step begun inside the block."""
+    token = _current.set(run)
+    try:
+        yield run
+    finally:
+        _current.reset(token)
+
+
+@asynccontextmanager
+async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIterator[Run]:
+    """A run with its record, which is kept up to date inside the block and written a last time at its end."""
+    async with RunRecord(training_job, flow_run_id) as record:
+        with entered(await begin_run(use_case, flow_run_id, record)) as run:
+            yield run
+
+
+async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
+    """Load what the run works with.
+
+    Raises:
+        UnknownUseCase, InvalidUseCase: the use case's block is not there or cannot be used.
+        InvalidSettings: a ``DDA_`` variable has a value that cannot be used.
+        MissingCredentials: the default credential chain found nothing.
+    """
+    settings = load_settings()
+    loaded = await load_use_case(use_case)
+    aws = await asyncio.to_thread(AwsClients, loaded, settings)
+    return Run(loaded, aws, settings, flow_run_id, await times_ended(flow_run_id), record)
+
+
+async def times_ended(flow_run_id: str) -> int:
+    """How often the run has come to an end so far. A crash is no end: a run begun again after one goes on."""
+    async with get_client() as client:
+        states = await client.read_flow_run_states(UUID(flow_run_id))
+    return sum(state.type in (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED) for state in states)
+
+
+async def is_cancelling(flow_run_id: str) -> bool:
+    """Whether a person asked for the run to be cancelled. A worker's shutdown ends the process just the same way."""
+    async with get_client() as client:
+        run = await client.read_flow_run(UUID(flow_run_id))
+    return run.state is not None and (run.state.is_cancelled() or run.state.type == StateType.CANCELLING)
+
+
+async def set_tags(flow_run_id: str, tags: list[str]) -> None:
+    """Replace the run's tags. Not atomic on the server, so only the flow's body does it, never a step."""
+    async with get_client() as client:
+        await client.update_flow_run(UUID(flow_run_id), tags=tags)
+
+
+async def tags_of(flow_run_id: str) -> list[str]:
+    """The run's tags as the server has them now."""
+    async with get_client() as client:
+        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run_id)])))
+    return list(found[0].tags) if found else []
+
+
+def run_link(flow_run_id: str) -> str:
+    """The address of a flow run's page in the UI."""
+    return f"{(PREFECT_UI_URL.value() or '').rstrip('/')}/runs/flow-run/{flow_run_id}"
+
+
+def tell() -> Callable[[str], None]:
+    """Writes a sentence to the log of the step that calls it."""
+    logger = get_run_logger()
+
+    def write(sentence: str) -> None:
+        logger.info("%s", sentence)
+
+    return write

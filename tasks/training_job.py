@@ -1,0 +1,40 @@
+"""Step one: the training job, and what the trained archive says of its model."""
+
+from __future__ import annotations
+
+import threading
+
+from prefect import task
+from prefect.cache_policies import DEFAULT, NO_CACHE
+
+from dda_core import naming
+from dda_core.archives.source import open_source, parse_s3_uri
+from dda_core.archives.trained import TrainedModel, read_trained_archive
+from dda_core.archives.upload import MultipartUpload
+from dda_core.following import patiently, run_stoppable
+from dda_core.training_job import TrainingJob, describe_training_job
+from tasks.run import current_run, tell
+
+
+@task(name="describe-training-job", task_run_name="describe {training_job}", cache_policy=NO_CACHE)
+async def read_training_job(training_job: str) -> TrainingJob:
+    """The training job as SageMaker describes it, with its tags."""
+    run = current_run()
+    return await patiently(run.settings, tell(), describe_training_job, run.aws.sagemaker, training_job, run.use_case)
+
+
+@task(name="read-trained-model", task_run_name="read {training_job}", cache_policy=DEFAULT, persist_result=True)
+async def read_trained_model(training_job: str, model_artifact: str) -> TrainedModel:
+    """Read the trained archive once: what the manifest needs is kept, the ``.pt`` is uploaded for Neo meanwhile."""
+    run = current_run()
+    bucket, key = parse_s3_uri(naming.repackaged_uri(model_artifact))
+
+    def read(stop: threading.Event) -> TrainedModel:
+        source = open_source(model_artifact, run.aws.s3)
+        return read_trained_archive(source, lambda: MultipartUpload(run.aws.s3, bucket, key), stop)
+
+    model = await run_stoppable(
+        read, limit=run.settings.prepare_timeout_seconds, what=f"reading the archive of {training_job}"
+    )
+    tell()(f"{model.model_file}: input shape {list(model.input_shape)}")
+    return model
