@@ -1,0 +1,23 @@
+"""``python -m deployments.local.aws``: the embedded AWS alone, as ``dda local aws``."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from dda_core.exceptions import DdaError
+from deployments.local.aws.cli import aws
+
+
+def main() -> None:
+    """Run it; one line and the error's exit code when it cannot."""
+    try:
+        typer.run(aws)
+    except DdaError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

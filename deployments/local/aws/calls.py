@@ -1,0 +1,119 @@
+"""Every API call passes through here: it is named, counted, and made to fail where a fault says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from moto.core.request import Request, determine_request_protocol
+from moto.core.routing import get_service_router
+from moto.core.serialize import get_serializer_class
+from moto.core.utils import get_service_model
+from werkzeug.exceptions import HTTPException
+
+from deployments.local.aws.environment import current
+from deployments.local.aws.errors import AwsError
+from deployments.local.aws.shapes import operation_model
+
+Answer = tuple[int, dict[str, Any], Any]
+Handler = Callable[[Any, str, Any], Answer]
+
+_STATUS = {
+    "304": ("NotModified",),
+    "400": (),
+    "403": (
+        "AccessDenied",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    ),
+    "404": ("NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchEntity", "NotFound"),
+    "409": ("BucketAlreadyExists", "BucketAlreadyOwnedByYou", "ConditionalRequestConflict", "OperationAborted"),
+    "412": ("PreconditionFailed",),
+    "416": ("InvalidRange",),
+    "429": ("TooManyRequestsException",),
+    "500": ("InternalError", "InternalFailure", "InternalServerError", "InternalServerException"),
+    "503": ("ServiceUnavailable", "ServiceUnavailableException", "SlowDown"),
+}
+"""HTTP status of errors that no service model gives one for; every other is 400."""
+
+_JSON_400 = ("ExpiredTokenException", "UnrecognizedClientException")
+"""Answered with 400 by services that speak JSON over one URL."""
+
+_BUCKET_HOST = re.compile(r"^(?P<bucket>[^/]+)\.s3[.-][^/]*amazonaws\.com", re.IGNORECASE)
+
+
+def guarded(service: str, handler: Handler) -> Handler:
+    """``handler`` of moto, with the calls counted and faults applied."""
+
+    def answer(request: Any, url: str, headers: Any) -> Answer:
+        environment = current()
+        operation = operation_name(service, request)
+        environment.saw(service, operation)
+        fault = environment.faults.for_call(service, operation)
+        if fault is None:
+            return handler(request, url, headers)
+        if fault.after_effect:
+            # Where the effect is refused, the caller sees the injected error all the same.
+            with suppress(HTTPException):
+                handler(request, url, headers)
+        return error_answer(service, operation, request, str(fault.error), fault.message)
+
+    return answer
+
+
+def operation_name(service: str, request: Any) -> str:
+    """The operation that a request asks for; an empty text when it is none."""
+    target = request.headers.get("X-Amz-Target")
+    if target:
+        return str(target).rpartition(".")[2]
+    action = request.values.get("Action") if service in ("sts", "iam", "sqs") else None
+    if action:
+        return str(action)
+    host = _BUCKET_HOST.match(request.host) if service == "s3" else None
+    if host:
+        request = Request.from_values(
+            method=request.method,
+            path=f"/{host['bucket']}{request.path}",
+            query_string=request.query_string,
+            headers=list(request.headers.items()),
+        )
+    try:
+        operation, _ = get_service_router(service).match(request)
+    except (HTTPException, NotImplementedError):
+        return ""
+    return str(operation.name)
+
+
+def error_status(service: str, operation: str, code: str) -> int:
+    """The HTTP status with which the real service sends an error of this code."""
+    if code.isdigit():
+        return int(code)
+    model = operation_model(service, operation)
+    for shape in model.error_shapes:
+        modelled = shape.metadata.get("error", {})
+        if code in (shape.name, modelled.get("code")) and "httpStatusCode" in modelled:
+            return int(modelled["httpStatusCode"])
+    if code in _JSON_400 and model.service_model.protocol == "json":
+        return 400
+    return next((int(status) for status, codes in _STATUS.items() if code in codes), 400)
+
+
+def error_answer(service: str, operation: str, request: Any, code: str, message: str | None) -> Answer:
+    """An error as the real service sends it. A code of digits is that HTTP status without a body."""
+    status = error_status(service, operation, code)
+    if code.isdigit() or request.method == "HEAD":
+        return status, {"content-length": "0"}, b""
+    error = AwsError(code, message or f"{code} (injected by the local AWS)")
+    headers: dict[str, Any] = {}
+    if (service, code) == ("greengrassv2", "ThrottlingException"):
+        headers["Retry-After"] = "1"
+    model = get_service_model(service)
+    protocol = determine_request_protocol(model, request.content_type)
+    serialized = get_serializer_class(model.service_name, protocol)(model.operation_model(operation)).serialize(error)
+    return status, {**serialized["headers"], **headers}, serialized["body"]

@@ -1,0 +1,170 @@
+"""The verbs ``dda local aws``, ``dda local train`` and ``dda local fault``."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deployments.local.aws.settings import AwsSettings
+from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory, find_aws_endpoint_url
+
+Directory = Annotated[
+    Path | None,
+    typer.Option("--dir", help="The stack's directory; else AWS_ENDPOINT_URL, else .dda in the current folder."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Times = Annotated[int, typer.Option("--times", min=1, help="How often it strikes.")]
+Target = Annotated[str, typer.Option("--target", help="A target's name or alias; see dda targets.")]
+Reason = Annotated[str, typer.Option("--reason", help="The text that AWS gives as the cause.")]
+CompileSeconds = Annotated[float, typer.Option(min=0, help="How long a compilation job takes.")]
+PublishSeconds = Annotated[float, typer.Option(min=0, help="How long a component version takes to be DEPLOYABLE.")]
+StopSeconds = Annotated[float, typer.Option(min=0, help="How long a stopped job is STOPPING.")]
+DeploySeconds = Annotated[float, typer.Option(min=0, help="How long a deployment takes to reach its devices.")]
+CreateRate = Annotated[
+    float, typer.Option("--component-versions-per-second", min=0, help="CreateComponentVersion's rate; 0: no limit.")
+]
+CompilationQuota = Annotated[
+    int, typer.Option("--concurrent-compilation-jobs", min=1, help="The account's quota of compilation jobs.")
+]
+_DEFAULTS = AwsSettings()
+
+
+class TrainingStatus(StrEnum):
+    """What a training job made by ``dda local train`` can be."""
+
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    STOPPED = "Stopped"
+    IN_PROGRESS = "InProgress"
+
+
+def aws(
+    directory: Annotated[Path, typer.Option("--dir", help="Where aws.json is written.")] = DEFAULT_DIRECTORY,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 0,
+    compile_seconds: CompileSeconds = _DEFAULTS.compile_seconds,
+    publish_seconds: PublishSeconds = _DEFAULTS.publish_seconds,
+    stop_seconds: StopSeconds = _DEFAULTS.stop_seconds,
+    deploy_seconds: DeploySeconds = _DEFAULTS.deploy_seconds,
+    component_versions_per_second: CreateRate = _DEFAULTS.component_versions_per_second,
+    concurrent_compilation_jobs: CompilationQuota = _DEFAULTS.concurrent_compilation_jobs,
+) -> None:
+    """Run the embedded AWS alone, in the foreground, until Ctrl-C. Its state is in memory."""
+    from deployments.local.aws.serve import serve
+
+    settings = AwsSettings(
+        compile_seconds=compile_seconds,
+        publish_seconds=publish_seconds,
+        stop_seconds=stop_seconds,
+        deploy_seconds=deploy_seconds,
+        component_versions_per_second=component_versions_per_second,
+        concurrent_compilation_jobs=concurrent_compilation_jobs,
+    )
+    stack = StackDirectory(directory)
+
+    def ready(url: str) -> None:
+        typer.echo(f"The local AWS answers at {url} ({stack.aws_file}). Ctrl-C ends it.", err=True)
+
+    serve(stack, settings, port=port, ready=ready)
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="The training job's name.")],
+    model_archive: Annotated[Path, typer.Option("--model-archive", help="The trained model.tar.gz.")],
+    status: Annotated[TrainingStatus, typer.Option(help="How the job ended.")] = TrainingStatus.COMPLETED,
+    model_name: Annotated[str | None, typer.Option(help="The model's name, as the tag dda:model-name.")] = None,
+    failure_reason: Annotated[str | None, typer.Option(help="Why a Failed job failed.")] = None,
+    directory: Directory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a training job with that archive into the local AWS."""
+    made = _control(directory).train(
+        name, model_archive, status=status.value, model_name=model_name, failure_reason=failure_reason
+    )
+    _print(made, as_json, f"{name} is {made['status']}: {made['model_artifact']}")
+
+
+fault = typer.Typer(help="Make the local AWS fail on purpose.", no_args_is_help=True)
+
+
+@fault.command("compile")
+def fault_compile(
+    target: Target, reason: Reason, times: Times = 1, directory: Directory = None, as_json: AsJson = False
+) -> None:
+    """The next compilation jobs of a target end FAILED with that reason."""
+    _add(directory, as_json, "compile", target=target, reason=reason, times=times)
+
+
+@fault.command("publish")
+def fault_publish(
+    target: Target, reason: Reason, times: Times = 1, directory: Directory = None, as_json: AsJson = False
+) -> None:
+    """The next component versions of a target end FAILED with that reason."""
+    _add(directory, as_json, "publish", target=target, reason=reason, times=times)
+
+
+@fault.command("call")
+def fault_call(
+    operation: Annotated[str, typer.Argument(help="As CreateCompilationJob, or s3:PutObject.")],
+    error: Annotated[str, typer.Option("--error", help="AWS's error code; digits are a bare HTTP status.")],
+    message: Annotated[str | None, typer.Option(help="The error's text.")] = None,
+    nth: Annotated[int, typer.Option("--nth", min=1, help="The first call that fails, counted from now.")] = 1,
+    times: Times = 1,
+    after_effect: Annotated[bool, typer.Option("--after-effect", help="The call does its work first.")] = False,
+    directory: Directory = None,
+    as_json: AsJson = False,
+) -> None:
+    """An API call answers with an error, before or after its effect."""
+    fields = {"operation": operation, "error": error, "nth": nth, "times": times, "after_effect": after_effect}
+    if message:
+        fields["message"] = message
+    _add(directory, as_json, "call", **fields)
+
+
+@fault.command("list")
+def fault_list(directory: Directory = None, as_json: AsJson = False) -> None:
+    """The faults in force, and how often each has struck."""
+    listed = _control(directory).faults()
+    _print(listed, as_json, "\n".join(_line(entry) for entry in listed) or "No faults are in force.")
+
+
+@fault.command("clear")
+def fault_clear(directory: Directory = None, as_json: AsJson = False) -> None:
+    """Take every fault out of force."""
+    cleared = _control(directory).clear_faults()
+    _print({"cleared": cleared}, as_json, f"{cleared} faults cleared.")
+
+
+def register(app: typer.Typer) -> None:
+    """Mount the verbs under ``dda local``."""
+    app.command("aws")(aws)
+    app.command("train")(train)
+    app.add_typer(fault, name="fault")
+
+
+def _control(directory: Path | None) -> Any:
+    # Imported late: the command line starts without moto and boto3.
+    from deployments.local.aws.client import AwsControl
+
+    return AwsControl(find_aws_endpoint_url(directory))
+
+
+def _add(directory: Path | None, as_json: bool, kind: str, **fields: Any) -> None:
+    added = _control(directory).add_fault(kind, **fields)
+    _print(added, as_json, _line(added))
+
+
+def _line(entry: dict[str, Any]) -> str:
+    what = entry.get("target") or f"{entry.get('operation')} {entry.get('error')}"
+    when = " after its effect" if entry.get("after_effect") else ""
+    nth = f" from call {entry['nth']}" if entry.get("nth", 1) > 1 else ""
+    struck = f", struck {entry['struck']}" if "struck" in entry else ""
+    text = entry.get("reason") or entry.get("message")
+    return f"{entry['kind']} {what}{when}{nth}: {entry['times']} times{struck}" + (f" - {text}" if text else "")
+
+
+def _print(value: Any, as_json: bool, text: str) -> None:
+    typer.echo(json.dumps(value, indent=2) if as_json else text)

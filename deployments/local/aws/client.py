@@ -1,0 +1,174 @@
+"""Speaking to an embedded AWS in another process, given its URL."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Literal
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dda_core import exceptions
+from dda_core.exceptions import FileMissing, InvalidName, LocalStackError
+from dda_core.targets import find_target
+from deployments.local.aws.control import MODEL_NAME_TAG, PREFIX, SERVICE, check_job_name, training_archive_key
+from deployments.local.aws.faults import known_operation
+from deployments.local.directory import CREDENTIALS
+
+TIMEOUT_SECONDS = 30.0
+
+
+def answers(endpoint_url: str, timeout: float = 2.0) -> bool:
+    """Whether an embedded AWS answers at this URL."""
+    try:
+        return bool(AwsControl(endpoint_url, timeout=timeout).health())
+    except LocalStackError:
+        return False
+
+
+def boto3_client(service: str, endpoint_url: str | None, region: str, **config: Any) -> Any:
+    """A boto3 client of the embedded AWS; ``config`` goes into botocore's Config."""
+    return boto3.session.Session().client(  # type: ignore[call-overload]
+        service,
+        region_name=region,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(**{"retries": {"max_attempts": 1}, "max_pool_connections": 32, **config}),
+    )
+
+
+class AwsControl:
+    """The control routes of a running embedded AWS.
+
+    Every method raises:
+        LocalStackError: nothing answers at the URL, or something that is no embedded AWS.
+    """
+
+    def __init__(self, endpoint_url: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
+        self.endpoint_url = endpoint_url.rstrip("/")
+        self._timeout = timeout
+
+    def health(self) -> dict[str, Any]:
+        """The server's settings."""
+        answer = self._call("GET", "health")
+        if answer.get("service") != SERVICE:
+            raise LocalStackError(f"What answers at {self.endpoint_url} is not the local AWS.")
+        settings: dict[str, Any] = answer["settings"]
+        return settings
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults in force."""
+        listed: list[dict[str, Any]] = self._call("GET", "faults")["faults"]
+        return listed
+
+    def add_fault(self, kind: Literal["compile", "publish", "call"], **fields: Any) -> dict[str, Any]:
+        """Put a fault in force; see :class:`deployments.local.aws.faults.Fault` for the fields.
+
+        Raises:
+            UnknownTarget: its target is in no row of the table.
+            InvalidName: its operation is none.
+        """
+        if fields.get("target"):
+            fields["target"] = find_target(fields["target"]).name
+        if fields.get("operation"):
+            known_operation(fields["operation"])
+        return self._call("POST", "faults", {"kind": kind, **fields})
+
+    def clear_faults(self) -> int:
+        """Take every fault out of force; how many there were."""
+        return int(self._call("DELETE", "faults")["cleared"])
+
+    def calls(self) -> dict[str, int]:
+        """How often each operation was called, by names such as ``s3:GetObject``."""
+        counted: dict[str, int] = self._call("GET", "calls")["calls"]
+        return counted
+
+    def add_device(self, **seed: Any) -> None:
+        """Put in a core device; the fields are those of ``CoreDeviceSeed``."""
+        self._call("POST", "devices", seed)
+
+    def train(
+        self,
+        name: str,
+        archive: Path,
+        *,
+        status: str = "Completed",
+        model_name: str | None = None,
+        failure_reason: str | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> dict[str, str]:
+        """Upload a trained archive and add the training job that made it.
+
+        Returns:
+            ``training_job``, ``arn``, ``model_artifact`` (an ``s3://`` URI) and ``status``.
+
+        Raises:
+            InvalidName: the name is malformed or taken.
+            FileMissing: there is no such archive.
+        """
+        check_job_name(name)
+        if not archive.is_file():
+            raise FileMissing(f"{archive} is no file; expected a trained model archive (model.tar.gz)")
+        settings = self.health()
+        bucket, region = settings["bucket"], settings["region"]
+        if bucket is None:
+            raise LocalStackError(f"The local AWS at {self.endpoint_url} was started without a bucket for archives.")
+        self._refuse_taken(name, region)
+        key = training_archive_key(name)
+        try:
+            boto3_client("s3", self.endpoint_url, region).upload_file(str(archive), bucket, key)
+        except (BotoCoreError, ClientError, boto3.exceptions.S3UploadFailedError) as error:
+            raise LocalStackError(f"{archive} could not be put into s3://{bucket}/{key}: {error}") from error
+        artifact = f"s3://{bucket}/{key}"
+        all_tags = {**(tags or {}), **({MODEL_NAME_TAG: model_name} if model_name else {})}
+        body = {"name": name, "artifact": artifact, "status": status, "tags": all_tags}
+        if failure_reason:
+            body["failure_reason"] = failure_reason
+        answer = self._call("POST", "training-jobs", body)
+        return {"training_job": name, "arn": answer["arn"], "model_artifact": artifact, "status": status}
+
+    def _refuse_taken(self, name: str, region: str) -> None:
+        # Before the upload: the archive of a job that exists is never overwritten.
+        try:
+            boto3_client("sagemaker", self.endpoint_url, region).describe_training_job(TrainingJobName=name)
+        except ClientError:
+            return
+        except BotoCoreError as error:
+            raise LocalStackError(f"The local AWS at {self.endpoint_url} does not answer: {error}") from error
+        raise InvalidName(f"the local AWS has a training job {name} already; choose another name")
+
+    def _call(self, method: str, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 - the URL is the caller's own endpoint
+            f"{self.endpoint_url}{PREFIX}{route}",
+            data=None if body is None else json.dumps(body).encode(),
+            method=method,
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310
+                told: dict[str, Any] = json.load(answer)
+                return told
+        except urllib.error.HTTPError as error:
+            raise self._refused(error) from None
+        except (OSError, ValueError) as error:
+            raise LocalStackError(
+                f"No local AWS answers at {self.endpoint_url} ({error}). "
+                "Start one with: dda local up (or dda local aws for the AWS alone)."
+            ) from None
+
+    def _refused(self, error: urllib.error.HTTPError) -> exceptions.DdaError:
+        try:
+            told = json.load(error)
+            kind, text = told["kind"], str(told["error"])
+        except (ValueError, KeyError, TypeError):
+            return LocalStackError(
+                f"What answers at {self.endpoint_url} is not the local AWS (HTTP {error.code}). "
+                "Start one with: dda local up (or dda local aws for the AWS alone)."
+            )
+        known = {"InvalidName": InvalidName, "UsageError": exceptions.UsageError}
+        return known.get(kind, LocalStackError)(text)

@@ -1,0 +1,141 @@
+"""What the embedded AWS can be told beside AWS's own API, in its own process and over HTTP under ``/_dda/``.
+
+| request | meaning |
+|---|---|
+| ``GET /_dda/health`` | that it is this server, and its settings |
+| ``GET``, ``POST``, ``DELETE /_dda/faults`` | list, add, clear faults |
+| ``POST /_dda/training-jobs`` | a training job with a given end |
+| ``POST /_dda/devices`` | a core device |
+| ``GET /_dda/calls`` | how often each operation was called |
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.sagemaker.models import sagemaker_backends
+from pydantic import ValidationError
+from werkzeug.wrappers import Request, Response
+
+from dda_core.exceptions import DdaError, InvalidName, UsageError
+from deployments.local.aws.environment import current
+from deployments.local.aws.errors import AwsError
+from deployments.local.aws.greengrassv2.devices import CoreDevice, CoreDeviceSeed
+from deployments.local.aws.greengrassv2.models import greengrassv2_backends
+from deployments.local.aws.sagemaker import add_training_job
+from deployments.local.aws.training import STATUSES, TrainingJob, request_of
+
+PREFIX = "/_dda/"
+SERVICE = "dda-local-aws"
+MODEL_NAME_TAG = "dda:model-name"
+ROLE = f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/DDASageMakerExecutionRole"
+_JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+
+
+def check_job_name(name: str) -> str:
+    """``name``, checked as SageMaker does.
+
+    Raises:
+        InvalidName: it cannot name a training job.
+    """
+    if len(name) > 63 or not _JOB_NAME.fullmatch(name):
+        raise InvalidName(
+            f"{name!r} cannot name a training job: SageMaker takes at most 63 letters, digits and hyphens, "
+            "beginning and ending with a letter or digit."
+        )
+    return name
+
+
+def training_archive_key(name: str) -> str:
+    """The key under which ``dda local train`` puts a training job's archive."""
+    return f"models/training/{name}/output/model.tar.gz"
+
+
+def add_job(
+    name: str,
+    artifact: str,
+    *,
+    status: str = "Completed",
+    failure_reason: str | None = None,
+    tags: dict[str, str] | None = None,
+) -> str:
+    """Put a training job into the embedded AWS of this process; its ARN.
+
+    Raises:
+        InvalidName: the name is malformed or taken.
+        UsageError: no such status.
+    """
+    check_job_name(name)
+    if status not in STATUSES:
+        raise UsageError(f"{status!r} is no status of a training job; expected one of {', '.join(STATUSES)}")
+    region = current().settings.region
+    output_path = artifact.removesuffix(f"/{name}/output/model.tar.gz")
+    job = TrainingJob(
+        request_of(name, ROLE, output_path, tags or {}),
+        DEFAULT_ACCOUNT_ID,
+        region,
+        status=status,
+        failure_reason=failure_reason,
+        artifact=artifact,
+    )
+    try:
+        add_training_job(sagemaker_backends[DEFAULT_ACCOUNT_ID][region], job)
+    except AwsError:
+        raise InvalidName(f"the local AWS has a training job {name} already; choose another name") from None
+    return job.arn
+
+
+def add_device(seed: CoreDeviceSeed) -> None:
+    """Put a core device into the embedded AWS of this process, in place of one with the same thing name."""
+    backend = greengrassv2_backends[DEFAULT_ACCOUNT_ID][current().settings.region]
+    backend.devices[seed.thing] = CoreDevice(seed)
+
+
+class ControlApp:
+    """The WSGI application of the server: the control routes, and moto behind them."""
+
+    def __init__(self, moto: Callable[..., Iterable[bytes]]) -> None:
+        self._moto = moto
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request."""
+        if not environ.get("PATH_INFO", "").startswith(PREFIX):
+            answered: Iterable[bytes] = self._moto(environ, start_response)
+            return answered
+        status, body = _answer(Request(environ))
+        response = Response(json.dumps(body), status=status, content_type="application/json")
+        told: Iterable[bytes] = response(environ, start_response)
+        return told
+
+
+def _answer(request: Request) -> tuple[int, dict[str, Any]]:
+    route = (request.method, request.path.removeprefix(PREFIX))
+    environment = current()
+    try:
+        body = json.loads(request.get_data() or b"{}")
+        match route:
+            case ("GET", "health"):
+                return 200, {"service": SERVICE, "settings": environment.settings.model_dump()}
+            case ("GET", "faults"):
+                return 200, {"faults": environment.faults.listed()}
+            case ("POST", "faults"):
+                return 201, environment.faults.add(**body).model_dump(exclude_none=True)
+            case ("DELETE", "faults"):
+                return 200, {"cleared": environment.faults.clear()}
+            case ("POST", "training-jobs"):
+                return 201, {"arn": add_job(**body)}
+            case ("POST", "devices"):
+                add_device(CoreDeviceSeed.model_validate(body))
+                return 201, body
+            case ("GET", "calls"):
+                return 200, {"calls": dict(environment.calls)}
+            case _:
+                return 404, {"kind": "UsageError", "error": f"no route {request.method} {request.path}"}
+    except DdaError as error:
+        return 400, {"kind": type(error).__name__, "error": str(error)}
+    except (ValidationError, ValueError, TypeError) as error:
+        return 400, {"kind": "UsageError", "error": str(error)}

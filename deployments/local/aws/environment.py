@@ -1,0 +1,61 @@
+"""What the one embedded AWS of this process currently is: its settings, its faults, the calls it has seen.
+
+moto keeps its services' state in module-level dictionaries, so a process can hold one embedded AWS at a time;
+this is the part of its state that is not moto's.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+from deployments.local.aws.faults import FaultBook
+from deployments.local.aws.settings import AwsSettings
+
+
+class Environment:
+    """Settings, faults and calls of the embedded AWS."""
+
+    def __init__(self, settings: AwsSettings) -> None:
+        self.settings = settings
+        self.faults = FaultBook()
+        self._calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def saw(self, service: str, operation: str) -> None:
+        """Count one API call."""
+        with self._lock:
+            self._calls[f"{service}:{operation}"] += 1
+
+    @property
+    def calls(self) -> Counter[str]:
+        """How often each operation was called, by names such as ``s3:GetObject``."""
+        with self._lock:
+            return self._calls.copy()
+
+
+_current = Environment(AwsSettings())
+
+
+def current() -> Environment:
+    """The environment in force."""
+    return _current
+
+
+def begin(settings: AwsSettings) -> Environment:
+    """Start with new settings, no faults and no calls."""
+    global _current
+    _current = Environment(settings)
+    return _current
+
+
+def now() -> float:
+    """Seconds since the epoch; every life cycle of the emulator is measured with this clock."""
+    return time.time()
+
+
+def moment(seconds: float) -> datetime:
+    """A time of :func:`now` as AWS's answers carry it."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,158 @@
+"""Core devices, which are put in from outside, and the deployments that bring components to them."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployments.local.aws.environment import current, moment, now
+
+
+class InstalledComponent(BaseModel):
+    """A component that a device has from the start. A root was deployed itself, others are dependencies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    root: bool = True
+    state: Literal["NEW", "INSTALLED", "STARTING", "RUNNING", "STOPPING", "ERRORED", "BROKEN", "FINISHED"] = "RUNNING"
+
+
+class CoreDeviceSeed(BaseModel):
+    """What a core device of the emulator is made from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thing: Annotated[str, Field(min_length=1, max_length=128)]
+    status: Literal["HEALTHY", "UNHEALTHY"] = "HEALTHY"
+    platform: str = "linux"
+    architecture: str = "aarch64"
+    core_version: str = "2.12.6"
+    runtime: str = "aws_nucleus_classic"
+    groups: tuple[str, ...] = ()
+    """The thing groups that it belongs to; deployments to them reach it."""
+    tags: dict[str, str] = {}
+    installed: tuple[InstalledComponent, ...] = ()
+
+
+class CoreDevice:
+    """One core device."""
+
+    def __init__(self, seed: CoreDeviceSeed) -> None:
+        self.seed = seed
+        self.tags = dict(seed.tags)
+        self.since = now()
+        self.installed = [self.entry(c.name, c.version, c.root, "LOCAL", self.since, c.state) for c in seed.installed]
+
+    def entry(
+        self, name: str, version: str, root: bool, source: str, since: float, state: str = "RUNNING"
+    ) -> dict[str, Any]:
+        """One entry of ListInstalledComponents."""
+        return {
+            "componentName": name,
+            "componentVersion": version,
+            "lifecycleState": state,
+            "isRoot": root,
+            "lastStatusChangeTimestamp": moment(since),
+            "lastReportedTimestamp": moment(since),
+            "lastInstallationSource": source,
+        }
+
+    def deployed_by(self, deployment: Deployment) -> str:
+        """What ``lastInstallationSource`` says of a component from this deployment: the group, or the thing."""
+        return deployment.target_arn.rpartition("/")[2]
+
+    def summary(self) -> dict[str, Any]:
+        """The device's entry in ListCoreDevices."""
+        return {
+            "coreDeviceThingName": self.seed.thing,
+            "status": self.seed.status,
+            "lastStatusUpdateTimestamp": moment(self.since),
+            "platform": self.seed.platform,
+            "architecture": self.seed.architecture,
+            "runtime": self.seed.runtime,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """The answer of GetCoreDevice."""
+        return {**self.summary(), "coreVersion": self.seed.core_version, "tags": self.tags}
+
+
+class Deployment:
+    """One deployment. Its components are on the devices after ``deploy_seconds``."""
+
+    def __init__(self, request: dict[str, Any], revision: int, account: str, region: str) -> None:
+        self.request = request
+        self.id = str(uuid.uuid4())
+        self.revision = str(revision)
+        self.target_arn = str(request["targetArn"])
+        self.components: dict[str, Any] = request.get("components") or {}
+        self.tags: dict[str, str] = dict(request.get("tags") or {})
+        self.created = now()
+        self.ended = self.created + current().settings.deploy_seconds
+        self.cancelled = False
+        self.job_id = str(uuid.uuid4())
+        self.job_arn = f"arn:aws:iot:{region}:{account}:job/{self.job_id}"
+
+    @property
+    def done(self) -> bool:
+        """Whether the devices have it."""
+        return not self.cancelled and now() >= self.ended
+
+    @property
+    def status(self) -> str:
+        """ACTIVE, COMPLETED or CANCELED. A deployment to a group stays ACTIVE: devices may join the group."""
+        if self.cancelled:
+            return "CANCELED"
+        return "COMPLETED" if self.done and ":thing/" in self.target_arn else "ACTIVE"
+
+    def reaches(self, device: CoreDevice) -> bool:
+        """Whether the device, or a group of it, is this deployment's target."""
+        kind, _, name = self.target_arn.rpartition(":")[2].partition("/")
+        return name == device.seed.thing if kind == "thing" else name in device.seed.groups
+
+    def summary(self, latest: bool) -> dict[str, Any]:
+        """The deployment's entry in ListDeployments."""
+        told = {
+            "targetArn": self.target_arn,
+            "revisionId": self.revision,
+            "deploymentId": self.id,
+            "creationTimestamp": moment(self.created),
+            "deploymentStatus": self.status,
+            "isLatestForTarget": latest,
+        }
+        for member in ("deploymentName", "parentTargetArn"):
+            if self.request.get(member):
+                told[member] = self.request[member]
+        return told
+
+    def describe(self, latest: bool) -> dict[str, Any]:
+        """The answer of GetDeployment."""
+        told = {
+            **self.summary(latest),
+            "iotJobId": self.job_id,
+            "iotJobArn": self.job_arn,
+            "components": self.components,
+            "tags": self.tags,
+        }
+        for member in ("deploymentPolicies", "iotJobConfiguration"):
+            if self.request.get(member):
+                told[member] = self.request[member]
+        return told
+
+    def effective(self) -> dict[str, Any]:
+        """The deployment's entry in ListEffectiveDeployments of a device that it reaches."""
+        return {
+            "deploymentId": self.id,
+            "deploymentName": self.request.get("deploymentName") or f"Deployment for {self.target_arn}",
+            "iotJobId": self.job_id,
+            "iotJobArn": self.job_arn,
+            "targetArn": self.target_arn,
+            "coreDeviceExecutionStatus": "SUCCEEDED" if self.done else "IN_PROGRESS",
+            "reason": "SUCCESSFUL" if self.done else "",
+            "creationTimestamp": moment(self.created),
+            "modifiedTimestamp": moment(self.ended if self.done else self.created),
+        }

@@ -1,0 +1,264 @@
+"""The state of the emulated Greengrass: components, core devices and deployments of one account and Region."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import threading
+from typing import Any
+
+from moto.core.base_backend import BackendDict, BaseBackend
+
+from dda_core.targets import all_targets
+from deployments.local.aws.environment import current, moment, now
+from deployments.local.aws.greengrassv2 import recipes
+from deployments.local.aws.greengrassv2.devices import CoreDevice, Deployment
+from deployments.local.aws.greengrassv2.exceptions import (
+    ConflictException,
+    ResourceNotFoundException,
+    ThrottlingException,
+    ValidationException,
+)
+
+TOKEN_SECONDS = 8 * 3600
+"""How long the service remembers a client token."""
+_REQUESTED_SHARE = 0.2
+
+
+def target_of(component: str) -> str | None:
+    """The target whose name ends a component's name, the longest that does; None when none does."""
+    fitting = [t for t in all_targets() if component.endswith(f"-{t.component_suffix}")]
+    return max(fitting, key=lambda t: len(t.component_suffix)).name if fitting else None
+
+
+class ComponentVersion:
+    """One version of a component. Its state follows from the time."""
+
+    def __init__(self, recipe: dict[str, Any], tags: dict[str, str], account: str, region: str) -> None:
+        self.recipe = recipe
+        self.name, self.version = str(recipe["ComponentName"]), str(recipe["ComponentVersion"])
+        self.component_arn = f"arn:aws:greengrass:{region}:{account}:components:{self.name}"
+        self.arn = f"{self.component_arn}:versions:{self.version}"
+        self.tags = dict(tags)
+        self.created = now()
+        self.planned_failure = current().faults.reason_for("publish", target_of(self.name))
+        self._seconds = current().settings.publish_seconds
+
+    @property
+    def state(self) -> str:
+        """REQUESTED, INITIATED, then DEPLOYABLE or FAILED."""
+        passed = now() - self.created
+        if passed < self._seconds * _REQUESTED_SHARE:
+            return "REQUESTED"
+        if passed < self._seconds:
+            return "INITIATED"
+        return "DEPLOYABLE" if self.planned_failure is None else "FAILED"
+
+    def status(self) -> dict[str, Any]:
+        """The status as DescribeComponent tells it."""
+        state = self.state
+        message, errors = "NONE", {}
+        if state == "FAILED":
+            message = str(self.planned_failure)
+            errors = {artifact["Uri"]: message for artifact in recipes.artifacts(self.recipe)}
+        return {"componentState": state, "message": message, "errors": errors, "vendorGuidance": "ACTIVE"}
+
+    def about(self) -> dict[str, Any]:
+        """What both DescribeComponent and ListComponents tell: publisher, description, platforms."""
+        told: dict[str, Any] = {"platforms": recipes.platforms(self.recipe)}
+        for member, key in (("publisher", "ComponentPublisher"), ("description", "ComponentDescription")):
+            if self.recipe.get(key):
+                told[member] = str(self.recipe[key])
+        return told
+
+
+class GreengrassV2Backend(BaseBackend):  # type: ignore[misc]
+    """What one account has in one Region."""
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        super().__init__(region_name, account_id)
+        self.components: dict[str, dict[str, ComponentVersion]] = {}
+        self.devices: dict[str, CoreDevice] = {}
+        self.deployments: dict[str, Deployment] = {}
+        self._tokens: dict[str, tuple[float, str, dict[str, Any]]] = {}
+        self._last_create = -math.inf
+        self._lock = threading.RLock()
+
+    def create_component_version(
+        self, recipe_blob: bytes | None, tags: dict[str, str], client_token: str | None
+    ) -> dict[str, Any]:
+        """CreateComponentVersion from an inline recipe."""
+        settings = current().settings
+        with self._lock:
+            self._throttle(settings.component_versions_per_second)
+            asked = hashlib.sha256((recipe_blob or b"") + json.dumps(tags, sort_keys=True).encode()).hexdigest()
+            remembered = self._remembered(client_token, asked)
+            if remembered is not None:
+                return remembered
+            if recipe_blob is None:
+                raise ValidationException("The local AWS creates component versions from an inlineRecipe only.")
+            if len(recipe_blob) > settings.recipe_bytes:
+                raise ValidationException(f"The recipe exceeds the maximum size of {settings.recipe_bytes} bytes.")
+            recipe = recipes.parse(recipe_blob)
+            recipes.check(recipe)
+            versions = self.components.get(recipe["ComponentName"], {})
+            if recipe["ComponentVersion"] in versions:
+                arn = versions[recipe["ComponentVersion"]].arn
+                raise ConflictException(
+                    "ComponentVersion",
+                    arn,
+                    f"Component [{recipe['ComponentName']} : {recipe['ComponentVersion']}] for account "
+                    f"[{self.account_id}] already exists with state: [{versions[recipe['ComponentVersion']].state}]",
+                )
+            stored = recipes.with_digests(recipe, self.account_id, self.region_name, settings.artifact_bytes)
+            made = ComponentVersion(stored, tags, self.account_id, self.region_name)
+            self.components.setdefault(made.name, {})[made.version] = made
+            answer = {
+                "arn": made.arn,
+                "componentName": made.name,
+                "componentVersion": made.version,
+                "creationTimestamp": moment(made.created),
+                "status": {
+                    "componentState": "REQUESTED",
+                    "message": "NONE",
+                    "errors": {},
+                    "vendorGuidance": "ACTIVE",
+                },
+            }
+            if client_token:
+                self._tokens[client_token] = (made.created, asked, answer)
+            return answer
+
+    def _throttle(self, per_second: float) -> None:
+        at = now()
+        if per_second and at - self._last_create < 1 / per_second:
+            raise ThrottlingException("Rate exceeded", math.ceil(1 / per_second))
+        self._last_create = at
+
+    def _remembered(self, token: str | None, asked: str) -> dict[str, Any] | None:
+        if not token or token not in self._tokens:
+            return None
+        since, parameters, answer = self._tokens[token]
+        if now() - since > TOKEN_SECONDS:
+            del self._tokens[token]
+            return None
+        if parameters != asked:
+            raise ValidationException("The client token was used before in a request with other parameters.")
+        return answer
+
+    def component_version(self, arn: str) -> ComponentVersion:
+        """The component version of that ARN.
+
+        Raises:
+            ResourceNotFoundException: there is none.
+        """
+        # Looked up by its ARN's parts, and compared whole: other accounts and Regions have none here.
+        name, _, version = arn.partition(":components:")[2].partition(":versions:")
+        found = self.components.get(name, {}).get(version)
+        if found is None or found.arn != arn:
+            raise ResourceNotFoundException("Component", arn)
+        return found
+
+    def versions_of(self, arn: str) -> list[ComponentVersion]:
+        """Every version of the component of that ARN, the highest first.
+
+        Raises:
+            ResourceNotFoundException: there is no such component.
+        """
+        versions = list(self.components.get(arn.partition(":components:")[2], {}).values())
+        if not versions or versions[0].component_arn != arn:
+            raise ResourceNotFoundException("Component", arn)
+        return sorted(versions, key=lambda v: recipes.version_key(v.version), reverse=True)
+
+    def latest_versions(self) -> list[ComponentVersion]:
+        """The highest version of every component, by name."""
+        components = sorted(self.components.items())
+        return [max(v.values(), key=lambda c: recipes.version_key(c.version)) for _, v in components if v]
+
+    def delete_component(self, arn: str) -> None:
+        """DeleteComponent: one version; the name is gone with its last."""
+        with self._lock:
+            gone = self.component_version(arn)
+            del self.components[gone.name][gone.version]
+            if not self.components[gone.name]:
+                del self.components[gone.name]
+
+    def tags_of(self, arn: str) -> dict[str, str]:
+        """The tags of a component version, core device or deployment; changing them changes its tags.
+
+        Raises:
+            ResourceNotFoundException: there is no such resource.
+        """
+        kind, name = ("", "")
+        if arn.count(":") >= 6:
+            kind, name = arn.split(":", 6)[5:7]
+        if kind == "components":
+            return self.component_version(arn).tags
+        by_kind: dict[str, dict[str, Any]] = {"coreDevices": self.devices, "deployments": self.deployments}
+        held = by_kind.get(kind, {})
+        if name not in held:
+            raise ResourceNotFoundException("Resource", arn)
+        tags: dict[str, str] = held[name].tags
+        return tags
+
+    def device(self, thing: str) -> CoreDevice:
+        """The core device of that thing name.
+
+        Raises:
+            ResourceNotFoundException: there is none.
+        """
+        if thing not in self.devices:
+            raise ResourceNotFoundException("CoreDevice", thing)
+        return self.devices[thing]
+
+    def create_deployment(self, request: dict[str, Any]) -> Deployment:
+        """CreateDeployment: a new revision for its target.
+
+        Raises:
+            ResourceNotFoundException: a component version is not there. Those of AWS (``aws.``) are taken as known.
+            ValidationException: a component version is not DEPLOYABLE.
+        """
+        for name, spec in (request.get("components") or {}).items():
+            made = self.components.get(name, {}).get(spec["componentVersion"])
+            if made is None and not name.startswith("aws."):
+                raise ResourceNotFoundException("Component", f"{name}:{spec['componentVersion']}")
+            if made is not None and made.state != "DEPLOYABLE":
+                raise ValidationException(f"Component {name} version {made.version} is {made.state}, not DEPLOYABLE.")
+        with self._lock:
+            revision = 1 + sum(d.target_arn == request["targetArn"] for d in self.deployments.values())
+            made_now = Deployment(request, revision, self.account_id, self.region_name)
+            self.deployments[made_now.id] = made_now
+        return made_now
+
+    def deployment(self, deployment_id: str) -> Deployment:
+        """The deployment of that id.
+
+        Raises:
+            ResourceNotFoundException: there is none.
+        """
+        if deployment_id not in self.deployments:
+            raise ResourceNotFoundException("Deployment", deployment_id)
+        return self.deployments[deployment_id]
+
+    def latest_deployments(self) -> list[Deployment]:
+        """The newest revision for every target, cancelled ones left out."""
+        latest = {d.target_arn: d for d in self.deployments.values() if not d.cancelled}
+        return list(latest.values())
+
+    def installed(self, device: CoreDevice) -> list[dict[str, Any]]:
+        """The components on a device: what it was seeded with, and what its deployments brought."""
+        found = {entry["componentName"]: entry for entry in device.installed}
+        for deployment in self.latest_deployments():
+            if not deployment.reaches(device) or not deployment.done:
+                continue
+            source = device.deployed_by(deployment)
+            for name, spec in deployment.components.items():
+                found[name] = device.entry(name, spec["componentVersion"], True, source, deployment.ended)
+                made = self.components.get(name, {}).get(spec["componentVersion"])
+                for dependency in (made.recipe.get("ComponentDependencies") or {}) if made else {}:
+                    found.setdefault(dependency, device.entry(dependency, "1.0.0", False, source, deployment.ended))
+        return list(found.values())
+
+
+greengrassv2_backends = BackendDict(GreengrassV2Backend, "greengrassv2")

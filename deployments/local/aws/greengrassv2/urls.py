@@ -1,0 +1,10 @@
+"""The URLs of AWS IoT Greengrass V2. moto's server needs named groups: a bare ``.*`` is a 404 there."""
+
+from deployments.local.aws.greengrassv2.responses import GreengrassV2
+
+url_bases = [r"https?://greengrass\.(.+)\.amazonaws\.com"]
+
+url_paths = {
+    "{0}/greengrass/v2/(?P<rest>.+)$": GreengrassV2.dispatch,
+    "{0}/tags/(?P<resource_arn>.+)$": GreengrassV2.dispatch,
+}

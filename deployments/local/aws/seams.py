@@ -1,0 +1,57 @@
+"""Everything of moto's inside that the emulator leans on, in one place.
+
+moto is pinned to one version; ``tests/deployments/local/aws/test_seams.py`` fails loudly when one of these moves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import warnings
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import moto.backend_index
+from moto.s3.models import S3Backend
+
+from deployments.local.aws import greengrassv2
+from deployments.local.aws.calls import guarded
+from deployments.local.aws.faults import SERVICES
+from deployments.local.aws.s3 import S3
+from deployments.local.aws.sagemaker import SageMaker
+from deployments.local.aws.sts import Sts
+
+GREENGRASS_HOST = re.compile(r"https?://greengrass\.(.+)\.amazonaws\.com")
+
+
+@cache
+def install() -> None:
+    """Put the emulator into moto, once per process. It is in force in ``mock_aws`` and in moto's server."""
+    # moto warns of every error that a service model does not list; AWS sends such errors all the same.
+    warnings.filterwarnings("ignore", message=r"Exception\(.*\) with code .* does not match an error shape")
+    _register_greengrass()
+    _url_module("sagemaker").url_paths = {"{0}/$": SageMaker.dispatch}
+    _url_module("sts").url_paths = {"{0}/$": Sts.dispatch}
+    s3 = _url_module("s3")
+    # moto loads this module anew whenever it looks at it, which would undo what is put into it here.
+    S3Backend._url_module = property(lambda backend: s3)
+    paths = s3.url_paths
+    s3.url_paths = {path: getattr(S3, handler.__name__) for path, handler in paths.items()}
+    for service in SERVICES:
+        module = _url_module(service)
+        module.url_paths = {path: guarded(service, handler) for path, handler in module.url_paths.items()}
+
+
+def _register_greengrass() -> None:
+    for part in ("", ".models", ".urls", ".responses"):
+        name = f"{greengrassv2.__name__}{part}"
+        sys.modules[f"moto.greengrassv2{part}"] = importlib.import_module(name)
+    # In front, so that it is found before Greengrass v1, which has the same host.
+    moto.backend_index.backend_url_patterns.insert(0, ("greengrassv2", GREENGRASS_HOST))
+
+
+def _url_module(service: str) -> Any:
+    module: ModuleType = importlib.import_module(f"moto.{service}.urls")
+    return module

@@ -1,0 +1,52 @@
+"""The embedded AWS in the foreground: from its start to Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+
+from dda_core.exceptions import LocalStackError
+from deployments.local.aws.client import answers
+from deployments.local.aws.server import AwsServer
+from deployments.local.aws.settings import AwsSettings
+from deployments.local.directory import StackDirectory
+
+
+def serve(
+    directory: StackDirectory,
+    settings: AwsSettings,
+    *,
+    port: int = 0,
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Run the embedded AWS of ``directory`` until SIGINT, SIGTERM or SIGHUP.
+
+    ``aws.json`` is there while it answers, and ``ready`` is called with its URL once it does. To be called on
+    the main thread: it sets the signal handlers, because a shell that starts it with ``&`` has SIGINT ignored.
+
+    Raises:
+        LocalStackError: one runs for this directory already, or the port is taken.
+    """
+    running = directory.read_aws()
+    if running and answers(str(running.get("aws_endpoint_url"))):
+        raise LocalStackError(
+            f"A local AWS of {directory.path} answers already at {running['aws_endpoint_url']}. "
+            "Use it, stop it, or choose another --dir."
+        )
+    ended = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in signals}
+    server = AwsServer(settings, port=port)
+    try:
+        server.start()
+        try:
+            directory.write_aws({"aws_endpoint_url": server.endpoint_url})
+            ready(server.endpoint_url)
+            ended.wait()
+        finally:
+            directory.remove_aws()
+            server.stop()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

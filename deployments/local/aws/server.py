@@ -1,0 +1,97 @@
+"""The embedded AWS as an HTTP server of this process, on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.base_backend import BackendDict
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from moto.s3.models import s3_backends
+from moto.sagemaker.models import sagemaker_backends
+from werkzeug.serving import make_server
+
+from dda_core.exceptions import LocalStackError
+from deployments.local.aws.control import ControlApp
+from deployments.local.aws.environment import begin
+from deployments.local.aws.seams import install
+from deployments.local.aws.settings import AwsSettings
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.2
+"""How often jobs that are due are brought to their end, also when nobody asks for them."""
+
+
+def fresh(settings: AwsSettings) -> None:
+    """An embedded AWS without any state but its bucket."""
+    install()
+    BackendDict.reset()
+    begin(settings)
+    if settings.bucket is not None:
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(settings.bucket, settings.region)
+
+
+class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
+    # Every request that is no error would be a line on stderr otherwise.
+    def log(self, type: str, message: str, *args: object) -> None:
+        if type == "error":
+            log.error(message, *args)
+
+
+class AwsServer:
+    """The embedded AWS, answering at ``endpoint_url`` between :meth:`start` and :meth:`stop`."""
+
+    def __init__(self, settings: AwsSettings, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.settings = settings
+        self.endpoint_url = ""
+        self._address = (host, port)
+        self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin with no state and answer.
+
+        Raises:
+            LocalStackError: the port is taken.
+        """
+        fresh(self.settings)
+        host, port = self._address
+        app = ControlApp(DomainDispatcherApplication(create_backend_app))
+        try:
+            self._server = make_server(host, port, app, threaded=True, request_handler=_QuietHandler)
+        except (OSError, SystemExit) as error:
+            # werkzeug ends the process when the port is taken.
+            raise LocalStackError(
+                f"The local AWS cannot listen on {host}:{port} ({error}); choose another port."
+            ) from None
+        self.endpoint_url = f"http://{host}:{self._server.server_port}"
+        for target, name in ((self._server.serve_forever, "local-aws"), (self._tick, "local-aws-clock")):
+            thread = threading.Thread(target=target, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End, and forget all state."""
+        self._stopped.set()
+        self._server.shutdown()
+        self._server.server_close()
+        for thread in self._threads:
+            thread.join()
+        BackendDict.reset()
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(TICK_SECONDS):
+            for account in list(sagemaker_backends.values()):
+                for backend in list(account.values()):
+                    for job in list(backend.compilation_jobs.values()):
+                        try:
+                            job.status()
+                        except Exception:
+                            # The caller of Describe sees the same error; the clock goes on for the other jobs.
+                            log.exception("compilation job %s", job.name)

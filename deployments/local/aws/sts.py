@@ -1,0 +1,72 @@
+"""The emulated STS: AssumeRole checks the role's trust policy, where the role exists in the emulated IAM."""
+
+from __future__ import annotations
+
+import json
+from fnmatch import fnmatchcase
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.iam.models import iam_backends
+from moto.sts.responses import TokenResponse
+
+from deployments.local.aws.errors import AwsError
+
+
+class Sts(TokenResponse):  # type: ignore[misc]
+    """moto's STS with AssumeRole refused where the trust policy does not allow it."""
+
+    def assume_role(self) -> ActionResult:
+        """AssumeRole. A role that IAM does not hold may be assumed by anyone, as in moto."""
+        role_arn = str(self._get_param("RoleArn"))
+        policy = _trust_policy(role_arn)
+        _, caller, account = self.backend.get_caller_identity(self.get_access_key(), self.region)
+        external_id = self._get_param("ExternalId")
+        if policy is not None and not trusts(policy, caller, account, external_id):
+            raise AwsError(
+                "AccessDenied", f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
+            )
+        return super().assume_role()
+
+
+def _trust_policy(role_arn: str) -> dict[str, Any] | None:
+    account = role_arn.split(":")[4] if role_arn.count(":") >= 5 else ""
+    for role in iam_backends[account]["aws"].roles.values() if account in iam_backends else ():
+        if role.arn == role_arn:
+            policy: dict[str, Any] = json.loads(role.assume_role_policy_document)
+            return policy
+    return None
+
+
+def trusts(policy: dict[str, Any], caller: str, account: str, external_id: str | None) -> bool:
+    """Whether a trust policy lets ``caller`` of ``account`` assume its role with this external id.
+
+    Understood are ``Principal.AWS``, the actions and the condition keys ``sts:ExternalId`` (StringEquals,
+    StringLike); a condition on anything else is not met.
+    """
+    statements = [s for s in _listed(policy.get("Statement")) if _applies(s, caller, account, external_id)]
+    return bool(statements) and all(s.get("Effect") == "Allow" for s in statements)
+
+
+def _applies(statement: dict[str, Any], caller: str, account: str, external_id: str | None) -> bool:
+    if not any(fnmatchcase("sts:AssumeRole", action) for action in _listed(statement.get("Action"))):
+        return False
+    principal = statement.get("Principal", {})
+    named = _listed(principal if isinstance(principal, str) else principal.get("AWS"))
+    if not {"*", account, f"arn:aws:iam::{account}:root", caller} & set(named):
+        return False
+    for operator, keys in statement.get("Condition", {}).items():
+        for key, values in keys.items():
+            if key.lower() != "sts:externalid" or external_id is None:
+                return False
+            exact = operator.removesuffix("IfExists") == "StringEquals"
+            like = operator.removesuffix("IfExists") == "StringLike"
+            if not any((exact and v == external_id) or (like and fnmatchcase(external_id, v)) for v in _listed(values)):
+                return False
+    return True
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

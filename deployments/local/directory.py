@@ -1,0 +1,123 @@
+"""The directory of a local stack: where ``dda local`` verbs find what runs.
+
+``aws.json`` is there while an embedded AWS answers, ``local.json`` while a whole stack does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dda_core.exceptions import LocalStackError
+
+DEFAULT_DIRECTORY = Path(".dda")
+"""Where the local stack of the current folder lives, unless ``--dir`` says otherwise."""
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+"""What clients of the embedded AWS sign with. It accepts any; boto3 wants some."""
+
+
+class StackDirectory:
+    """One local stack's directory."""
+
+    def __init__(self, path: Path | str = DEFAULT_DIRECTORY) -> None:
+        self.path = Path(path).expanduser().resolve()
+
+    @property
+    def aws_file(self) -> Path:
+        """``aws.json``: the embedded AWS alone."""
+        return self.path / "aws.json"
+
+    @property
+    def local_file(self) -> Path:
+        """``local.json``: the whole stack."""
+        return self.path / "local.json"
+
+    def read_aws(self) -> dict[str, Any] | None:
+        """What ``aws.json`` says; None when it is not there.
+
+        Raises:
+            LocalStackError: it is there and cannot be read.
+        """
+        return _read(self.aws_file)
+
+    def read_local(self) -> dict[str, Any] | None:
+        """What ``local.json`` says; None when it is not there.
+
+        Raises:
+            LocalStackError: it is there and cannot be read.
+        """
+        return _read(self.local_file)
+
+    def write_aws(self, content: Mapping[str, Any]) -> None:
+        """Write ``aws.json`` in one step: a reader sees all of it or none."""
+        _write(self.aws_file, content)
+
+    def write_local(self, content: Mapping[str, Any]) -> None:
+        """Write ``local.json`` in one step: a reader sees all of it or none."""
+        _write(self.local_file, content)
+
+    def remove_aws(self) -> None:
+        """Take ``aws.json`` away."""
+        self.aws_file.unlink(missing_ok=True)
+
+    def remove_local(self) -> None:
+        """Take ``local.json`` away."""
+        self.local_file.unlink(missing_ok=True)
+
+    def aws_endpoint_url(self) -> str | None:
+        """The URL of the embedded AWS, from either file; None when neither names one."""
+        for content in (self.read_aws(), self.read_local()):
+            if content and content.get("aws_endpoint_url"):
+                return str(content["aws_endpoint_url"])
+        return None
+
+
+def find_aws_endpoint_url(directory: Path | None) -> str:
+    """The embedded AWS that a verb speaks to.
+
+    Args:
+        directory: what ``--dir`` says. None when it was not given: then the environment variable
+            ``AWS_ENDPOINT_URL`` counts, and the default directory after it.
+
+    Raises:
+        LocalStackError: none was found.
+    """
+    if directory is None and os.environ.get("AWS_ENDPOINT_URL"):
+        return os.environ["AWS_ENDPOINT_URL"]
+    stack = StackDirectory(directory or DEFAULT_DIRECTORY)
+    url = stack.aws_endpoint_url()
+    if url is None:
+        raise LocalStackError(
+            f"No local AWS was found: {stack.path} holds neither aws.json nor local.json"
+            + ("" if directory else ", and AWS_ENDPOINT_URL is not set")
+            + f". Start one with: dda local up --dir {stack.path} (or dda local aws for the AWS alone), "
+            "or name its directory with --dir."
+        )
+    return url
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise LocalStackError(f"{path} cannot be read: {error}. Delete it and start the stack again.") from error
+    if not isinstance(content, dict):
+        raise LocalStackError(f"{path} holds no JSON object. Delete it and start the stack again.")
+    return content
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as written:
+        json.dump(dict(content), written, indent=2)
+        written.write("\n")
+    # Readable as any file is: mkstemp makes it private, and a stack may be used by another user's shell.
+    Path(written.name).chmod(0o644)
+    os.replace(written.name, path)
