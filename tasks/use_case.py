@@ -51,7 +51,7 @@ class UseCaseBlock(Block):
         """
         fields = {name: getattr(self, name) for name in UseCase.model_fields}
         return check_use_case(
-            {name: value or None for name, value in fields.items() if value not in (None, "")},
+            {name: value for name, value in fields.items() if value},
             where=f"use case block {self._block_document_name or self.usecase_id!r}",
         )
 
