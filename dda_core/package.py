@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from dda_core.archives.codec import Writable
 from dda_core.archives.source import Source
 from dda_core.archives.tar import read_tar
-from dda_core.archives.upload import FileSink, MultipartUpload, abort_stale_uploads, publish_staged
+from dda_core.archives.upload import FileSink, MultipartUpload, publish_staged
 from dda_core.archives.zip import Entry, ZipWriter
 from dda_core.device_rules import check_manifest, check_package
 from dda_core.exceptions import DeviceWouldRefuse
@@ -153,7 +153,6 @@ def package_to_s3(
         AwsCallFailed: S3 refused, or did not answer.
         Other errors as ``build_package`` does.
     """
-    abort_stale_uploads(s3, bucket, STAGING)
     identity = json.dumps([compiled.uri, compiled.etag, run_id])
     staging_key = f"{STAGING}{hashlib.sha256(identity.encode()).hexdigest()[:32]}.zip"
     with MultipartUpload(s3, bucket, staging_key) as upload:

@@ -90,16 +90,16 @@ def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> G
                 data, more, member = member.unused_data, False, None
                 members += 1
     if member is not None:
-        raise ArchiveBroken(
-            f"{where} is cut short: its gzip stream has no end. Upload it again, or run again what made it."
-        )
+        raise ArchiveBroken(_broken(where, members, "the stream has no end: it is cut short"))
     if not members:
         raise ArchiveBroken(f"{where} is empty: a gzip-compressed tar archive was expected. Upload it again.")
 
 
 def _broken(where: str, members: int, detail: str) -> str:
     if members:
-        return f"{where} has data after its gzip stream that is no gzip ({detail}). Make the archive again."
+        return (
+            f"{where} has data after its gzip stream that is no whole gzip member ({detail}). Make the archive again."
+        )
     return (
         f"{where} is damaged, or is not a gzip-compressed tar archive ({detail}). "
         "Upload it again, or run again what made it."

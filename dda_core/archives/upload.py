@@ -274,6 +274,7 @@ def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, 
                 Key=final_key,
                 CopySource={"Bucket": bucket, "Key": staging_key},
                 IfNoneMatch="*",
+                ChecksumAlgorithm="CRC32",  # of the whole object, in place of the parts' one
                 **if_match,
             )
             published = True

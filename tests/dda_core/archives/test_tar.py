@@ -1,0 +1,346 @@
+"""What tar archives are refused for: one attack per test, named as in CPython's tests of its extraction filters."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dda_core.archives import tar
+from dda_core.archives.source import open_source
+from dda_core.archives.tar import plain_name, read_tar, unsafe_name
+from dda_core.exceptions import ArchiveBroken, ArchiveHostile
+from tests.fixtures.archives import hostile_archive, tar_bytes, tar_member
+
+
+def members(path: Path) -> dict[str, bytes | None]:
+    """Every member of an archive: the content of a file, None for a folder."""
+    return {
+        member.name: b"".join(reader.content()) if member.is_file else None
+        for reader, member in read_tar(open_source(path))
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.tar.gz"
+
+
+def refused(path: Path, *hostile: tarfile.TarInfo) -> str:
+    """The message for an archive of ordinary files with these members behind them."""
+    hostile_archive(path, *hostile)
+    with pytest.raises(ArchiveHostile) as caught:
+        members(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def link(name: str, to: str) -> tarfile.TarInfo:
+    return tar_member(name, type=tarfile.SYMTYPE, linkname=to)
+
+
+def hard_link(name: str, to: str) -> tarfile.TarInfo:
+    return tar_member(name, type=tarfile.LNKTYPE, linkname=to)
+
+
+def test_benign_files_and_folders_are_read(path: Path):
+    folder = tar_member("deep", type=tarfile.DIRTYPE)
+    content = tar_bytes([(folder, b""), (tar_member("deep/a.txt", size=3), b"abc"), (tar_member("b"), b"")])
+    path.write_bytes(gzip.compress(content))
+    assert members(path) == {"deep": None, "deep/a.txt": b"abc", "b": b""}
+
+
+def test_absolute_path_is_refused(path: Path):
+    assert "'/tmp/escaped.evil', which has an absolute name" in refused(path, tar_member("/tmp/escaped.evil"))
+
+
+def test_parent_symlink_is_refused(path: Path):
+    current, parent = link("current", "."), link("parent", "current/..")
+    assert "'current', which is a symbolic link" in refused(path, current, parent, tar_member("parent/evil"))
+
+
+def test_parent_symlink2_is_refused(path: Path):
+    refused(path, link("current", "."), link("current/parent", ".."), tar_member("parent/evil"))
+
+
+def test_absolute_symlink_is_refused(path: Path):
+    assert "'parent', which is a symbolic link" in refused(path, link("parent", "/tmp"), tar_member("parent/evil"))
+
+
+def test_benign_symlink_is_refused_too(path: Path):
+    assert "symbolic link" in refused(path, link("newest.params", "compiled.params"))
+
+
+def test_absolute_hardlink_is_refused(path: Path):
+    assert "'parent', which is a hard link" in refused(path, hard_link("parent", "/tmp/foo"))
+
+
+def test_sly_relative0_is_refused(path: Path):
+    assert "'../moo', which climbs out" in refused(path, link("../moo", "..//tmp/moo"))
+
+
+def test_sly_relative2_is_refused(path: Path):
+    folder = tar_member("tmp/", type=tarfile.DIRTYPE)
+    assert "climbs out" in refused(path, folder, link("tmp/../../moo", "tmp/../..//tmp/moo"))
+
+
+def test_climbing_that_comes_back_is_refused(path: Path):
+    assert "climbs out" in refused(path, tar_member("a/../b"))
+
+
+def test_climbing_behind_a_leading_dot_is_refused(path: Path):
+    assert "climbs out" in refused(path, tar_member("./../evil"))
+
+
+def test_deep_symlink_is_refused(path: Path):
+    target = tar_member("targetdir/target", size=3)
+    refused(path, target, link("linkdir/symlink", "../targetdir/target"))
+
+
+def test_deep_hardlink_is_refused(path: Path):
+    target = tar_member("targetdir/target", size=3)
+    assert "hard link" in refused(path, target, hard_link("linkdir/hardlink", "targetdir/target"))
+
+
+def test_chains_are_refused(path: Path):
+    refused(path, link("linkdir/symlink", "hardlink"), hard_link("linkdir/hardlink2", "linkdir/symlink"))
+
+
+def test_sneaky_hardlink_fallback_is_refused(path: Path):
+    refused(
+        path,
+        tar_member("a", type=tarfile.DIRTYPE),
+        link("a/t", "../../.."),
+        hard_link("b", "a/t"),
+        tar_member("b/evil"),
+    )
+
+
+def test_realpath_limit_attack_is_refused(path: Path):
+    step, names = "d" * 247, "abcdefghijklmnop"
+    hostile: list[tarfile.TarInfo] = []
+    folder = ""
+    for name in names:
+        hostile += [tar_member(f"{folder}{step}", type=tarfile.DIRTYPE), link(f"{folder}{name}", step)]
+        folder += f"{step}/"
+    refused(path, *hostile, link("escape", "/".join(names) + "/" + "../" * len(names)))
+
+
+def test_modes_are_not_carried(path: Path):
+    content = tar_bytes([(tar_member("all_bits", mode=0o7777, size=1), b"x")])
+    path.write_bytes(gzip.compress(content))
+    ((_, member),) = list(read_tar(open_source(path)))
+    assert set(vars(member)) == {"name", "size", "is_file"}
+
+
+def test_pipe_is_refused(path: Path):
+    assert "'foo', which is a named pipe" in refused(path, tar_member("foo", type=tarfile.FIFOTYPE))
+
+
+def test_character_device_is_refused(path: Path):
+    assert "a character device" in refused(path, tar_member("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3))
+
+
+def test_block_device_is_refused(path: Path):
+    assert "a block device" in refused(path, tar_member("sda", type=tarfile.BLKTYPE, devmajor=8))
+
+
+def test_sparse_file_is_refused(path: Path):
+    assert "a sparse file" in refused(path, tar_member("holes", type=tarfile.GNUTYPE_SPARSE))
+
+
+def test_pax_sparse_file_is_refused(path: Path):
+    member = tar_member("holes", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})
+    assert "a sparse file" in refused(path, member)
+
+
+def test_unknown_type_is_refused(path: Path):
+    assert "unknown type b'V'" in refused(path, tar_member("volume", type=b"V"))
+
+
+def test_backslash_is_refused(path: Path):
+    assert "a backslash" in refused(path, tar_member("..\\evil"))
+
+
+def test_drive_letter_is_refused(path: Path):
+    assert "a drive letter" in refused(path, tar_member("C:/evil"))
+
+
+def test_control_character_is_refused(path: Path):
+    assert "a control character" in refused(path, tar_member("a\nb"))
+
+
+def test_name_with_zero_byte_is_refused(path: Path):
+    assert "a control character" in refused(path, tar_member("x", pax_headers={"path": "mochi.pt\0.txt"}))
+
+
+def test_name_that_is_not_utf8_is_refused(path: Path):
+    assert "not UTF-8" in refused(path, tar_member("caf\udce9"))
+
+
+def test_overlong_name_is_refused(path: Path):
+    assert "over 4096" in refused(path, tar_member("a/" * 2049 + "b"))
+
+
+def test_duplicate_name_is_refused(path: Path):
+    assert "'a' twice" in refused(path, tar_member("a"), tar_member("a"))
+
+
+def test_duplicate_name_behind_a_leading_dot_is_refused(path: Path):
+    assert "'d/a' twice" in refused(path, tar_member("d/a"), tar_member("./d/./a"))
+
+
+def test_file_below_a_file_is_refused(path: Path):
+    assert "'a' as a file and 'a/b' below it" in refused(path, tar_member("a/b"), tar_member("a"))
+
+
+def test_file_with_the_name_of_a_folder_is_refused(path: Path):
+    assert "a file with the name of a folder" in refused(path, tar_member("a", pax_headers={"path": "a/"}))
+
+
+def test_file_without_a_name_is_refused(path: Path):
+    assert "a file without a name" in refused(path, tar_member("."))
+
+
+def test_folder_with_content_is_refused(path: Path):
+    header = bytearray(tar_member("d", type=tarfile.DIRTYPE).tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = b"00000001000\0"
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
+    path.write_bytes(gzip.compress(bytes(header) + bytes(2048)))
+    with pytest.raises(ArchiveHostile, match="a folder with content"):
+        members(path)
+
+
+def test_pax_header_bomb_is_refused(path: Path):
+    assert "extended header" in refused(path, tar_member("a", pax_headers={"comment": "x" * (1 << 20)}))
+
+
+def test_long_name_bomb_is_refused(path: Path):
+    content = tar_bytes([(tar_member("a" * 70_000), b"")], format=tarfile.GNU_FORMAT)
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(ArchiveHostile, match="extended header"):
+        members(path)
+
+
+def test_global_header_that_renames_is_refused(path: Path):
+    content = tar_bytes([(tar_member("a"), b"")], format=tarfile.PAX_FORMAT, pax_headers={"path": "b"})
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(ArchiveHostile, match="sets path for all its members"):
+        members(path)
+
+
+def test_global_comment_is_read_over(path: Path):
+    content = tar_bytes([(tar_member("a"), b"")], format=tarfile.PAX_FORMAT, pax_headers={"comment": "b"})
+    path.write_bytes(gzip.compress(content))
+    assert members(path) == {"a": b""}
+
+
+def test_too_many_members_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tar, "MAX_MEMBERS", 20)
+    assert "more than 20 members" in refused(path, *(tar_member(f"f{n}") for n in range(20)))
+
+
+def test_large_text_is_refused(path: Path):
+    size = (16 << 20) + 1
+    path.write_bytes(gzip.compress(tar_bytes([(tar_member("a", size=size), bytes(size))]), 1))
+    reader, member = next(read_tar(open_source(path)))
+    with pytest.raises(ArchiveHostile, match="at most 16777216"):
+        reader.text(member)
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_every_tar_format_is_read(path: Path, format: int):
+    names = ["plain", "d" * 90 + "/" + "f" * 90]
+    if format != tarfile.USTAR_FORMAT:
+        names += ["long/" * 60 + "name", "größe"]
+    content = tar_bytes(
+        [(tar_member(name, size=len(name)), name.encode()[: len(name)]) for name in names], format=format
+    )
+    path.write_bytes(gzip.compress(content))
+    assert members(path) == {name: name.encode()[: len(name)] for name in names}
+
+
+PLAIN = tar_bytes([(tar_member("a", size=2000), bytes(range(250)) * 8), (tar_member("b", size=10), b"x" * 10)])
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (PLAIN[:700], "cut short"),
+        (PLAIN[:2560], "cut short"),
+        (PLAIN[:2700], "cut short"),
+        (PLAIN[: 512 + 2048 + 512 + 512], "two empty blocks"),
+        (PLAIN[: 512 + 2048] + b"x" * 512 + bytes(1024), "damaged header"),
+        (PLAIN + PLAIN, "data after the end"),
+        (bytes(10_240), "no member"),
+        (b"no tar at all " * 100, "no tar archive"),
+        (b"", "two empty blocks"),
+    ],
+    ids=["content", "behind-content", "header", "no-end", "header-damaged", "concatenated", "empty", "text", "nothing"],
+)
+def test_broken_tar_in_a_sound_gzip_stream(path: Path, content: bytes, what: str):
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(ArchiveBroken, match=what) as caught:
+        members(path)
+    assert str(path) in str(caught.value)
+
+
+def test_unread_members_do_not_hide_a_flipped_byte(path: Path):
+    packed = bytearray(gzip.compress(PLAIN, 0))
+    packed[1500] ^= 1
+    path.write_bytes(packed)
+    with pytest.raises(ArchiveBroken, match="damaged"):
+        for _ in read_tar(open_source(path)):
+            pass
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\:/"), min_size=1, max_size=20)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(NAMES.filter(lambda name: name not in (".", "..")), st.binary(max_size=2000), min_size=1))
+def test_what_tarfile_writes_is_read_back(files: dict[str, bytes]):
+    content = tar_bytes([(tar_member(f"./d/{name}", size=len(data)), data) for name, data in files.items()])
+    blocks = iter([content[start : start + 777] for start in range(0, len(content), 777)])
+    reader = tar.TarReader(blocks, "a.tar.gz")
+    assert {member.name: b"".join(reader.content()) for member in reader} == {
+        f"d/{name}": data for name, data in files.items()
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=3000))
+def test_any_bytes_are_read_or_refused_but_never_crash(content: bytes):
+    with pytest.raises((ArchiveBroken, ArchiveHostile)):
+        for _ in tar.TarReader(iter([content] if content else []), "a.tar.gz"):
+            pass
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, len(PLAIN) - 1), st.integers(0, 255))
+def test_any_changed_byte_of_a_tar_never_crashes(position: int, value: int):
+    content = PLAIN[:position] + bytes([value]) + PLAIN[position + 1 :]
+    try:
+        for _ in tar.TarReader(iter([content]), "a.tar.gz"):
+            pass
+    except (ArchiveBroken, ArchiveHostile):
+        pass
+
+
+@settings(max_examples=200)
+@given(st.text(max_size=30))
+def test_a_name_that_is_safe_stays_below_its_folder(name: str):
+    if unsafe_name(name) is None and plain_name(name):
+        root = Path("/root/of/package")
+        assert (root / plain_name(name)).resolve().is_relative_to(root)
+
+
+def test_the_standard_library_agrees_on_the_members(path: Path):
+    path.write_bytes(gzip.compress(PLAIN))
+    with tarfile.open(fileobj=io.BytesIO(PLAIN)) as archive:
+        assert {info.name for info in archive} == set(members(path))

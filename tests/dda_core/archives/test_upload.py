@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dda_core.archives import upload
+from dda_core.archives.upload import FileSink, MultipartUpload, abort_stale_uploads, publish_staged
+from dda_core.exceptions import AwsCallFailed, FileMissing, ObjectChanged
+from tests.fixtures.archives import weights
+from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
+
+PART = 5 << 20  # S3 takes no smaller part but the last
+DATA = weights(3 * PART + 1000)
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    with s3_in_process() as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "PART", PART)
+
+
+def body(s3: Any, key: str) -> bytes:
+    content: bytes = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    return content
+
+
+def write(sink: Any, data: bytes, size: int = 1 << 20) -> None:
+    for start in range(0, len(data), size):
+        sink.write(memoryview(data)[start : start + size])
+
+
+def upload_data(client: Any) -> None:
+    with MultipartUpload(client, BUCKET, "k") as sink:
+        write(sink, DATA)
+        sink.complete()
+
+
+class Recording:
+    """An S3 client that keeps every request, and fails where it is told to."""
+
+    def __init__(self, s3: Any, **errors: list[Exception]) -> None:
+        self._s3 = s3
+        self._errors = errors
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**request: Any) -> Any:
+            self.requests.append((name, request))
+            if self._errors.get(name):
+                raise self._errors[name].pop(0)
+            return getattr(self._s3, name)(**request)
+
+        return call
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [request for called, request in self.requests if called == name]
+
+
+def refusal(code: str, status: int = 400) -> ClientError:
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Call")  # type: ignore[typeddict-item]
+
+
+def test_parts_arrive_whole_and_in_order(s3: Any):
+    with MultipartUpload(s3, BUCKET, "k") as sink:
+        write(sink, DATA)
+        assert keys(s3) == []
+        assert sink.complete() is True
+    assert body(s3, "k") == DATA
+    assert sink.etag == s3.head_object(Bucket=BUCKET, Key="k")["ETag"]
+    assert open_uploads(s3) == []
+
+
+def test_every_part_carries_its_checksum_and_completion_repeats_them(s3: Any):
+    client = Recording(s3)
+    with MultipartUpload(client, BUCKET, "k") as sink:  # type: ignore[arg-type]
+        write(sink, DATA)
+        sink.complete()
+    assert client.of("create_multipart_upload")[0]["ChecksumAlgorithm"] == "CRC32"
+    sent = {part["PartNumber"]: part for part in client.of("upload_part")}
+    for part in sent.values():
+        assert part["ChecksumCRC32"] == base64.b64encode(zlib.crc32(part["Body"]).to_bytes(4, "big")).decode()
+    (complete,) = client.of("complete_multipart_upload")
+    assert [(p["PartNumber"], p["ChecksumCRC32"]) for p in complete["MultipartUpload"]["Parts"]] == [
+        (number, sent[number]["ChecksumCRC32"]) for number in (1, 2, 3, 4)
+    ]
+
+
+def test_a_small_object_takes_one_request(s3: Any):
+    client = Recording(s3)
+    with MultipartUpload(client, BUCKET, "k") as sink:  # type: ignore[arg-type]
+        sink.write(b"small")
+        sink.complete()
+    assert [name for name, _ in client.requests] == ["put_object"]
+    assert body(s3, "k") == b"small"
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_any_interruption_leaves_no_upload(s3: Any, kind: type[BaseException]):
+    def interrupted() -> None:
+        with MultipartUpload(s3, BUCKET, "k") as sink:
+            write(sink, DATA)
+            assert open_uploads(s3) == ["k"]
+            raise kind
+
+    with pytest.raises(kind):
+        interrupted()
+    assert open_uploads(s3) == []
+    assert keys(s3) == []
+
+
+def test_leaving_without_completing_leaves_no_upload(s3: Any):
+    with MultipartUpload(s3, BUCKET, "k") as sink:
+        write(sink, DATA)
+    assert open_uploads(s3) == []
+    assert keys(s3) == []
+
+
+def test_a_refused_part_ends_the_upload_and_leaves_nothing(s3: Any):
+    client = Recording(s3, upload_part=[refusal("AccessDenied", 403)])
+    with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/k: access denied for s3:PutObject"):
+        upload_data(client)
+    assert open_uploads(s3) == []
+
+
+def test_a_refused_completion_leaves_nothing(s3: Any):
+    client = Recording(s3, complete_multipart_upload=[refusal("InternalError", 500)])
+    with pytest.raises(AwsCallFailed, match="InternalError"):
+        upload_data(client)
+    assert open_uploads(s3) == []
+
+
+def test_a_part_in_flight_cannot_arrive_after_the_abort(s3: Any):
+    order: list[str] = []
+
+    class Slow(Recording):
+        def __getattr__(self, name: str) -> Any:
+            call = super().__getattr__(name)
+
+            def slow(**request: Any) -> Any:
+                if name == "upload_part":
+                    time.sleep(0.3)
+                answer = call(**request)
+                order.append(name)
+                return answer
+
+            return slow
+
+    with MultipartUpload(Slow(s3), BUCKET, "k") as sink:  # type: ignore[arg-type]
+        write(sink, DATA[: 2 * PART])
+    assert order[-1] == "abort_multipart_upload"
+    assert open_uploads(s3) == []
+
+
+def test_memory_is_bounded_by_the_parts_in_flight(s3: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(upload, "PART", 1000)
+    running, most, lock = 0, 0, threading.Lock()
+
+    class Client:
+        def create_multipart_upload(self, **_: Any) -> Any:
+            return {"UploadId": "u"}
+
+        def upload_part(self, **request: Any) -> Any:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.002)
+            with lock:
+                running -= 1
+            return {"ETag": "e"}
+
+        def complete_multipart_upload(self, **_: Any) -> Any:
+            return {"ETag": "e"}
+
+    with MultipartUpload(Client(), BUCKET, "k") as sink:  # type: ignore[arg-type]
+        for _ in range(50):
+            sink.write(bytes(1000))
+            assert len(sink._in_flight) <= upload.PARTS_IN_FLIGHT
+        sink.complete()
+    assert 1 < most <= upload.PARTS_IN_FLIGHT
+
+
+@pytest.mark.parametrize("data", [b"new", DATA], ids=["one-request", "parts"])
+def test_an_object_that_is_there_is_kept_on_request(s3: Any, data: bytes):
+    s3.put_object(Bucket=BUCKET, Key="k", Body=b"old")
+    with MultipartUpload(s3, BUCKET, "k", if_none_match=True) as sink:
+        write(sink, data)
+        assert sink.complete() is False
+    assert body(s3, "k") == b"old"
+    assert open_uploads(s3) == []
+
+
+def test_only_stale_uploads_under_the_prefix_are_swept(s3: Any):
+    aborted = []
+    now = datetime.now(UTC)
+
+    class Client:
+        def get_paginator(self, _: str) -> Any:
+            return self
+
+        def paginate(self, **request: Any) -> Any:
+            assert request == {"Bucket": BUCKET, "Prefix": "staging/"}
+            old, new = now - timedelta(hours=25), now - timedelta(hours=1)
+            yield {"Uploads": [{"Key": "staging/a", "UploadId": "1", "Initiated": old}]}
+            yield {"Uploads": [{"Key": "staging/b", "UploadId": "2", "Initiated": new}]}
+            yield {}
+
+        def abort_multipart_upload(self, **request: Any) -> None:
+            aborted.append(request)
+
+    assert abort_stale_uploads(Client(), BUCKET, "staging/") == ["staging/a"]  # type: ignore[arg-type]
+    assert aborted == [{"Bucket": BUCKET, "Key": "staging/a", "UploadId": "1"}]
+
+
+def test_a_caller_that_may_not_list_uploads_sweeps_nothing():
+    class Client:
+        def get_paginator(self, _: str) -> Any:
+            raise refusal("AccessDenied", 403)
+
+    assert abort_stale_uploads(Client(), BUCKET, "staging/") == []  # type: ignore[arg-type]
+
+
+def test_a_staged_object_is_moved(s3: Any):
+    etag = s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")["ETag"]
+    assert publish_staged(s3, BUCKET, "staging", "final", etag=etag) is True
+    assert keys(s3) == ["final"]
+    assert body(s3, "final") == b"zip"
+
+
+def test_the_copy_is_conditional_on_both_objects(s3: Any):
+    etag = s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")["ETag"]
+    client = Recording(s3)
+    publish_staged(client, BUCKET, "staging", "final", etag=etag)  # type: ignore[arg-type]
+    (copy,) = client.of("copy_object")
+    assert copy["IfNoneMatch"] == "*"
+    assert copy["CopySourceIfMatch"] == etag
+
+
+def test_an_object_under_the_final_key_is_kept(s3: Any):
+    s3.put_object(Bucket=BUCKET, Key="staging", Body=b"new")
+    s3.put_object(Bucket=BUCKET, Key="final", Body=b"old")
+    client = Recording(s3, copy_object=[refusal("PreconditionFailed", 412)])
+    assert publish_staged(client, BUCKET, "staging", "final") is False  # type: ignore[arg-type]
+    assert keys(s3) == ["final"]
+    assert body(s3, "final") == b"old"
+
+
+def test_a_racing_write_is_waited_for(s3: Any):
+    s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
+    client = Recording(s3, copy_object=[refusal("ConditionalRequestConflict", 409)] * 2)
+    assert publish_staged(client, BUCKET, "staging", "final") is True  # type: ignore[arg-type]
+    assert len(client.of("copy_object")) == 3
+
+
+def test_a_twin_that_published_and_deleted_first_is_fine(s3: Any):
+    s3.put_object(Bucket=BUCKET, Key="final", Body=b"zip")
+    client = Recording(s3, copy_object=[refusal("NoSuchKey", 404)])
+    assert publish_staged(client, BUCKET, "staging", "final") is False  # type: ignore[arg-type]
+    assert keys(s3) == ["final"]
+
+
+@pytest.mark.parametrize(("code", "status"), [("NoSuchKey", 404), ("PreconditionFailed", 412)])
+def test_a_staged_object_that_is_lost_is_an_error(s3: Any, code: str, status: int):
+    client = Recording(s3, copy_object=[refusal(code, status)])
+    with pytest.raises(ObjectChanged, match="removed or replaced before it was copied"):
+        publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]
+
+
+def test_a_refused_copy_names_the_final_key(s3: Any):
+    client = Recording(s3, copy_object=[refusal("AccessDenied", 403)])
+    with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/final: access denied for s3:PutObject"):
+        publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path):
+    folder = tmp_path / "new"
+
+    def interrupted() -> None:
+        with FileSink(folder / "a.zip") as sink:
+            sink.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(folder.iterdir()) == []
+    with FileSink(folder / "a.zip") as sink:
+        sink.write(b"whole")
+        assert not (folder / "a.zip").exists()
+        sink.complete()
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("a.zip", b"whole")]
+
+
+def test_a_file_can_be_named_at_the_end(tmp_path: Path):
+    with FileSink(tmp_path / "unnamed") as sink:
+        sink.write(b"x")
+        sink.complete("named.zip")
+    assert sink.path == tmp_path / "named.zip"
+    assert [path.name for path in tmp_path.iterdir()] == ["named.zip"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FileMissing, match="cannot be written to"):
+        FileSink(tmp_path / "file" / "a.zip")

@@ -1,0 +1,174 @@
+"""ZIPs as other programs read them: Python, unzip and Java."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dda_core.archives import zip as zip_module
+from dda_core.archives.zip import ZipWriter
+from dda_core.exceptions import DeviceWouldRefuse
+from tests.fixtures.archives import weights
+
+READER = """
+import java.io.*;
+import java.util.*;
+import java.util.zip.*;
+
+public class Read {
+    public static void main(String[] args) throws Exception {
+        byte[] buffer = new byte[1 << 16];
+        if (args[1].equals("stream")) {
+            try (ZipInputStream in = new ZipInputStream(new BufferedInputStream(new FileInputStream(args[0])))) {
+                for (ZipEntry e; (e = in.getNextEntry()) != null; ) print(e.getName(), in, buffer);
+            }
+        } else {
+            try (ZipFile zip = new ZipFile(args[0])) {
+                for (ZipEntry e : Collections.list(zip.entries())) print(e.getName(), zip.getInputStream(e), buffer);
+            }
+        }
+    }
+
+    static void print(String name, InputStream in, byte[] buffer) throws Exception {
+        CRC32 crc = new CRC32();
+        long size = 0;
+        for (int n; (n = in.read(buffer)) > 0; size += n) crc.update(buffer, 0, n);
+        System.out.println(name + " " + size + " " + crc.getValue());
+    }
+}
+"""
+
+FILES = {
+    "manifest.json": b"{}",
+    "mochi/empty": b"",
+    "mochi/compiled.params": weights(2_500_000),
+    "mochi/sub/größe.txt": b"text" * 1000,
+}
+
+
+class Bytes(bytearray):
+    def write(self, data: Any) -> None:
+        self.extend(data)
+
+
+def packed(files: dict[str, bytes], piece: int = 1 << 20) -> tuple[bytes, str]:
+    sink = Bytes()
+    writer = ZipWriter(sink, "a.tar.gz")
+    for name, content in files.items():
+        writer.add(name, len(content), (content[i : i + piece] for i in range(0, len(content), piece)))
+    digest = writer.finish()
+    return bytes(sink), digest
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("zip") / "a.zip"
+    with target.open("wb") as file:
+        writer = ZipWriter(file, "a.tar.gz")
+        for name, content in FILES.items():
+            writer.add(name, len(content), [content])
+        writer.finish()
+    return target
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ZIP whose one large member needs the 64-bit form: 4.5 GB of zeros."""
+    target = tmp_path_factory.mktemp("zip") / "large.zip"
+    block = bytes(1 << 20)
+    with target.open("wb") as file:
+        writer = ZipWriter(file, "a.tar.gz")
+        writer.add("before", 3, [b"abc"])
+        writer.add("zeros", 4300 << 20, (block for _ in range(4300)))
+        writer.add("behind", 3, [b"xyz"])
+        writer.finish()
+    return target
+
+
+@pytest.fixture(scope="module")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("java") or not shutil.which("javac"):
+        pytest.skip("no java and javac on this machine")
+    folder = tmp_path_factory.mktemp("java")
+    (folder / "Read.java").write_text(READER)
+    subprocess.run(["javac", "-d", folder, folder / "Read.java"], check=True)
+    return folder
+
+
+def read_by_java(java: Path, path: Path, way: str) -> dict[str, tuple[int, int]]:
+    command = ["java", "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-cp", java, "Read", path, way]
+    lines = subprocess.run(command, check=True, capture_output=True).stdout.decode().splitlines()
+    return {name: (int(size), int(crc)) for name, size, crc in (line.rsplit(" ", 2) for line in lines)}
+
+
+def test_python_reads_it(path: Path):
+    with zipfile.ZipFile(path) as package:
+        assert package.testzip() is None
+        assert {info.filename: package.read(info) for info in package.infolist()} == FILES
+        for info in package.infolist():
+            assert info.date_time == (1980, 1, 1, 0, 0, 0)
+            assert info.external_attr >> 16 == 0o100644
+            assert info.compress_type == zipfile.ZIP_DEFLATED
+
+
+def test_unzip_reads_it(path: Path, tmp_path: Path):
+    if not shutil.which("unzip"):
+        pytest.skip("no unzip on this machine")
+    subprocess.run(["unzip", "-tq", path], check=True)
+    subprocess.run(["unzip", "-q", path, "-d", tmp_path], check=True)
+    assert (tmp_path / "mochi/compiled.params").read_bytes() == FILES["mochi/compiled.params"]
+
+
+@pytest.mark.parametrize("way", ["stream", "file"])
+def test_java_reads_it(java: Path, path: Path, way: str):
+    expected = {name: (len(content), zip_module.crc32(content)) for name, content in FILES.items()}
+    assert read_by_java(java, path, way) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["python", "unzip", "stream", "file"])
+def test_a_member_over_four_gigabytes_is_read(large: Path, way: str, request: pytest.FixtureRequest):
+    with zipfile.ZipFile(large) as package:
+        sizes = {info.filename: info.file_size for info in package.infolist()}
+        assert sizes == {"before": 3, "zeros": 4300 << 20, "behind": 3}
+        if way == "python":
+            assert package.testzip() is None
+    if way == "unzip":
+        subprocess.run(["unzip", "-tq", large], check=True)
+    elif way in ("stream", "file"):
+        found = read_by_java(request.getfixturevalue("java"), large, way)
+        assert {name: size for name, (size, _) in found.items()} == sizes
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), st.binary(max_size=5000)),
+    st.integers(1, 6000),
+)
+def test_any_members_are_read_back_and_cut_does_not_matter(files: dict[str, bytes], piece: int):
+    data, digest = packed(files, piece)
+    assert (data, digest) == packed(files)
+    assert digest == hashlib.sha256(data).hexdigest()
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        assert {info.orig_filename: package.read(info) for info in package.infolist()} == files
+
+
+def test_content_of_another_size_than_announced_is_an_error():
+    writer = ZipWriter(Bytes(), "a.tar.gz")
+    with pytest.raises(ValueError, match="has 2 bytes, 3 were announced"):
+        writer.add("a", 3, [b"ab"])
+
+
+def test_a_package_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(zip_module, "MAX_PACKAGE", 10_000)
+    with pytest.raises(DeviceWouldRefuse, match=r"a.tar.gz: .* over 10000 bytes"):
+        packed({"a": weights(20_000)})
