@@ -1,0 +1,301 @@
+"""The recipe of a model component: making it, checking it before it is sent, and telling whether another is ours.
+
+The rules are those of the AWS IoT Greengrass developer guide (recipe reference, quotas), of botocore's service model
+and, where ``[device]`` stands, of the inference component on the device.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dda_core.exceptions import RecipeInvalid
+from dda_core.targets import CompilationTarget
+
+RECIPE_LIMIT = 16 * 1024
+"""Bytes of the largest recipe that AWS IoT Greengrass takes."""
+NAME_LIMIT = 128
+VERSION_LIMIT = 64
+LARGEST_VERSION_PART = 999_999
+
+_FORMAT = "2020-01-25"
+_PUBLISHER = "Amazon Lookout for Vision"
+_TIMEOUT_SECONDS = 900
+_NAME = re.compile(r"[a-zA-Z0-9._-]+")
+_TYPE = re.compile(r"aws\.greengrass\.(nucleus|generic|plugin|lambda)")
+_SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?", re.ASCII)
+_DEVICE_VERSION = re.compile(r"(\d+)\.0+\.0+", re.ASCII)
+_S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*[^/]", re.DOTALL)
+_PERMISSIONS = ("NONE", "OWNER", "ALL")
+
+
+def component_recipe(
+    *,
+    component: str,
+    version: str,
+    friendly_name: str,
+    target: CompilationTarget,
+    localserver: str,
+    artifact_uri: str,
+) -> dict[str, Any]:
+    """The recipe of one version of a model component; the order of its keys is part of the format.
+
+    Args:
+        component: the component's whole name, such as ``model-cookie-x86-64-cuda``.
+        version: ``<major>.0.0``.
+        friendly_name: what people read on the device, such as ``model-cookie (x86_64-cuda)``.
+        target: what the model was compiled for; it decides the platform.
+        localserver: name of the LocalServer component that the model depends on.
+        artifact_uri: ``s3://`` URI of the model package; the device unpacks it into a folder of its name.
+    """
+    folder = artifact_uri.rpartition("/")[2].removesuffix(".zip")
+    return {
+        "RecipeFormatVersion": _FORMAT,
+        "ComponentName": component,
+        "ComponentVersion": version,
+        "ComponentType": "aws.greengrass.generic",
+        "ComponentPublisher": _PUBLISHER,
+        "ComponentConfiguration": {
+            "DefaultConfiguration": {
+                "Autostart": False,
+                "PYTHONPATH": "/usr/bin/python3.9",
+                "ModelName": friendly_name,
+            }
+        },
+        "ComponentDependencies": {localserver: {"VersionRequirement": "^1.0.0", "DependencyType": "HARD"}},
+        "Manifests": [
+            {
+                "Platform": {"os": "linux", "architecture": target.platform},
+                "Lifecycle": {
+                    "Startup": _step(
+                        "python3 /aws_dda/model_convertor.py"
+                        f" --unarchived_model_path {{artifacts:decompressedPath}}/{folder}/"
+                        f" --model_version {version} --model_name {component}"
+                    ),
+                    "Shutdown": _step(f"python3 /aws_dda/convert_model_cleanup.py --model_name {component}"),
+                },
+                "Artifacts": [
+                    {
+                        "Uri": artifact_uri,
+                        "Digest": "",
+                        "Algorithm": "SHA-256",
+                        "Unarchive": "ZIP",
+                        "Permission": {"Read": "ALL", "Execute": "ALL"},
+                    }
+                ],
+            }
+        ],
+        "Lifecycle": {},
+    }
+
+
+def _step(script: str) -> dict[str, Any]:
+    return {
+        "Script": script,
+        "Timeout": _TIMEOUT_SECONDS,
+        "requiresPrivilege": True,
+        "runWith": {"posixUser": "root"},
+    }
+
+
+def recipe_bytes(recipe: Mapping[str, Any]) -> bytes:
+    """The recipe as it is sent: JSON in ASCII without blanks, the same bytes on every run."""
+    return json.dumps(recipe, separators=(",", ":"), allow_nan=False).encode()
+
+
+def artifact_uri_of(recipe: Mapping[str, Any]) -> str | None:
+    """The URI of the recipe's one artifact; None for a recipe with none or several, which is not ours."""
+    uris = [artifact.get("Uri") for artifact in _artifacts(recipe)]
+    return uris[0] if len(uris) == 1 and isinstance(uris[0], str) else None
+
+
+def same_recipe(existing: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether two recipes publish the same package in the same way.
+
+    Not compared are the version, also where the startup script repeats it, and the digest that the service fills in.
+    Neither the order of keys, nor empty fields, nor a number or switch written as text makes a difference.
+    """
+    return bool(_comparable(existing) == _comparable(ours))
+
+
+def _comparable(recipe: Mapping[str, Any]) -> Any:
+    version = str(recipe.get("ComponentVersion") or "")
+    repeated = re.compile(rf"(--model_version ){re.escape(version)}(?=\s|$)")
+
+    def plain(value: Any, key: str = "") -> Any:
+        if isinstance(value, Mapping):
+            fields = {name: plain(field, name) for name, field in value.items()}
+            return {name: field for name, field in fields.items() if field not in (None, "", {}, [])}
+        if isinstance(value, list | tuple):
+            parts = [plain(part) for part in value]
+            if key == "Artifacts":
+                for part in parts:
+                    if isinstance(part, dict):
+                        part.pop("Digest", None)
+                        part.pop("Algorithm", None)
+            return parts
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, float) and value.is_integer():
+            return str(int(value))
+        if value is None:
+            return None
+        text = str(value)
+        return repeated.sub(r"\1<version>", text) if version else text
+
+    return plain({name: value for name, value in recipe.items() if name != "ComponentVersion"})
+
+
+def _artifacts(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    manifests = recipe.get("Manifests")
+    found = []
+    for manifest in manifests if isinstance(manifests, list) else []:
+        artifacts = manifest.get("Artifacts") if isinstance(manifest, Mapping) else None
+        found += [each for each in artifacts if isinstance(each, Mapping)] if isinstance(artifacts, list) else []
+    return found
+
+
+def component_version_for(existing: Iterable[str]) -> str:
+    """The version to make next: 1 + the highest existing major, as ``<major>.0.0``.
+
+    Raises:
+        RecipeInvalid: the component has used up its versions.
+    """
+    majors = [int(match[1]) for version in existing if (match := _SEMVER.fullmatch(version))]
+    major = max(majors, default=0) + 1
+    if major > LARGEST_VERSION_PART:
+        raise RecipeInvalid(
+            f"the highest existing version is {major - 1}.x, and AWS IoT Greengrass allows no major version over "
+            f"{LARGEST_VERSION_PART}. Delete the versions that are not needed, or give another component name."
+        )
+    return f"{major}.0.0"
+
+
+def check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Hold the recipe against the rules of the service and of the device.
+
+    Raises:
+        RecipeInvalid: with every rule that it breaks.
+    """
+    findings = [
+        *_name_findings(recipe.get("ComponentName")),
+        *_version_findings(recipe.get("ComponentVersion")),
+        *_head_findings(recipe),
+        *_dependency_findings(recipe.get("ComponentDependencies")),
+        *_manifest_findings(recipe.get("Manifests")),
+    ]
+    size = len(recipe_bytes(recipe))
+    if size > RECIPE_LIMIT:
+        findings.append(f"the recipe has {size} bytes, at most {RECIPE_LIMIT} are allowed: shorten the friendly name")
+    if findings:
+        what = f"{recipe.get('ComponentName')} {recipe.get('ComponentVersion')}"
+        raise RecipeInvalid(f"the recipe of {what} cannot be published: {'; '.join(findings)}")
+
+
+def _name_findings(name: object) -> list[str]:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        return [f"ComponentName is {name!r}, expected letters, digits, '.', '_' and '-'"]
+    findings = []
+    if len(name) > NAME_LIMIT:
+        findings.append(f"ComponentName has {len(name)} characters, at most {NAME_LIMIT} are allowed")
+    if not name.startswith("model-"):  # [device]
+        findings.append(f"ComponentName is {name!r}, expected to start with 'model-': devices ignore other components")
+    return findings
+
+
+def _version_findings(version: object) -> list[str]:
+    match = _SEMVER.fullmatch(version) if isinstance(version, str) else None
+    if not isinstance(version, str) or match is None:
+        return [f"ComponentVersion is {version!r}, expected a semantic version such as 1.0.0"]
+    findings = []
+    if len(version) > VERSION_LIMIT:
+        findings.append(f"ComponentVersion has {len(version)} characters, at most {VERSION_LIMIT} are allowed")
+    if any(int(part) > LARGEST_VERSION_PART for part in match.groups()):
+        findings.append(f"ComponentVersion is {version!r}, no part may be over {LARGEST_VERSION_PART}")
+    device = _DEVICE_VERSION.fullmatch(version)  # [device]
+    if device is None or int(device[1]) == 0:
+        findings.append(
+            f"ComponentVersion is {version!r}, expected <major>.0.0 with a major over 0: devices read nothing else"
+        )
+    return findings
+
+
+def _head_findings(recipe: Mapping[str, Any]) -> list[str]:
+    findings = []
+    if recipe.get("RecipeFormatVersion") != _FORMAT:
+        findings.append(f"RecipeFormatVersion is {recipe.get('RecipeFormatVersion')!r}, expected {_FORMAT!r}")
+    kind = recipe.get("ComponentType", "aws.greengrass.generic")
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        findings.append(f"ComponentType is {kind!r}, expected 'aws.greengrass.generic'")
+    for key in ("ComponentConfiguration", "Lifecycle"):
+        if not isinstance(recipe.get(key, {}), Mapping):
+            findings.append(f"{key} is {recipe[key]!r}, expected an object")
+    return findings
+
+
+def _dependency_findings(dependencies: object) -> list[str]:
+    if dependencies is None:
+        return []
+    if not isinstance(dependencies, Mapping):
+        return [f"ComponentDependencies is {dependencies!r}, expected an object"]
+    findings = []
+    for name, rule in dependencies.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > NAME_LIMIT:
+            findings.append(f"the dependency {name!r} is no component name (letters, digits, '.', '_', '-')")
+        if not isinstance(rule, Mapping) or not rule.get("VersionRequirement"):
+            findings.append(f"the dependency {name!r} has no VersionRequirement, such as '^1.0.0'")
+        elif rule.get("DependencyType", "HARD") not in ("HARD", "SOFT"):
+            findings.append(f"the dependency {name!r} is {rule['DependencyType']!r}, expected HARD or SOFT")
+    return findings
+
+
+def _manifest_findings(manifests: object) -> list[str]:
+    if not isinstance(manifests, list) or not manifests:
+        return [f"Manifests is {manifests!r}, expected a list of at least one manifest"]
+    findings: list[str] = []
+    for number, manifest in enumerate(manifests):
+        where = f"Manifests[{number}]"
+        if not isinstance(manifest, Mapping):
+            findings.append(f"{where} is {manifest!r}, expected an object")
+            continue
+        for key in ("Platform", "Lifecycle"):
+            if not isinstance(manifest.get(key, {}), Mapping):
+                findings.append(f"{where}.{key} is {manifest[key]!r}, expected an object")
+        artifacts = manifest.get("Artifacts", [])
+        if isinstance(artifacts, list):
+            findings += _artifact_findings(where, artifacts)
+        else:
+            findings.append(f"{where}.Artifacts is {artifacts!r}, expected a list")
+    return findings
+
+
+def _artifact_findings(where: str, artifacts: list[Any]) -> list[str]:
+    findings = []
+    names: Counter[str] = Counter()
+    for number, artifact in enumerate(artifacts):
+        here = f"{where}.Artifacts[{number}]"
+        if not isinstance(artifact, Mapping):
+            findings.append(f"{here} is {artifact!r}, expected an object")
+            continue
+        uri = artifact.get("Uri")
+        if isinstance(uri, str) and _S3_URI.fullmatch(uri):
+            names[uri.rpartition("/")[2]] += 1
+        else:
+            findings.append(f"{here}.Uri is {uri!r}, expected s3://<bucket>/<key>")
+        if artifact.get("Unarchive", "NONE") not in ("NONE", "ZIP"):
+            findings.append(f"{here}.Unarchive is {artifact['Unarchive']!r}, expected NONE or ZIP")
+        permission = artifact.get("Permission", {})
+        for kind in ("Read", "Execute"):
+            given = permission.get(kind, "NONE") if isinstance(permission, Mapping) else permission
+            if given not in _PERMISSIONS:
+                findings.append(f"{here}.Permission.{kind} is {given!r}, expected one of {', '.join(_PERMISSIONS)}")
+    # The device keeps all artifacts of a component in one folder.
+    findings += [
+        f"{where} has {count} artifacts named {name!r}, expected unique file names"
+        for name, count in names.items()
+        if count > 1
+    ]
+    return findings

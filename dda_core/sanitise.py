@@ -1,0 +1,67 @@
+"""Taking secrets out of a text before it is shown, logged or stored where others read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MASK = "***"
+ACCOUNT_MASK = "*" * 12
+
+_NAMES = (
+    r"(?<![a-z0-9])(?:x[-_]?amz[-_](?:signature|credential|security[-_]token)"
+    r"|(?:aws[-_ ]?)?secret[-_ ]?access[-_ ]?key|(?:aws[-_ ]?)?(?:session|security)[-_ ]?token"
+    r"|(?:aws[-_ ]?)?access[-_ ]?key[-_ ]?id|external[-_ ]?id|client[-_ ]?secret|auth[-_ ]?string"
+    r"|api[-_ ]?key|passw(?:or)?d)"
+)
+_VALUE = r"""[^\s"'\\&,;<>})\]]+"""
+
+_RULES = (
+    # An Authorization header to its end of line or closing quote: scheme, credential, signed headers, signature.
+    (re.compile(r"""(?i)((?:proxy-)?authorization["']?\s*[:=]\s*(?:b?["'])?)[^\r\n"']+"""), rf"\1{MASK}"),
+    (re.compile(r"""(?i)\b(AWS4-HMAC-SHA256\s+)Credential=[^\r\n"']+"""), rf"\1{MASK}"),
+    (re.compile(r"(?i)\b((?:bearer|basic)\s+)(?=[A-Za-z+/=_.~-]*\d)[A-Za-z0-9._~+/=-]{12,}"), rf"\1{MASK}"),
+    # Named values: in a query string, JSON, XML, an environment, a configuration file, on a command line.
+    (re.compile(rf"""(?i)({_NAMES}\\?["']?\s*[:=>]\s*\\?(?:b?["'])?){_VALUE}"""), rf"\1{MASK}"),
+    (re.compile(rf"""(?i)(--{_NAMES}\s+["']?){_VALUE}"""), rf"\1{MASK}"),
+    # In a sentence only what looks like a token, so that "the security token included in the request" stays.
+    (re.compile(rf"""(?i)({_NAMES}\s+(?:is\s+)?["']?)(?=\S*\d)[A-Za-z0-9+/=_%-]{{16,}}"""), rf"\1{MASK}"),
+    # The query string of a URL that S3 signed the older way, whose names are too common to stand alone.
+    (re.compile(r"""(?i)([?&](?:signature|credential|token)=)[^\s"'&<>]+"""), rf"\1{MASK}"),
+    # The user and password of a URL.
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@:]+:[^\s/@]+@"), rf"\1{MASK}@"),
+    # Access key ids tell themselves by their prefix; role and user ids (AROA, AIDA) are no secrets.
+    (re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])"), MASK),
+    # Session tokens tell themselves by how they begin.
+    (re.compile(r"(?<![A-Za-z0-9+/])(?:FwoG|IQoJ|AQoD|FQoG)[A-Za-z0-9+/%]{60,}={0,2}"), MASK),
+)
+
+_SECRET_KEY = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=_-])")
+# Neither the id of a package, nor the end of a UUID, nor decimals are an account's id.
+_ACCOUNT = re.compile(
+    r"(?<![0-9A-Za-z])(?<!\d\.)(?<!model_artifacts/model-)(?<![0-9a-f]{4}-[0-9a-f]{4}-)"
+    r"\d{12}(?![0-9A-Za-z]|\.\d|_greengrass_model_component)"
+)
+
+
+def sanitise(text: str, secrets: Iterable[str] = (), *, mask_accounts: bool = False) -> str:
+    """The text without AWS keys, session tokens, Authorization headers and signatures of presigned URLs.
+
+    Args:
+        text: any text, such as an error message.
+        secrets: further words that must not be seen, such as a use case's external id.
+        mask_accounts: whether 12-digit account ids become asterisks too, as wherever others than the owner read it.
+    """
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    for pattern, replacement in _RULES:
+        text = pattern.sub(replacement, text)
+    text = _SECRET_KEY.sub(_mask_key, text)
+    return _ACCOUNT.sub(ACCOUNT_MASK, text) if mask_accounts else text
+
+
+def _mask_key(match: re.Match[str]) -> str:
+    """Mask 40 characters that look drawn at random; a hexadecimal digest or a path of that length is kept."""
+    word = match[0]
+    drawn = re.search(r"[a-z]", word) and re.search(r"[A-Z]", word) and re.search(r"\d", word)
+    return MASK if drawn and word.count("/") < 4 else word
