@@ -1,0 +1,247 @@
+"""Which compilation job a run goes on with."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dda_core import naming
+from dda_core.compilation import (
+    CompilationJob,
+    CompilationWork,
+    NextStep,
+    StepKind,
+    create_job,
+    describe_job,
+    first_attempt,
+    newest_job,
+    next_step,
+    stop_jobs_of,
+)
+from dda_core.exceptions import CompilationMismatch, QuotaReached
+from dda_core.status import CompilationStatus
+from dda_core.targets import all_targets, find_target
+from dda_core.use_case import UseCase
+from deployments.local.aws import LocalAws, local_aws
+from tests.fixtures.archives import trained_archive
+
+USE_CASE = UseCase(
+    usecase_id="lids",
+    account_id="123456789012",
+    region="us-east-1",
+    s3_bucket="dda-local-artifacts",
+    tags={"team": "7"},
+)
+PASSING = "ServerError: There was an internal server error during the compilation job, please try again"
+LASTING = "ClientError: No pth file found for PyTorch model"
+
+
+def work(target: str = "x86_64-cuda", **changes: Any) -> CompilationWork:
+    fields: dict[str, Any] = {
+        "training_job": "lid-7",
+        "training_job_arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+        "model_artifact": "s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
+        "input_shape": (1, 3, 768, 576),
+    }
+    return CompilationWork.of(USE_CASE, find_target(target), **(fields | changes))
+
+
+def job(attempt: int, status: CompilationStatus, reason: str | None = None) -> CompilationJob:
+    return CompilationJob(
+        name=f"lid-7-x86cuda-0a1b2c3d-{attempt}", attempt=attempt, arn="", status=status, reason=reason
+    )
+
+
+def test_the_request_is_the_contracts() -> None:
+    request = work("x86_64-cuda").request(1, "run-1")
+    name = request["CompilationJobName"]
+    assert naming.JOB_NAME_PATTERN.fullmatch(name)
+    assert name.startswith("lid-7-x86cuda-")
+    assert name.endswith("-1")
+    tags = {tag["Key"]: tag["Value"] for tag in request.pop("Tags")}
+    assert tags["dda:flow-run"] == "run-1"
+    assert tags["team"] == "7"
+    assert request == {
+        "CompilationJobName": name,
+        "RoleArn": "arn:aws:iam::123456789012:role/DDASageMakerExecutionRole",
+        "InputConfig": {
+            "S3Uri": "s3://dda-local-artifacts/models/training/lid-7/output/model_for_compilation.tar.gz",
+            "DataInputConfig": '{"input_shape": [1, 3, 768, 576]}',
+            "Framework": "PYTORCH",
+            "FrameworkVersion": "1.8",
+        },
+        "OutputConfig": {
+            "S3OutputLocation": f"s3://dda-local-artifacts/models/compilation/{name}/x86_64-cuda",
+            "TargetPlatform": {"Os": "LINUX", "Arch": "X86_64", "Accelerator": "NVIDIA"},
+            "CompilerOptions": '{"cuda-ver": "10.2", "gpu-code": "sm_75", "trt-ver": "8.2.1", '
+            '"max-workspace-size": "2147483648", "precision-mode": "fp16"}',
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+    }
+
+
+def test_keys_without_a_value_are_absent() -> None:
+    request = work("arm64-cpu").request(1)
+    assert "CompilerOptions" not in request["OutputConfig"]
+    assert request["OutputConfig"]["TargetPlatform"] == {"Os": "LINUX", "Arch": "ARM64"}
+    assert "null" not in json.dumps(request)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"training_job_arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/other"},
+        {"model_artifact": "s3://dda-local-artifacts/other/model.tar.gz"},
+        {"input_shape": (1, 3, 768, 580)},
+    ],
+)
+def test_other_work_has_another_name(change: dict[str, Any]) -> None:
+    assert work().stem != work(**change).stem
+    assert work().stem == work().stem
+
+
+def test_every_target_has_its_own_name() -> None:
+    assert len({work(target.name).stem for target in all_targets()}) == len(all_targets())
+
+
+S = CompilationStatus
+
+
+@pytest.mark.parametrize(
+    ("newest", "force", "expected"),
+    [
+        (None, False, 1),
+        (None, True, 1),
+        (job(3, S.STARTING), False, 3),
+        (job(3, S.INPROGRESS), True, 3),
+        (job(3, S.STOPPING), False, 4),
+        (job(3, S.COMPLETED), False, 3),
+        (job(3, S.COMPLETED), True, 4),
+        (job(3, S.FAILED, LASTING), False, 4),
+        (job(3, S.STOPPED), True, 4),
+    ],
+)
+def test_first_attempt(newest: CompilationJob | None, force: bool, expected: int) -> None:
+    assert first_attempt(newest, force=force) == expected
+
+
+def test_a_retried_forced_run_adopts_what_it_completed_itself() -> None:
+    assert first_attempt(job(4, S.COMPLETED), force=True, floor=4) == 4
+    assert first_attempt(job(3, S.COMPLETED), force=True, floor=4) == 4
+
+
+@pytest.mark.parametrize(
+    ("newest", "first", "force", "expected"),
+    [
+        (None, 1, False, NextStep(StepKind.CREATE, 1)),
+        (job(1, S.STARTING), 1, True, NextStep(StepKind.FOLLOW, 1)),
+        (job(1, S.STOPPING), 2, False, NextStep(StepKind.FOLLOW, 1)),
+        (job(1, S.STOPPED), 2, False, NextStep(StepKind.CREATE, 2)),
+        (job(1, S.STOPPED), 1, False, NextStep(StepKind.GIVE_UP, 1)),
+        (job(1, S.COMPLETED), 1, False, NextStep(StepKind.ADOPT, 1)),
+        (job(1, S.COMPLETED), 2, True, NextStep(StepKind.CREATE, 2)),
+        (job(2, S.COMPLETED), 2, True, NextStep(StepKind.ADOPT, 2)),
+        (job(1, S.FAILED, LASTING), 2, False, NextStep(StepKind.CREATE, 2)),
+        (job(1, S.FAILED, LASTING), 1, False, NextStep(StepKind.GIVE_UP, 1)),
+        (job(1, S.FAILED, PASSING), 1, False, NextStep(StepKind.CREATE, 2, retry=1)),
+        (job(2, S.FAILED, PASSING), 1, False, NextStep(StepKind.CREATE, 3, retry=2)),
+        (job(3, S.FAILED, PASSING), 1, False, NextStep(StepKind.GIVE_UP, 3)),
+    ],
+)
+def test_next_step(newest: CompilationJob | None, first: int, force: bool, expected: NextStep) -> None:
+    assert next_step(newest, first=first, extra=2, force=force) == expected
+
+
+ENDS = st.sampled_from([(S.COMPLETED, None), (S.FAILED, PASSING), (S.FAILED, LASTING), (S.STOPPED, None)])
+
+
+@settings(max_examples=300)
+@given(before=st.lists(ENDS, max_size=4), ends=st.lists(ENDS, min_size=3, max_size=3), force=st.booleans())
+def test_a_run_makes_at_most_three_jobs_and_a_restart_makes_none(
+    before: list[tuple[CompilationStatus, str | None]], ends: list[tuple[CompilationStatus, str | None]], force: bool
+) -> None:
+    jobs = [job(number, *end) for number, end in enumerate(before, 1)]
+    first = first_attempt(jobs[-1] if jobs else None, force=force)
+
+    def to_the_end() -> NextStep:
+        while True:
+            step = next_step(jobs[-1] if jobs else None, first=first, extra=2, force=force)
+            if step.kind in (StepKind.ADOPT, StepKind.GIVE_UP):
+                return step
+            assert step.kind is StepKind.CREATE
+            assert step.attempt == len(jobs) + 1
+            jobs.append(job(step.attempt, *ends[len(jobs) - len(before)]))
+
+    end = to_the_end()
+    assert len(jobs) - len(before) <= 3
+    assert end.attempt == len(jobs)
+    made = len(jobs)
+    assert to_the_end() == end
+    assert len(jobs) == made, "a restart of the same run goes by the same first attempt"
+
+
+@pytest.fixture
+def aws() -> Any:
+    with local_aws(server=False, compile_seconds=60) as running:
+        yield running
+
+
+def trained(aws: LocalAws, tmp_path: Any) -> CompilationWork:
+    aws.train("lid-7", trained_archive(tmp_path / "model.tar.gz"))
+    return work("arm64-cpu")
+
+
+def test_the_newest_job_is_found_from_one_upward(aws: LocalAws, tmp_path: Any) -> None:
+    asked = trained(aws, tmp_path)
+    sagemaker = aws.client("sagemaker")
+    assert newest_job(sagemaker, asked) is None
+    for attempt in (1, 2, 3):
+        create_job(sagemaker, asked, attempt, "run")
+    newest = newest_job(sagemaker, asked)
+    assert newest is not None
+    assert newest.attempt == 3
+
+
+def test_a_name_in_use_is_described_and_gone_on_with(aws: LocalAws, tmp_path: Any) -> None:
+    asked = trained(aws, tmp_path)
+    sagemaker = aws.client("sagemaker")
+    one, two = (create_job(sagemaker, asked, 1, run) for run in ("run-a", "run-b"))
+    assert one is not None
+    assert two is not None
+    assert one.arn == two.arn
+
+
+def test_a_job_of_our_name_with_other_inputs_is_refused(aws: LocalAws, tmp_path: Any) -> None:
+    asked = trained(aws, tmp_path)
+    sagemaker = aws.client("sagemaker")
+    request = asked.request(1)
+    request["InputConfig"]["FrameworkVersion"] = "1.12"
+    sagemaker.create_compilation_job(**request)
+    with pytest.raises(CompilationMismatch, match=r"FrameworkVersion is '1.12', expected '1.8'"):
+        describe_job(sagemaker, asked, 1)
+
+
+def test_a_full_quota_is_told_apart(tmp_path: Any) -> None:
+    with local_aws(server=False, compile_seconds=60, concurrent_compilation_jobs=1) as aws:
+        asked = trained(aws, tmp_path)
+        sagemaker = aws.client("sagemaker")
+        create_job(sagemaker, asked, 1, None)
+        with pytest.raises(QuotaReached, match="no free slot"):
+            create_job(sagemaker, asked, 2, None)
+
+
+def test_only_the_runs_own_jobs_are_stopped(aws: LocalAws, tmp_path: Any) -> None:
+    trained(aws, tmp_path)
+    sagemaker = aws.client("sagemaker")
+    mine = create_job(sagemaker, work("arm64-cpu"), 1, "mine")
+    create_job(sagemaker, work("x86_64-cpu"), 1, "other")
+    assert mine is not None
+    assert stop_jobs_of(sagemaker, "lid-7", "mine") == [mine.name]
+    assert stop_jobs_of(sagemaker, "lid-7", "mine") == []
+    other = describe_job(sagemaker, work("x86_64-cpu"), 1)
+    assert other is not None
+    assert other.status.active
