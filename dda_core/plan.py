@@ -1,0 +1,120 @@
+"""What a run would send to AWS for a trained model, worked out without any AWS call.
+
+The requests and recipes are made by the code that makes them in a run, from the first attempt and the first version.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from dda_core import naming
+from dda_core.delivery import deliveries
+from dda_core.exceptions import InvalidName
+from dda_core.manifest import dda_manifest
+from dda_core.package import package_key
+from dda_core.recipe import check_recipe
+from dda_core.targets import CompilationTarget
+from dda_core.use_case import UseCase
+
+if TYPE_CHECKING:
+    from dda_core.archives.trained import TrainedModel
+
+FIRST_VERSION = "1.0.0"
+UNBUILT_PACKAGE = "000000000000"
+"""Stands for the package's id, which comes from the compiled archive."""
+VERSION_PATTERN = re.compile(r"([0-9]+)\.0+\.0+")
+
+
+def check_names(
+    targets: Iterable[CompilationTarget],
+    *,
+    model_name: str,
+    component_name: str | None = None,
+    component_version: str = FIRST_VERSION,
+    training_job: str | None = None,
+) -> None:
+    """Check all that ``plan`` is given apart from the model, so that a wrong name costs no reading of an archive.
+
+    Raises:
+        InvalidName: something in AWS cannot have that name, or devices cannot read that version.
+    """
+    if training_job is not None:
+        naming.check_training_job_name(training_job)
+    base = naming.component_base(model_name, component_name)
+    for target in targets:
+        naming.component_name(base, target.component_suffix)
+    version = VERSION_PATTERN.fullmatch(component_version)
+    if not version or int(version[1]) == 0:
+        raise InvalidName(
+            f"component version {component_version!r}: devices keep only the major part, so a version x.0.0 with x "
+            f"over 0 was expected. Give one such as 1.0.0."
+        )
+
+
+def plan(
+    model: TrainedModel,
+    use_case: UseCase,
+    targets: Iterable[CompilationTarget],
+    *,
+    model_name: str,
+    component_name: str | None = None,
+    component_version: str = FIRST_VERSION,
+    friendly_name: str | None = None,
+    training_job: str | None = None,
+) -> dict[str, Any]:
+    """The manifest, and per target the CreateCompilationJob request and the component with its recipe.
+
+    Args:
+        model: from ``read_trained_archive``. A local archive gets the URI that it would have in the use case's bucket.
+        use_case: whose account, bucket, role and LocalServer components are meant.
+        targets: what it is compiled for.
+        model_name: names the component, unless ``component_name`` does.
+        component_name: the base of the components' names.
+        component_version: of all components.
+        friendly_name: what operators see on the device; without it the base of the components' names.
+        training_job: names the compilation jobs; without it the model's name does, as a training job can have it.
+
+    Raises:
+        InvalidName: something in AWS cannot have that name, or devices cannot read that version.
+        RecipeInvalid: a recipe breaks a rule of the service.
+    """
+    targets = list(targets)
+    check_names(
+        targets,
+        model_name=model_name,
+        component_name=component_name,
+        component_version=component_version,
+        training_job=training_job,
+    )
+    job = training_job or _as_training_job(model_name)
+    artifact = model.uri if model.uri.startswith("s3://") else naming.trained_archive_uri(use_case.s3_bucket, job)
+    package_uri = f"s3://{use_case.s3_bucket}/{package_key(UNBUILT_PACKAGE)}"
+    compile_requests, components = {}, {}
+    for delivery in deliveries(
+        use_case,
+        targets,
+        training_job=job,
+        training_job_arn=f"arn:aws:sagemaker:{use_case.region}:{use_case.account_id}:training-job/{job}",
+        model_artifact=artifact,
+        input_shape=model.input_shape,
+        model_name=model_name,
+        component_name=component_name,
+        friendly_name=friendly_name,
+    ):
+        recipe = delivery.component.recipe(component_version, package_uri)
+        check_recipe(recipe)
+        compile_requests[delivery.target] = delivery.work.request(attempt=1)
+        components[delivery.target] = {
+            "name": delivery.component.component,
+            "version": component_version,
+            "recipe": recipe,
+        }
+    return {"manifest": dda_manifest(model), "compile_requests": compile_requests, "components": components}
+
+
+def _as_training_job(model_name: str) -> str:
+    """The model's name where a training job can have it, else what of it a job's name can hold."""
+    fits = len(model_name) <= 63 and naming.JOB_NAME_PATTERN.fullmatch(model_name)
+    return model_name if fits else naming.training_part(model_name)

@@ -1,0 +1,35 @@
+"""``dda manifest``: the DDA manifest of a trained model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deployments.cli.options import ModelTar, read_model
+
+app = typer.Typer(no_args_is_help=True, help="Make the DDA manifest of a trained model.")
+
+
+@app.command("build")
+def build(
+    model_tar: ModelTar,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it to this file, not to standard output.")
+    ] = None,
+) -> None:
+    """Print the DDA manifest of a trained archive as JSON. What a device would refuse is refused."""
+    from dda_core.manifest import dda_manifest
+
+    manifest = json.dumps(dda_manifest(read_model(model_tar)), indent=2)
+    if out is None:
+        typer.echo(manifest)
+        return
+    from dda_core.archives.upload import FileSink
+
+    with FileSink(out) as sink:
+        sink.write(f"{manifest}\n".encode())
+        sink.complete()
+    typer.echo(f"Wrote {out}.", err=True)

@@ -1,0 +1,79 @@
+"""Arguments and options that several verbs share, and the completion of their values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dda_core.archives.source import Source
+    from dda_core.archives.trained import TrainedModel
+
+
+def complete_target(incomplete: str) -> list[str]:
+    """Names of targets that begin with what was typed."""
+    from dda_core.targets import target_names
+
+    return [name for name in target_names() if name.startswith(incomplete)]
+
+
+def complete_targets(incomplete: str) -> list[str]:
+    """Lists of targets, separated by commas, that begin with what was typed; none is offered twice."""
+    before, comma, last = incomplete.rpartition(",")
+    given = before.split(",")
+    return [f"{before}{comma}{name}" for name in complete_target(last) if name not in given]
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+ModelTar = Annotated[
+    str,
+    typer.Argument(metavar="MODEL_TAR", show_default=False, help="The trained model.tar.gz: a path or an s3:// URI."),
+]
+CompiledTar = Annotated[
+    str,
+    typer.Argument(
+        metavar="COMPILED_TAR", show_default=False, help="The archive that Neo made of it: a path or an s3:// URI."
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", autocompletion=complete_target, show_default=False, help="A target; see `dda targets`."
+    ),
+]
+Targets = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", autocompletion=complete_targets, help="Targets, separated by commas."),
+]
+
+
+def split_names(text: str | None) -> list[str]:
+    """The names in a list that is separated by commas."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def open_archive(where: str) -> Source:
+    """The archive at a path or an ``s3://`` URI; for S3, with credentials of the default chain.
+
+    Raises:
+        FileMissing: there is no such file or object.
+    """
+    from dda_core.archives.source import open_source
+
+    if where.startswith("s3://"):
+        from dda_core.aws import default_s3_client
+
+        return open_source(where, default_s3_client())
+    return open_source(where)
+
+
+def read_model(where: str) -> TrainedModel:
+    """What the trained archive at a path or an ``s3://`` URI says about its model.
+
+    Raises:
+        InputRefused: it cannot become a component that devices accept; every cause has its own class.
+    """
+    from dda_core.archives.trained import read_trained_archive
+
+    return read_trained_archive(open_archive(where))
