@@ -1,0 +1,53 @@
+"""The reference of the package benchmark: what the notebook and the portal do, and our own way beside it.
+
+Run as a process of its own, so that start-up and peak memory count::
+
+    python -m tests.benchmarks.package_reference reference|ours COMPILED_TAR MANIFEST_JSON OUT_DIR
+
+Prints the peak memory in KiB.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def reference(compiled: Path, manifest: Path, out: Path) -> None:
+    """Unpack to disk, then ``zipfile`` with deflate at level 6."""
+    import json
+    import tarfile
+    import tempfile
+    import zipfile
+
+    stage = json.loads(manifest.read_text())["model_graph"]["stages"][0]["type"]
+    with tempfile.TemporaryDirectory(dir=out) as folder:
+        with tarfile.open(compiled) as archive:
+            archive.extractall(folder, filter="data")
+        with zipfile.ZipFile(out / "reference.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as package:
+            package.write(manifest, "manifest.json")
+            for path in sorted(Path(folder).rglob("*")):
+                if path.is_file():
+                    package.write(path, f"{stage}/{path.relative_to(folder)}")
+
+
+def ours(compiled: Path, manifest: Path, out: Path) -> None:
+    """Straight from the stream, through ``dda_core``."""
+    import json
+
+    from dda_core.archives.source import open_source
+    from dda_core.package import package_to_file
+
+    package_to_file(open_source(compiled), json.loads(manifest.read_text()), out)
+
+
+def peak_memory() -> int:
+    """KiB of this process; ``getrusage`` would count what its parent held when it forked."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    way, *paths = sys.argv[1:]
+    {"reference": reference, "ours": ours}[way](*map(Path, paths))
+    print(peak_memory())
