@@ -1,0 +1,148 @@
+"""Which component version is ours, and which number a new one gets."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from dda_core.component import (
+    ComponentPlan,
+    check_deployable,
+    describe_version,
+    ensure_version,
+    find_deployable,
+    list_versions,
+)
+from dda_core.exceptions import PublishFailed
+from dda_core.status import ComponentState
+from dda_core.targets import find_target
+from dda_core.use_case import UseCase
+from deployments.local.aws import LocalAws, local_aws
+
+USE_CASE = UseCase(
+    usecase_id="lids",
+    account_id="123456789012",
+    region="us-east-1",
+    s3_bucket="dda-local-artifacts",
+    tags={"team": "7"},
+)
+JOB = "lid-7-arm64cpu-0a1b2c3d-1"
+
+
+def plan(**changes: Any) -> ComponentPlan:
+    fields: dict[str, Any] = {"training_job": "lid-7", "model_name": "Lid Inspection"}
+    return ComponentPlan.of(USE_CASE, find_target("arm64-cpu"), **(fields | changes))
+
+
+@pytest.fixture
+def aws() -> Iterator[LocalAws]:
+    with local_aws(server=False) as running:
+        yield running
+
+
+def package(aws: LocalAws, content: str = "0a1b2c3d4e5f") -> str:
+    key = f"model_artifacts/model-{content}/{content}_greengrass_model_component.zip"
+    aws.client("s3").put_object(Bucket=aws.bucket, Key=key, Body=content.encode())
+    return f"s3://{aws.bucket}/{key}"
+
+
+def test_names_and_tags_are_the_contracts(aws: LocalAws) -> None:
+    made = ensure_version(aws.client("greengrassv2"), plan(), package(aws), compilation_job=JOB, flow_run_id="run-1")
+    assert (made.component, made.version) == ("model-lid-inspection-arm64-cpu", "1.0.0")
+    assert made.arn == plan().arn("1.0.0")
+    assert made.tags == {
+        "team": "7",
+        "dda-portal:managed": "true",
+        "dda-portal:usecase-id": "lids",
+        "dda-portal:training-id": "lid-7",
+        "dda-portal:model-name": "Lid Inspection",
+        "dda-portal:created-by": "dda-pipeline",
+        "dda:compilation-job": JOB,
+        "dda:flow-run": "run-1",
+        "dda:flow-run-retry": "0",
+    }
+    recipe = json.loads(aws.client("greengrassv2").get_component(arn=made.arn)["recipe"])
+    assert recipe["ComponentConfiguration"]["DefaultConfiguration"]["ModelName"] == "model-lid-inspection (arm64-cpu)"
+
+
+def test_the_same_package_meets_the_version_that_is_there(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
+    one = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
+    two = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-2")
+    assert one.arn == two.arn
+    assert list_versions(greengrass, plan()) == ["1.0.0"]
+
+
+def test_another_package_gets_the_next_major_version(aws: LocalAws) -> None:
+    greengrass = aws.client("greengrassv2")
+    for content in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        ensure_version(greengrass, plan(), package(aws, content), compilation_job=JOB)
+    assert list_versions(greengrass, plan()) == ["2.0.0", "1.0.0"]
+    back = ensure_version(greengrass, plan(), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
+    assert back.version == "1.0.0"
+
+
+def test_a_failed_version_is_final_in_its_run_and_passed_over_by_the_next(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
+    aws.faults.add("publish", target="arm64-cpu", reason="The artifact could not be read", times=1)
+    first = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
+    failed = describe_version(greengrass, first.arn)
+    assert failed.state is ComponentState.FAILED
+    with pytest.raises(PublishFailed, match="could not be read"):
+        check_deployable(failed)
+    restarted = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
+    assert restarted.version == "1.0.0"
+    retried = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1", retry=1)
+    assert retried.version == "2.0.0"
+
+
+def test_a_race_ends_with_one_version() -> None:
+    with local_aws() as aws:
+        uri, versions = package(aws), []
+
+        def publish(run: str) -> None:
+            versions.append(
+                ensure_version(aws.client("greengrassv2"), plan(), uri, compilation_job=JOB, flow_run_id=run).version
+            )
+
+        threads = [threading.Thread(target=publish, args=(f"run-{number}",)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert versions == ["1.0.0"] * 6
+
+
+def test_a_conflict_that_the_list_does_not_show_yet_is_found_by_its_arn(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
+    ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
+
+    class Behind:
+        """A client whose lists are behind, as an eventually consistent service's may be."""
+
+        def get_paginator(self, name: str) -> Any:
+            return type("Empty", (), {"paginate": lambda self, **_: [{"componentVersions": []}]})()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(greengrass, name)
+
+    found: Any = ensure_version(Behind(), plan(), uri, compilation_job=JOB, flow_run_id="run-2")  # type: ignore[arg-type]
+    assert found.version == "1.0.0"
+
+
+def test_deployable_means_recipe_object_and_tag_agree(aws: LocalAws) -> None:
+    greengrass, s3, uri = aws.client("greengrassv2"), aws.client("s3"), package(aws)
+    stem = "lid-7-arm64cpu-0a1b2c3d"
+    assert find_deployable(greengrass, s3, plan(), stem) is None
+    ensure_version(greengrass, plan(), uri, compilation_job=JOB)
+    found = find_deployable(greengrass, s3, plan(), stem)
+    assert found is not None
+    assert (found[0].version, found[1]) == ("1.0.0", uri)
+    assert find_deployable(greengrass, s3, plan(), "lid-8-arm64cpu-0a1b2c3d") is None, "another training job's"
+    assert find_deployable(greengrass, s3, plan(friendly_name="Lids"), stem) is None, "another recipe"
+    s3.delete_object(Bucket=aws.bucket, Key=uri.split("/", 3)[3])
+    assert find_deployable(greengrass, s3, plan(), stem) is None, "its package is gone"
