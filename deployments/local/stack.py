@@ -1,0 +1,294 @@
+"""The whole local stack under one supervisor: embedded AWS, Prefect server, worker, use case and deployments.
+
+Used by ``dda local up``, the demo and tests::
+
+    with LocalStack(StackDirectory(".dda"), AwsSettings(), tell=print) as stack:
+        stack.start()
+        stack.watch()
+
+Whatever ends the ``with``, all processes that the stack began are gone after it. A supervisor that was killed cannot
+do that; the next one of the same directory does it then, and goes on with the same Prefect state.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, TextIO
+
+from dda_core.exceptions import Interrupted, LocalStackError
+from deployments.local.aws.settings import AwsSettings
+from deployments.local.directory import StackDirectory
+from deployments.local.prefect_server import (
+    HOST,
+    SERVER_AUTH,
+    WORK_POOL,
+    ask,
+    aws_instance,
+    free_port,
+    server_answers,
+    server_command,
+    stack_environment,
+    worker_command,
+    worker_polls,
+)
+from deployments.local.processes import Child, StackProcesses
+
+ACCOUNT = "123456789012"
+USE_CASE = "local"
+START_SECONDS = 180.0
+STOP_SECONDS = 20.0
+WORKER_STOP_SECONDS = 10.0
+"""Of ``STOP_SECONDS``: the worker and its flow runs go first, and leave the server time to end in good order."""
+_POLL_SECONDS = 0.1
+_WATCH_SECONDS = 0.5
+_AWS_CHECK_SECONDS = 5.0
+_LOCK = "up.lock"
+_LOCK_TRIES = 5
+STATE_FILE = "stack.json"
+
+AWS, SERVER, WORKER, REGISTRATION = "aws", "prefect-server", "prefect-worker", "registration"
+
+
+class LocalStack:
+    """One local stack and its supervisor, which is the calling process."""
+
+    def __init__(
+        self, directory: StackDirectory, aws_settings: AwsSettings, *, tell: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.directory = directory
+        self.aws_settings = aws_settings
+        self.stopping = threading.Event()
+        """Set it, from a signal handler or another thread, to end :meth:`start` or :meth:`watch`."""
+        self.auth = os.environ.get(SERVER_AUTH) or None
+        self._tell = tell
+        self._processes = StackProcesses(directory.path)
+        self._home = directory.path / "prefect"
+        self._joined: tuple[str, str] | None = None
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> LocalStack:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> dict[str, Any]:
+        """Bring everything up; what ``local.json`` says then.
+
+        Raises:
+            LocalStackError: a stack of this directory runs already, or a part of it did not come up; the message
+                has the last lines of its log.
+            Interrupted: ``stopping`` was set meanwhile.
+        """
+        self._lock = take_lock(self.directory)
+        self.directory.remove_local()
+        state = self._read_state()
+        running_aws = self._clear_leftovers()
+        kept = self._keep_or_forget(state, running_aws[1] if running_aws else None)
+        port = free_port(state.get("prefect_port"))
+        ui_url = f"http://{HOST}:{port}"
+        api_url = f"{ui_url}/api"
+        region, bucket = self.aws_settings.region, self.aws_settings.bucket
+
+        def environment(aws_endpoint_url: str | None = None) -> dict[str, str]:
+            return stack_environment(self._home, api_url, aws_endpoint_url, region, self.auth)
+
+        began = datetime.now(UTC).isoformat()
+        server = self._processes.start(SERVER, server_command(port), environment(), append_log=kept)
+        # It takes as long to load as the server does, so it loads meanwhile and waits for the server itself.
+        registration = self._processes.start(
+            REGISTRATION,
+            [sys.executable, "-m", "deployments.local.registration", USE_CASE, ACCOUNT, region, str(bucket)],
+            environment(),
+        )
+        aws_url, instance = running_aws or self._start_aws(environment())
+        self._write_state({"prefect_port": port, "aws_instance": instance, "auth": self.auth})
+        self._wait(server, lambda: server_answers(api_url), "the Prefect server", f"at {api_url}/health")
+        ask(f"{api_url}/work_pools/", {"name": WORK_POOL, "type": "process"}, auth=self.auth)
+        worker = self._processes.start(WORKER, worker_command(), environment(aws_url), append_log=kept)
+        self._wait(registration, lambda: registration.exit_code == 0, "the registration of the deployments", "")
+        self._wait(worker, lambda: worker_polls(api_url, self.auth, began), "the Prefect worker", "to the server")
+        content = {
+            "aws_endpoint_url": aws_url,
+            "prefect_api_url": api_url,
+            "ui_url": ui_url,
+            "use_case": USE_CASE,
+            "bucket": bucket,
+            "region": region,
+            "account_id": ACCOUNT,
+        }
+        self.directory.write_local(content)
+        return content
+
+    def watch(self) -> None:
+        """Stay until ``stopping`` is set.
+
+        Raises:
+            LocalStackError: a part of the stack ended by itself; the message has the last lines of its log.
+        """
+        checked = time.monotonic()
+        while not self.stopping.wait(_WATCH_SECONDS):
+            for child in self._processes.children.values():
+                if child.role != REGISTRATION and child.exit_code is not None:
+                    raise _died(child, f"The local stack's process {child.role} ended by itself")
+            if self._joined and time.monotonic() - checked > _AWS_CHECK_SECONDS:
+                checked = time.monotonic()
+                # A second look: one slow answer is no end.
+                if (
+                    aws_instance(self._joined[0]) != self._joined[1]
+                    and aws_instance(self._joined[0]) != self._joined[1]
+                ):
+                    raise LocalStackError(
+                        f"The embedded AWS at {self._joined[0]}, which this stack had joined, does not answer any "
+                        f"more, and its state is gone with it. Start the stack again: it begins afresh."
+                    )
+
+    def stop(self) -> None:
+        """End every process that the stack began, worker first, and take ``local.json`` away."""
+        if self._lock is None:
+            return
+        self.directory.remove_local()
+        deadline = time.monotonic() + STOP_SECONDS
+        self._processes.end(WORKER, WORKER_STOP_SECONDS)
+        for role in (SERVER, AWS, None):
+            self._processes.end(role, max(0.0, deadline - time.monotonic()))
+        if self._joined is None:
+            # The embedded AWS takes its file away itself, unless it had to be killed.
+            self.directory.remove_aws()
+        self._lock.close()
+        self._lock = None
+
+    def _clear_leftovers(self) -> tuple[str, str] | None:
+        """End what a killed supervisor left running, but for an embedded AWS that answers: its URL and instance."""
+        for role in (WORKER, REGISTRATION, SERVER):
+            if self._processes.end(role, WORKER_STOP_SECONDS):
+                self._tell(f"Ended {role}, which a killed stack had left running.")
+        url = (self.directory.read_aws() or {}).get("aws_endpoint_url")
+        instance = aws_instance(str(url)) if url else None
+        if instance is None:
+            self._processes.end(AWS, WORKER_STOP_SECONDS)
+            self.directory.remove_aws()
+            return None
+        if not self._processes.running(AWS):
+            self._joined = (str(url), instance)
+        self._tell(f"Joined the embedded AWS that answers at {url}; its own settings apply.")
+        return str(url), instance
+
+    def _keep_or_forget(self, state: dict[str, Any], instance: str | None) -> bool:
+        """Whether Prefect goes on with its state. It does not when the AWS that its runs speak of is gone."""
+        if not self._home.exists():
+            return False
+        if instance is not None and instance == state.get("aws_instance"):
+            self._tell("Prefect goes on with its state.")
+            return True
+        shutil.rmtree(self._home)
+        self._tell("The embedded AWS that Prefect's runs belonged to is gone, so Prefect starts afresh too.")
+        return False
+
+    def _start_aws(self, environment: dict[str, str]) -> tuple[str, str]:
+        settings = self.aws_settings
+        options = {
+            "--dir": self.directory.path,
+            "--compile-seconds": settings.compile_seconds,
+            "--publish-seconds": settings.publish_seconds,
+            "--stop-seconds": settings.stop_seconds,
+            "--deploy-seconds": settings.deploy_seconds,
+            "--component-versions-per-second": settings.component_versions_per_second,
+            "--concurrent-compilation-jobs": settings.concurrent_compilation_jobs,
+        }
+        words = [str(word) for option in options.items() for word in option]
+        child = self._processes.start(AWS, [sys.executable, "-m", "deployments.local.aws", *words], environment)
+        found: list[tuple[str, str]] = []
+
+        def answers() -> bool:
+            url = (self.directory.read_aws() or {}).get("aws_endpoint_url")
+            if url and (instance := aws_instance(str(url))):
+                found.append((str(url), instance))
+            return bool(found)
+
+        self._wait(child, answers, "the embedded AWS", f"in {self.directory.aws_file}")
+        return found[0]
+
+    def _wait(self, child: Child, done: Callable[[], bool], what: str, where: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not done():
+            if child.exit_code not in (None, 0) or (child.exit_code == 0 and not done()):
+                raise _died(child, f"{what[0].upper()}{what[1:]} ended instead of coming up")
+            if time.monotonic() > deadline:
+                raise _died(child, f"{what[0].upper()}{what[1:]} did not answer {where} within {START_SECONDS:.0f} s")
+            if self.stopping.wait(_POLL_SECONDS):
+                raise Interrupted("the local stack was stopped before it was up")
+
+    def _read_state(self) -> dict[str, Any]:
+        try:
+            content = json.loads((self.directory.path / STATE_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def _write_state(self, content: dict[str, Any]) -> None:
+        # The password of the API may be in it, so it is readable by its owner alone from the start.
+        path = self.directory.path / STATE_FILE
+        written = path.with_suffix(".new")
+        written.unlink(missing_ok=True)
+        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(content, file)
+        written.replace(path)
+
+
+def take_lock(directory: StackDirectory) -> TextIO:
+    """Make the caller the one supervisor of the directory, as long as the file is open.
+
+    Raises:
+        LocalStackError: another one is.
+    """
+    directory.path.mkdir(parents=True, exist_ok=True)
+    lock = (directory.path / _LOCK).open("a+")
+    # More than one try: `supervisor` below holds the lock for a moment when it looks.
+    for _ in range(_LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        time.sleep(_POLL_SECONDS)
+    else:
+        lock.close()
+        raise LocalStackError(
+            f"A local stack of {directory.path} is running already (process {supervisor(directory)}). Use it, end "
+            f"it with `dda local down --dir {directory.path}`, or choose another --dir."
+        )
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def supervisor(directory: StackDirectory) -> int | None:
+    """The process that supervises the directory's stack now; None when none does."""
+    path = directory.path / _LOCK
+    if not path.exists():
+        return None
+    with path.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            # Between taking the lock and writing its id a supervisor is there without a number yet.
+            return int(lock.read() or 0)
+    return None
+
+
+def _died(child: Child, what: str) -> LocalStackError:
+    code = "" if child.exit_code is None else f" (exit code {child.exit_code})"
+    return LocalStackError(f"{what}{code}. The last lines of {child.log}:\n{child.last_lines()}")
