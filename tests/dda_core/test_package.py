@@ -259,9 +259,9 @@ def test_the_staging_key_is_derived(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     used = []
 
     class Upload(MultipartUpload):
-        def __init__(self, s3: Any, bucket: str, key: str) -> None:
+        def __init__(self, s3: Any, bucket: str, key: str, **options: Any) -> None:
             used.append(key)
-            super().__init__(s3, bucket, key)
+            super().__init__(s3, bucket, key, **options)
 
     monkeypatch.setattr("dda_core.package.MultipartUpload", Upload)
     with s3_in_process() as s3:

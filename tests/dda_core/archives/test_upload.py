@@ -6,7 +6,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dda_core.archives import upload
-from dda_core.archives.upload import FileSink, MultipartUpload, abort_stale_uploads, publish_staged
+from dda_core.archives.upload import FileSink, MultipartUpload, publish_staged
 from dda_core.exceptions import AwsCallFailed, FileMissing, ObjectChanged
 from tests.fixtures.archives import weights
 from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
@@ -205,34 +205,52 @@ def test_an_object_that_is_there_is_kept_on_request(s3: Any, data: bytes):
     assert open_uploads(s3) == []
 
 
-def test_only_stale_uploads_under_the_prefix_are_swept(s3: Any):
-    aborted = []
-    now = datetime.now(UTC)
+class Aging:
+    """An S3 client that reports the uploads it already has as started that much before any new one."""
 
-    class Client:
-        def get_paginator(self, _: str) -> Any:
-            return self
+    def __init__(self, s3: Any, age: timedelta) -> None:
+        self._s3 = s3
+        self._old = {upload["UploadId"] for upload in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]}
+        self._age = age
 
-        def paginate(self, **request: Any) -> Any:
-            assert request == {"Bucket": BUCKET, "Prefix": "staging/"}
-            old, new = now - timedelta(hours=25), now - timedelta(hours=1)
-            yield {"Uploads": [{"Key": "staging/a", "UploadId": "1", "Initiated": old}]}
-            yield {"Uploads": [{"Key": "staging/b", "UploadId": "2", "Initiated": new}]}
-            yield {}
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._s3, name)
 
-        def abort_multipart_upload(self, **request: Any) -> None:
-            aborted.append(request)
-
-    assert abort_stale_uploads(Client(), BUCKET, "staging/") == ["staging/a"]  # type: ignore[arg-type]
-    assert aborted == [{"Bucket": BUCKET, "Key": "staging/a", "UploadId": "1"}]
+    def list_multipart_uploads(self, **request: Any) -> Any:
+        found = self._s3.list_multipart_uploads(**request)
+        for item in found["Uploads"]:
+            if item["UploadId"] in self._old:
+                item["Initiated"] -= self._age
+        return found
 
 
-def test_a_caller_that_may_not_list_uploads_sweeps_nothing():
-    class Client:
-        def get_paginator(self, _: str) -> Any:
-            raise refusal("AccessDenied", 403)
+def left_behind(s3: Any, age: timedelta, **options: Any) -> list[str]:
+    """The keys of the uploads that are left of three after a new one under ``staging/``."""
+    for key in ("staging/a", "staging/killed", "other/b"):
+        s3.create_multipart_upload(Bucket=BUCKET, Key=key)
+    with MultipartUpload(Aging(s3, age), BUCKET, "staging/a", **options) as sink:  # type: ignore[arg-type]
+        write(sink, DATA)
+        sink.complete()
+    assert body(s3, "staging/a") == DATA
+    return sorted(open_uploads(s3))
 
-    assert abort_stale_uploads(Client(), BUCKET, "staging/") == []  # type: ignore[arg-type]
+
+def test_what_a_killed_process_left_is_swept(s3: Any):
+    assert left_behind(s3, timedelta(hours=25)) == ["other/b", "staging/killed"]
+
+
+def test_a_whole_prefix_can_be_swept(s3: Any):
+    assert left_behind(s3, timedelta(hours=25), sweep="staging/") == ["other/b"]
+
+
+def test_an_upload_that_may_still_be_going_is_left_alone(s3: Any):
+    assert left_behind(s3, timedelta(hours=23), sweep="staging/") == ["other/b", "staging/a", "staging/killed"]
+
+
+def test_a_caller_that_may_not_list_uploads_can_upload(s3: Any):
+    client = Recording(s3, list_multipart_uploads=[refusal("AccessDenied", 403)])
+    upload_data(client)
+    assert body(s3, "k") == DATA
 
 
 def test_a_staged_object_is_moved(s3: Any):
