@@ -1,0 +1,207 @@
+"""The failure catalogue: ``failures.yaml``, checked and frozen, and the one lookup that always answers.
+
+The longest match wins, so that a specific text beats the error code in front of it::
+
+    >>> explain("ClientError: InputConfiguration: No model file found.").retry
+    'never'
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from dda_core.exceptions import AwsCallFailed, CompilationFailed, InvalidCatalogue, PublishFailed, TargetFailed
+
+CATALOGUE = Path(__file__).with_name("failures.yaml")
+
+Retry = Literal["never", "backoff", "quota", "reconcile"]
+"""Whether a retry can help: no; later; once a slot is free; only after the state in AWS was read again."""
+Service = Literal["neo", "greengrass"]
+
+Sentence = Annotated[str, Field(min_length=10, pattern=r"\S[.!]$")]
+
+
+def _fragments(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+class CatalogueRow(BaseModel):
+    """One row of the YAML file: any of ``match`` identifies the failure, each by fragments that must all appear."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    match: tuple[Annotated[tuple[str, ...], BeforeValidator(_fragments), Field(min_length=1)], ...] = Field(
+        min_length=1
+    )
+    errors: tuple[str, ...] = ()
+    service: Service | None = None
+    cause: Sentence
+    remedy: Sentence
+    retry: Retry
+    source: Annotated[str, Field(min_length=3)]
+    fallback: bool = False
+
+
+class Failure(BaseModel):
+    """What the catalogue says of an error.
+
+    Attributes:
+        match: the text fragments that it was found by; empty for the last resort and for an error known by its class.
+        cause: what happened, as a sentence.
+        remedy: what the operator does now, as a sentence.
+        retry: whether a retry can help.
+        source: where the rule comes from.
+        fallback: whether only a general row fitted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    match: tuple[str, ...]
+    cause: str
+    remedy: str
+    retry: Retry
+    source: str
+    fallback: bool = False
+
+
+class Catalogue:
+    """The rows of one YAML file, and the lookups in them."""
+
+    def __init__(self, rows: tuple[CatalogueRow, ...]) -> None:
+        self.rows = rows
+        # A stable sort: among matches of the same length the upper row wins.
+        self._matches = sorted(
+            ((tuple(map(_normal, fragments)), fragments, row) for row in rows for fragments in row.match),
+            key=lambda each: (each[2].fallback, -sum(map(len, each[0]))),
+        )
+        self._errors = {name: row for row in rows for name in row.errors}
+
+    def explain(self, text: str, service: Service | None = None) -> Failure:
+        """The longest match in ``text``; see the function of that name."""
+        plain = _normal(text)
+        folded = plain.casefold()
+        for wanted, fragments, row in self._matches:
+            if service and row.service and row.service != service:
+                continue
+            if all(_appears(fragment, plain, folded) for fragment in wanted):
+                return _failure(row, tuple(filter(None, fragments)))
+        raise AssertionError("unreachable: the catalogue's last resort matches every text")
+
+    def of_class(self, error: BaseException) -> Failure | None:
+        """The row of the error's class, or of the nearest class that it is derived from."""
+        for cls in type(error).__mro__:
+            if row := self._errors.get(cls.__name__):
+                return _failure(row, ())
+        return None
+
+
+def _failure(row: CatalogueRow, match: tuple[str, ...]) -> Failure:
+    return Failure(
+        match=match, cause=row.cause, remedy=row.remedy, retry=row.retry, source=row.source, fallback=row.fallback
+    )
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _appears(fragment: str, plain: str, folded: str) -> bool:
+    # STOPPED is a status, "stopped" is prose.
+    if fragment.isalpha() and fragment.isupper() and len(fragment) > 3:
+        return re.search(rf"(?<![A-Za-z]){fragment}(?![A-Za-z])", plain) is not None
+    return fragment.casefold() in folded
+
+
+def read_catalogue(path: Path) -> Catalogue:
+    """Read a failure catalogue.
+
+    Raises:
+        InvalidCatalogue: the file is no list of valid rows, two rows share a match or a class, or it has no last
+            resort; the message names the file and the row.
+    """
+    try:
+        given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidCatalogue(f"{path}: {error}") from error
+    if not isinstance(given, list):
+        raise InvalidCatalogue(f"{path} holds {type(given).__name__}; a list of rows with match, cause... was expected")
+    rows = []
+    for number, fields in enumerate(given, 1):
+        try:
+            rows.append(CatalogueRow.model_validate(fields))
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+            )
+            name = fields.get("match") if isinstance(fields, dict) else fields
+            raise InvalidCatalogue(f"{path}, row {number} ({name!r}): {problems}") from error
+    seen: dict[object, int] = {}
+    for number, row in enumerate(rows, 1):
+        keys = [(row.service, frozenset(_normal(part).casefold() for part in fragments)) for fragments in row.match]
+        for key in [*keys, *row.errors]:
+            if key in seen:
+                raise InvalidCatalogue(
+                    f"{path}, row {number} ({row.match[0]!r}): row {seen[key]} has the same match or class; "
+                    f"each must stand in one row"
+                )
+            seen[key] = number
+    if not any(("",) in row.match and row.fallback and row.service is None for row in rows):
+        raise InvalidCatalogue(f"{path} has no last resort: a row with match [''] and fallback true is needed")
+    return Catalogue(tuple(rows))
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The catalogue that ships with the code."""
+    return read_catalogue(CATALOGUE)
+
+
+def explain(text: str, *, service: Service | None = None) -> Failure:
+    """What an error's text means and what to do; there is an answer to every text.
+
+    Args:
+        text: as AWS or the pipeline gave it.
+        service: whose text it is, where that is known: texts that only the other service has are not considered.
+    """
+    return catalogue().explain(text, service)
+
+
+def guidance_for(error: BaseException) -> Failure:
+    """What an exception means and what to do; there is an answer to every exception.
+
+    Errors of AWS go by code, message and HTTP status; what failed in AWS by the reason that AWS gave; every other
+    error by its class, then by its text.
+    """
+    if isinstance(error, ClientError):
+        return _client_error(error)
+    known = catalogue().of_class(error)
+    if isinstance(error, CompilationFailed):
+        return explain(error.reason, service="neo")
+    if isinstance(error, PublishFailed):
+        found = explain(error.reason, service="greengrass")
+        return found if found.match or known is None else known
+    if isinstance(error, AwsCallFailed) and isinstance(error.__cause__, ClientError | BotoCoreError | OSError):
+        found = guidance_for(error.__cause__)
+        if not found.fallback:
+            return found
+    if known and not known.fallback:
+        return known
+    return explain(error.reason if isinstance(error, TargetFailed) else f"{type(error).__name__}: {error}")
+
+
+def _client_error(error: ClientError) -> Failure:
+    details = error.response.get("Error", {})
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    found = explain(f"{details.get('Code', '')}: {details.get('Message', '')}")
+    if not found.fallback:
+        return found
+    if status == 429:
+        return explain("Too Many Requests")
+    return explain("ServerError" if status >= 500 or found.retry == "backoff" else "ClientError")
