@@ -2,7 +2,7 @@
 
 | request | meaning |
 |---|---|
-| ``GET /_dda/health`` | that it is this server, and its settings |
+| ``GET /_dda/health`` | that it is this server, the name of its state, and its settings |
 | ``GET``, ``POST``, ``DELETE /_dda/faults`` | list, add, clear faults |
 | ``POST /_dda/training-jobs`` | a training job with a given end |
 | ``POST /_dda/devices`` | a core device |
@@ -119,7 +119,11 @@ def _answer(request: Request) -> tuple[int, dict[str, Any]]:
         body = json.loads(request.get_data() or b"{}")
         match route:
             case ("GET", "health"):
-                return 200, {"service": SERVICE, "settings": environment.settings.model_dump()}
+                return 200, {
+                    "service": SERVICE,
+                    "instance": environment.instance,
+                    "settings": environment.settings.model_dump(),
+                }
             case ("GET", "faults"):
                 return 200, {"faults": environment.faults.listed()}
             case ("POST", "faults"):

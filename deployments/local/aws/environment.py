@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -20,6 +21,8 @@ class Environment:
 
     def __init__(self, settings: AwsSettings) -> None:
         self.settings = settings
+        self.instance = uuid.uuid4().hex
+        """Names this state: another embedded AWS, or this one started again, has another."""
         self.faults = FaultBook()
         self._calls: Counter[str] = Counter()
         self._lock = threading.Lock()
