@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from moto.core.request import Request, determine_request_protocol
+from moto.core.request import determine_request_protocol
 from moto.core.routing import get_service_router
 from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
@@ -45,8 +44,6 @@ _STATUS = {
 _JSON_400 = ("ExpiredTokenException", "UnrecognizedClientException")
 """Answered with 400 by services that speak JSON over one URL."""
 
-_BUCKET_HOST = re.compile(r"^(?P<bucket>[^/]+)\.s3[.-][^/]*amazonaws\.com", re.IGNORECASE)
-
 
 def guarded(service: str, handler: Handler) -> Handler:
     """``handler`` of moto, with the calls counted and faults applied."""
@@ -75,14 +72,6 @@ def operation_name(service: str, request: Any) -> str:
     action = request.values.get("Action") if service in ("sts", "iam", "sqs") else None
     if action:
         return str(action)
-    host = _BUCKET_HOST.match(request.host) if service == "s3" else None
-    if host:
-        request = Request.from_values(
-            method=request.method,
-            path=f"/{host['bucket']}{request.path}",
-            query_string=request.query_string,
-            headers=list(request.headers.items()),
-        )
     try:
         operation, _ = get_service_router(service).match(request)
     except (HTTPException, NotImplementedError):
@@ -99,6 +88,8 @@ def error_status(service: str, operation: str, code: str) -> int:
         modelled = shape.metadata.get("error", {})
         if code in (shape.name, modelled.get("code")) and "httpStatusCode" in modelled:
             return int(modelled["httpStatusCode"])
+        if code == shape.name and shape.metadata.get("fault"):
+            return 500
     if code in _JSON_400 and model.service_model.protocol == "json":
         return 400
     return next((int(status) for status, codes in _STATUS.items() if code in codes), 400)

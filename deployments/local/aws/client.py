@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.error
 import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,16 +32,28 @@ def answers(endpoint_url: str, timeout: float = 2.0) -> bool:
         return False
 
 
+_making = threading.Lock()
+
+
+@cache
+def _session() -> boto3.session.Session:
+    # One session: it holds the parsed service models. Making clients of it is not thread-safe.
+    return boto3.session.Session()
+
+
 def boto3_client(service: str, endpoint_url: str | None, region: str, **config: Any) -> Any:
-    """A boto3 client of the embedded AWS; ``config`` goes into botocore's Config."""
-    return boto3.session.Session().client(  # type: ignore[call-overload]
-        service,
-        region_name=region,
-        endpoint_url=endpoint_url,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(**{"retries": {"max_attempts": 1}, "max_pool_connections": 32, **config}),
-    )
+    """A boto3 client of the embedded AWS that does not retry; ``config`` goes into botocore's Config."""
+    with _making:
+        return _session().client(  # type: ignore[call-overload]
+            service,
+            region_name=region,
+            endpoint_url=endpoint_url,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            config=Config(
+                **{"retries": {"mode": "standard", "total_max_attempts": 1}, "max_pool_connections": 32, **config}
+            ),
+        )
 
 
 class AwsControl:

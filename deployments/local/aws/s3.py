@@ -15,10 +15,8 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from moto.s3.exceptions import PreconditionFailed
+from moto.s3.exceptions import PreconditionFailed, S3ClientError
 from moto.s3.responses import S3Response
-
-from deployments.local.aws.errors import AwsError
 
 _conditional = threading.RLock()
 _RANGE = re.compile(r"^bytes=(?P<first>\d+)-(?P<last>\d*)$")
@@ -91,4 +89,4 @@ class S3(S3Response):  # type: ignore[misc]
             given = self.headers.get(header)
             if given and base64.b64encode(checksum(body)).decode() != given:
                 name = "Content-MD5" if header == "content-md5" else header.removeprefix("x-amz-checksum-").upper()
-                raise AwsError("BadDigest", f"The {name} you specified did not match the calculated checksum.")
+                raise S3ClientError("BadDigest", f"The {name} you specified did not match the calculated checksum.")

@@ -35,7 +35,10 @@ def serve(
             "Use it, stop it, or choose another --dir."
         )
     ended = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # nohup has it ignored on purpose.
+        signals.append(signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in signals}
     server = AwsServer(settings, port=port)
     try:

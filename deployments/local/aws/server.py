@@ -71,7 +71,7 @@ class AwsServer:
                 f"The local AWS cannot listen on {host}:{port} ({error}); choose another port."
             ) from None
         self.endpoint_url = f"http://{host}:{self._server.server_port}"
-        for target, name in ((self._server.serve_forever, "local-aws"), (self._tick, "local-aws-clock")):
+        for target, name in ((self._serve, "local-aws"), (self._tick, "local-aws-clock")):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -84,6 +84,10 @@ class AwsServer:
         for thread in self._threads:
             thread.join()
         BackendDict.reset()
+
+    def _serve(self) -> None:
+        # How soon it sees that it is to end; werkzeug's own half second would be every test's.
+        self._server.serve_forever(poll_interval=0.05)
 
     def _tick(self) -> None:
         while not self._stopped.wait(TICK_SECONDS):

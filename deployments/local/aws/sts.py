@@ -10,6 +10,7 @@ from moto.core.responses import ActionResult
 from moto.iam.models import iam_backends
 from moto.sts.responses import TokenResponse
 
+from deployments.local.aws.calls import error_status
 from deployments.local.aws.errors import AwsError
 
 
@@ -27,6 +28,13 @@ class Sts(TokenResponse):  # type: ignore[misc]
                 "AccessDenied", f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
             )
         return super().assume_role()
+
+    def serialized(self, action_result: ActionResult) -> Any:
+        """As moto does it, with the status that STS sends: moto has 400 for every error."""
+        status, headers, body = super().serialized(action_result)
+        if isinstance(action_result.result, AwsError):
+            status = error_status("sts", self._get_action(), action_result.result.code)
+        return status, headers, body
 
 
 def _trust_policy(role_arn: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import yaml
 from moto.core.responses import ActionResult, BaseResponse, EmptyResult
 
 from deployments.local.aws.environment import moment
-from deployments.local.aws.greengrassv2.exceptions import ValidationException
+from deployments.local.aws.greengrassv2.exceptions import ThrottlingException, ValidationException
 from deployments.local.aws.greengrassv2.models import GreengrassV2Backend, greengrassv2_backends
 from deployments.local.aws.shapes import operation_model, request_violations, summary
 
@@ -62,9 +62,13 @@ class GreengrassV2(BaseResponse):  # type: ignore[misc]
             blob = None if recipe is None else base64.b64decode(recipe, validate=True)
         except binascii.Error:
             raise ValidationException("inlineRecipe is not base64.") from None
-        return ActionResult(
-            self._backend.create_component_version(blob, request.get("tags") or {}, request.get("clientToken"))
-        )
+        try:
+            made = self._backend.create_component_version(blob, request.get("tags") or {}, request.get("clientToken"))
+        except ThrottlingException as throttled:
+            # retryAfterSeconds is a header, which moto leaves out of errors.
+            self.response_headers["Retry-After"] = str(throttled.retryAfterSeconds)
+            raise
+        return ActionResult(made)
 
     def describe_component(self) -> ActionResult:
         """DescribeComponent."""

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dda_core.targets import all_targets
+from deployments.local.aws.compilation import target_of
+from tests.deployments.local.aws.conftest import Aws, archive, compile_request, error_of, put_input, settings
+
+NEO_FILES = ["compiled.meta", "compiled.params", "compiled.so", "compiled_model.json", "dlr.h", "libdlr.so", "manifest"]
+
+
+def ended(sagemaker: Any, name: str, seconds: float = 5) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while True:
+        job: dict[str, Any] = sagemaker.describe_compilation_job(CompilationJobName=name)
+        if job["CompilationJobStatus"] in ("COMPLETED", "FAILED", "STOPPED"):
+            return job
+        assert time.monotonic() < deadline, job["CompilationJobStatus"]
+        time.sleep(0.02)
+
+
+def test_a_compilation_writes_the_files_of_a_neo_build(aws: Aws) -> None:
+    sagemaker, s3 = aws.client("sagemaker"), aws.client("s3")
+    put_input(aws)
+    request = compile_request(aws, Tags=[{"Key": "dda:flow-run", "Value": "1"}])
+    arn = sagemaker.create_compilation_job(**request)["CompilationJobArn"]
+    job = ended(sagemaker, request["CompilationJobName"])
+
+    assert job["CompilationJobStatus"] == "COMPLETED"
+    assert job["CompilationJobArn"] == arn
+    assert job["FailureReason"] == ""
+    for member in ("InputConfig", "OutputConfig", "StoppingCondition", "RoleArn"):
+        assert job[member] == request[member]
+    uri = job["ModelArtifacts"]["S3ModelArtifacts"]
+    assert uri == f"{request['OutputConfig']['S3OutputLocation']}/model_for_compilation-LINUX_ARM64_NVIDIA.tar.gz"
+    compiled = s3.get_object(Bucket=aws.bucket, Key=uri.removeprefix(f"s3://{aws.bucket}/"))["Body"].read()
+    assert job["ModelDigests"]["ArtifactDigest"] == hashlib.sha256(compiled).hexdigest()
+    with tarfile.open(fileobj=io.BytesIO(compiled)) as tar:
+        assert sorted(tar.getnames()) == sorted([*NEO_FILES, "compiled.ro"])
+        assert tar.getmember("compiled.params").size == 7000
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == request["Tags"]
+
+
+@settings(compile_seconds=1)
+def test_a_job_goes_through_its_states(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    put_input(aws)
+    request = compile_request(aws)
+    sagemaker.list_compilation_jobs()  # the first call loads the service's model, which takes a while
+    sagemaker.create_compilation_job(**request)
+    seen: list[str] = []
+    while not seen or seen[-1] != "COMPLETED":
+        job = sagemaker.describe_compilation_job(CompilationJobName=request["CompilationJobName"])
+        status = job["CompilationJobStatus"]
+        if status not in seen:
+            seen.append(status)
+        assert ("CompilationStartTime" in job) == (status != "STARTING")
+        assert ("CompilationEndTime" in job) == (status == "COMPLETED")
+        assert bool(job["ModelArtifacts"]["S3ModelArtifacts"]) == (status == "COMPLETED")
+        time.sleep(0.01)
+    assert seen == ["STARTING", "INPROGRESS", "COMPLETED"]
+    took = job["CompilationEndTime"] - job["CreationTime"]
+    assert timedelta(seconds=0.99) < took < timedelta(seconds=1.01)
+
+
+@settings(compile_seconds=60, stop_seconds=0.2)
+def test_a_stopped_job_is_stopping_and_then_stopped(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    put_input(aws)
+    name = compile_request(aws)["CompilationJobName"]
+    sagemaker.create_compilation_job(**compile_request(aws))
+    refused = error_of(sagemaker.delete_compilation_job, CompilationJobName=name)
+    assert (refused["Code"], refused["Status"]) == ("ValidationException", 400)
+    sagemaker.stop_compilation_job(CompilationJobName=name)
+    assert sagemaker.describe_compilation_job(CompilationJobName=name)["CompilationJobStatus"] == "STOPPING"
+    job = ended(sagemaker, name)
+    assert job["CompilationJobStatus"] == "STOPPED"
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == ""
+    assert error_of(sagemaker.stop_compilation_job, CompilationJobName=name)["Code"] == "ValidationException"
+
+
+@settings(compile_seconds=3)
+def test_a_job_over_its_time_limit_is_stopped(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    put_input(aws)
+    request = compile_request(aws, StoppingCondition={"MaxRuntimeInSeconds": 1})
+    sagemaker.create_compilation_job(**request)
+    assert ended(sagemaker, request["CompilationJobName"])["CompilationJobStatus"] == "STOPPED"
+
+
+def test_a_name_is_taken_until_its_job_is_deleted(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    put_input(aws)
+    request = compile_request(aws)
+    name = request["CompilationJobName"]
+    sagemaker.create_compilation_job(**request)
+    assert error_of(sagemaker.create_compilation_job, **request)["Code"] == "ResourceInUse"
+    ended(sagemaker, name)
+    assert error_of(sagemaker.create_compilation_job, **request)["Code"] == "ResourceInUse"
+    sagemaker.delete_compilation_job(CompilationJobName=name)
+    for operation in ("describe_compilation_job", "stop_compilation_job", "delete_compilation_job"):
+        assert error_of(getattr(sagemaker, operation), CompilationJobName=name)["Code"] == "ResourceNotFound"
+    sagemaker.create_compilation_job(**request)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"CompilationJobName": "a" * 64}, "Member must have length less than or equal to 63"),
+        ({"CompilationJobName": "-cookie"}, "[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"),
+        ({"CompilationJobName": "cookie_1"}, "[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"),
+        ({"RoleArn": "arn:aws:iam::1:role/too-short"}, "roleArn"),
+        (
+            {"OutputConfig": {"S3OutputLocation": "s3://b/o", "TargetPlatform": {"Os": "LINUX", "Arch": "SPARC"}}},
+            "enum",
+        ),
+        ({"OutputConfig": {"S3OutputLocation": "s3://b/o"}}, "TargetDevice and TargetPlatform"),
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 0}}, "greater than or equal to 1"),
+        ({"Tags": [{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}]}, "Duplicate tag keys"),
+    ],
+)
+def test_a_request_that_sagemaker_refuses_is_refused(mocked: Aws, change: dict[str, Any], words: str) -> None:
+    sagemaker = mocked.client("sagemaker", parameter_validation=False)
+    refused = error_of(sagemaker.create_compilation_job, **compile_request(mocked, **change))
+    assert (refused["Code"], refused["Status"]) == ("ValidationException", 400)
+    assert words in refused["Message"]
+    assert sagemaker.list_compilation_jobs()["CompilationJobSummaries"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "config", "options", "reason"),
+    [
+        (b"no gzip", None, None, "Unable to untar input model. Please confirm the model is a tar.gz file"),
+        (archive(), None, None, "No model file found."),
+        (archive(readme_txt=b"x"), None, None, "No pth file found for PyTorch model"),
+        (archive(a_pt=b"1", b_pt=b"2"), None, None, "Exactly one .pth file is allowed"),
+        (None, "{'input_shape': [1, 3, 8, 8]}", None, "Cannot load DataInputConfig. Incorrect json format"),
+        (None, "5", None, "DataInputConfig is not dictionary or list"),
+        (None, '{"input_shape": [1, 768, 576, 3]}', None, "has wrong shape in Input Shape dictionary"),
+        (None, None, '{"cuda-ver": "12.2"}', "cuda-ver 12.2"),
+    ],
+    ids=["no gzip", "empty", "no model", "two models", "bad json", "scalar", "layout", "cuda"],
+)
+def test_a_model_that_neo_refuses_ends_failed_in_neos_words(
+    mocked: Aws, content: bytes | None, config: str | None, options: str | None, reason: str
+) -> None:
+    sagemaker = mocked.client("sagemaker")
+    put_input(mocked, content)
+    request = compile_request(mocked)
+    if config:
+        request["InputConfig"]["DataInputConfig"] = config
+    if options:
+        request["OutputConfig"]["CompilerOptions"] = options
+    sagemaker.create_compilation_job(**request)
+    job = ended(sagemaker, request["CompilationJobName"])
+    assert job["CompilationJobStatus"] == "FAILED"
+    assert job["FailureReason"].startswith("ClientError: ")
+    assert reason in job["FailureReason"]
+
+
+def test_an_input_that_is_not_there_fails_the_job_later_not_the_call(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_compilation_job(**compile_request(aws))
+    job = ended(sagemaker, compile_request(aws)["CompilationJobName"])
+    assert job["FailureReason"] == (
+        "ClientError: InputConfiguration: S3 object does not exist. "
+        f"Bucket: {aws.bucket}, Key: in/model_for_compilation.tar.gz"
+    )
+
+
+def test_an_input_in_another_region_is_refused(mocked: Aws) -> None:
+    s3, sagemaker = mocked.client("s3", "eu-west-1"), mocked.client("sagemaker")
+    s3.create_bucket(Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket="far", Key="m.tar.gz", Body=archive(mochi_pt=b"w"))
+    request = compile_request(mocked)
+    request["InputConfig"]["S3Uri"] = "s3://far/m.tar.gz"
+    sagemaker.create_compilation_job(**request)
+    reason = ended(sagemaker, request["CompilationJobName"])["FailureReason"]
+    assert "is in region eu-west-1" in reason
+    assert "different from AWS Sagemaker service region us-east-1" in reason
+
+
+def test_the_same_compilation_gives_the_same_bytes_and_another_target_others(mocked: Aws) -> None:
+    sagemaker = mocked.client("sagemaker")
+    put_input(mocked)
+    digests = []
+    for name, arch in (("a-1", "ARM64"), ("a-2", "ARM64"), ("a-3", "X86_64")):
+        request = compile_request(mocked, name)
+        request["OutputConfig"]["TargetPlatform"]["Arch"] = arch
+        sagemaker.create_compilation_job(**request)
+        digests.append(ended(sagemaker, name)["ModelDigests"]["ArtifactDigest"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+@settings(compile_seconds=60, concurrent_compilation_jobs=2)
+def test_the_quota_of_concurrent_jobs_is_kept(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    for name in ("one", "two"):
+        sagemaker.create_compilation_job(**compile_request(aws, name))
+    assert (
+        error_of(sagemaker.create_compilation_job, **compile_request(aws, "three"))["Code"] == "ResourceLimitExceeded"
+    )
+    sagemaker.stop_compilation_job(CompilationJobName="one")
+    ended(sagemaker, "one")
+    sagemaker.create_compilation_job(**compile_request(aws, "three"))
+
+
+def test_jobs_are_listed_in_pages_filtered_and_sorted(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    put_input(aws)
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    for number in range(12):
+        request = compile_request(aws, f"job-{number:02}-x86cpu-00000000-1")
+        request["OutputConfig"] = {
+            "S3OutputLocation": f"s3://{aws.bucket}/o",
+            "TargetPlatform": {"Os": "LINUX", "Arch": "X86_64"},
+        }
+        sagemaker.create_compilation_job(**request)
+    first = sagemaker.list_compilation_jobs()
+    assert len(first["CompilationJobSummaries"]) == 10, "SageMaker's own page size: callers must follow NextToken"
+    pages = sagemaker.get_paginator("list_compilation_jobs")
+    names = [
+        j["CompilationJobName"]
+        for p in pages.paginate(SortBy="Name", SortOrder="Descending")
+        for j in p["CompilationJobSummaries"]
+    ]
+    assert names == [f"job-{number:02}-x86cpu-00000000-1" for number in reversed(range(12))]
+
+    def found(**filters: Any) -> int:
+        return sum(len(p["CompilationJobSummaries"]) for p in pages.paginate(**filters))
+
+    assert found(NameContains="job-0") == 10
+    assert found(StatusEquals="COMPLETED") == 12
+    assert found(StatusEquals="FAILED") == 0
+    assert found(CreationTimeAfter=before) == 12
+    assert found(CreationTimeBefore=before) == 0
+    assert found(LastModifiedTimeAfter=before, NameContains="11") == 1
+    summary = first["CompilationJobSummaries"][0]
+    assert "CompilationTargetPlatformAccelerator" not in summary
+    assert error_of(sagemaker.list_compilation_jobs, NextToken="!")["Code"] == "ValidationException"
+
+
+def test_the_log_of_a_job_is_in_cloudwatch(aws: Aws) -> None:
+    sagemaker, logs = aws.client("sagemaker"), aws.client("logs")
+    request = compile_request(aws)
+    name = request["CompilationJobName"]
+    sagemaker.create_compilation_job(**request)
+    ended(sagemaker, name)
+    group = "/aws/sagemaker/CompilationJobs"
+    streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=name)["logStreams"]
+    assert [s["logStreamName"] for s in streams] == [name, f"{name}/model-info-extraction"]
+    events = logs.get_log_events(logGroupName=group, logStreamName=name)["events"]
+    assert "S3 object does not exist" in events[0]["message"]
+    assert events[-1]["message"].endswith("FAILED.")
+
+
+def test_tags_are_added_replaced_and_taken_away(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    arn = sagemaker.create_compilation_job(**compile_request(aws))["CompilationJobArn"]
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "3"}])
+    sagemaker.delete_tags(ResourceArn=arn, TagKeys=["b"])
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "3"}]
+    assert error_of(sagemaker.list_tags, ResourceArn=arn + "x")["Code"] == "ValidationException"
+
+
+@pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
+def test_the_target_of_a_job_is_known_by_place_name_or_platform(target: Any) -> None:
+    output: dict[str, Any] = {"S3OutputLocation": "s3://b/elsewhere", "TargetPlatform": target.neo_platform()}
+    if target.compiler_options:
+        output["CompilerOptions"] = target.compiler_options
+    place = output | {"S3OutputLocation": f"s3://b/models/compilation/job/{target.name}"}
+    assert target_of({"CompilationJobName": "job", "OutputConfig": place}) == target.name
+    assert target_of({"CompilationJobName": f"job-{target.suffix}-0a1b2c3d-1", "OutputConfig": output}) == target.name
+    by_platform = target_of({"CompilationJobName": "job", "OutputConfig": output})
+    twins = [t.name for t in all_targets() if (t.arch, t.compiler_options) == (target.arch, target.compiler_options)]
+    assert by_platform in twins

@@ -1,0 +1,76 @@
+"""What the emulator needs of moto's inside. When one of these fails, moto was changed: look at seams.py first."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+import moto
+import moto.backend_index
+from moto.backends import get_backend
+from moto.core.base_backend import BackendDict, BaseBackend
+from moto.s3.models import FakeKey, S3Backend, s3_backends
+from moto.s3.responses import S3Response
+from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
+from moto.sagemaker.responses import SageMakerResponse
+from moto.sts.responses import TokenResponse
+
+from deployments.local.aws.greengrassv2.models import GreengrassV2Backend
+from deployments.local.aws.seams import install
+
+
+def test_moto_is_the_version_that_the_seams_were_read_in() -> None:
+    assert moto.__version__ == "5.2.5"
+
+
+def test_what_is_overridden_in_moto_is_still_there() -> None:
+    for owner, names in (
+        (S3Response, ("copy_object", "put_object", "upload_part", "get_object", "_key_response_post", "_get_key")),
+        (SageMakerResponse, ("create_compilation_job", "list_compilation_jobs", "create_training_job", "list_tags")),
+        (SageMakerModelBackend, ("_get_resource_from_arn",)),
+        (TokenResponse, ("assume_role",)),
+        (BaseBackend, ("reset",)),
+        (BackendDict, ("reset",)),
+    ):
+        for name in names:
+            assert callable(getattr(owner, name)), f"{owner.__name__}.{name}"
+    assert "_url_module" in vars(S3Backend)
+    assert "self._value_buffer" in inspect.getsource(FakeKey.__init__)
+    assert "self.lock" in inspect.getsource(FakeKey.__init__)
+
+
+def test_moto_holds_the_state_where_the_emulator_looks_for_it() -> None:
+    backend = sagemaker_backends["123456789012"]["us-east-1"]
+    assert backend.compilation_jobs == {}
+    assert backend.training_jobs == {}
+    assert isinstance(s3_backends["123456789012"]["aws"], S3Backend)
+
+
+def test_moto_serves_our_greengrass_from_the_place_it_looks_in() -> None:
+    install()
+    assert sys.modules["moto.greengrassv2"].greengrassv2_backends is get_backend("greengrassv2")  # type: ignore[call-overload]
+    assert moto.backend_index.backend_url_patterns[0][0] == "greengrassv2"
+    backend = get_backend("greengrassv2")["123456789012"]["us-east-1"]  # type: ignore[call-overload]
+    assert isinstance(backend, GreengrassV2Backend)
+    assert {path.partition("(")[0] for path in backend.flask_paths} == {
+        "/greengrass/v2/<regex",
+        "/tags/<regex",
+    }
+
+
+def test_installing_twice_changes_nothing() -> None:
+    install()
+    patterns = list(moto.backend_index.backend_url_patterns)
+    install()
+    assert patterns == moto.backend_index.backend_url_patterns
+
+
+def test_every_emulated_service_is_guarded() -> None:
+    install()
+    from deployments.local.aws.faults import SERVICES
+
+    for service in SERVICES:
+        backends = get_backend(service)["123456789012"]  # type: ignore[call-overload]
+        backend = backends["aws"] if "aws" in backends else backends["us-east-1"]
+        for handler in backend.url_paths.values():
+            assert handler.__qualname__ == "guarded.<locals>.answer", service

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dda_core.exceptions import FileMissing, InvalidName, LocalStackError, UnknownTarget
+from deployments.local.aws import AwsControl, AwsServer, AwsSettings, answers, local_aws
+from tests.deployments.local.aws.conftest import Aws, compile_request, put_input, recipe
+
+# Started as a script's "&" does it: with SIGINT ignored.
+IN_BACKGROUND = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+)
+
+
+@pytest.fixture
+def served() -> Iterator[Aws]:
+    with local_aws() as local:
+        yield Aws(local)
+
+
+def start(directory: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "deployments.local.aws", "--dir", str(directory), *options]
+    return subprocess.Popen(
+        [sys.executable, "-c", IN_BACKGROUND, *command], stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+
+
+def endpoint(directory: Path) -> str:
+    deadline = time.monotonic() + 20
+    while not (directory / "aws.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    url: str = json.loads((directory / "aws.json").read_text())["aws_endpoint_url"]
+    return url
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_in_the_foreground_it_answers_and_ends_without_a_trace(tmp_path: Path, number: int) -> None:
+    process = start(tmp_path, "--compile-seconds", "0.5")
+    try:
+        url = endpoint(tmp_path)
+        assert answers(url), "aws.json is written when it answers, not before"
+        assert AwsControl(url).health()["compile_seconds"] == 0.5
+        os.kill(process.pid, number)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        _, told = process.communicate()
+    assert "answers at http://127.0.0.1:" in told
+    assert "Traceback" not in told
+    assert not answers(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_one_for_the_same_directory_is_refused(tmp_path: Path, served: Aws) -> None:
+    (tmp_path / "aws.json").write_text(json.dumps({"aws_endpoint_url": served.endpoint_url}))
+    process = start(tmp_path)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert served.endpoint_url in told
+    assert told.startswith("error: ")
+    assert (tmp_path / "aws.json").exists()
+
+
+def test_a_port_that_is_taken_is_said_so(served: Aws) -> None:
+    port = int(served.endpoint_url.rpartition(":")[2])
+    with pytest.raises(LocalStackError, match=str(port)):
+        AwsServer(AwsSettings.instant(), port=port).start()
+
+
+def test_eight_clients_at_once(served: Aws) -> None:
+    """Of all that create the same job or version one succeeds; nothing is lost, nothing breaks."""
+    put_input(served)
+    served.client("s3").put_object(Bucket=served.bucket, Key="package.zip", Body=b"a zip")
+
+    def work(number: int) -> list[str]:
+        s3, sagemaker, greengrass = (served.client(s) for s in ("s3", "sagemaker", "greengrassv2"))
+        done = []
+        for turn in range(5):
+            s3.put_object(Bucket=served.bucket, Key=f"{number}/{turn}", Body=bytes(1000))
+            for call, request in (
+                (sagemaker.create_compilation_job, compile_request(served, f"shared-{turn}")),
+                (sagemaker.create_compilation_job, compile_request(served, f"own-{number}-{turn}")),
+                (greengrass.create_component_version, {"inlineRecipe": recipe(served, version=f"{turn + 1}.0.0")}),
+            ):
+                try:
+                    call(**request)
+                    done.append(f"{request.get('CompilationJobName', 'version')}")
+                except (sagemaker.exceptions.ResourceInUse, greengrass.exceptions.ConflictException):
+                    pass
+        return done
+
+    with ThreadPoolExecutor(8) as threads:
+        done = [name for names in threads.map(work, range(8)) for name in names]
+    assert len(done) == len(set(done)) + 4, "five versions share one word"
+    assert len([name for name in done if name.startswith("shared")]) == 5
+    assert len([name for name in done if name.startswith("own")]) == 40
+    assert done.count("version") == 5
+    pages = served.client("sagemaker").get_paginator("list_compilation_jobs").paginate()
+    assert {j["CompilationJobStatus"] for p in pages for j in p["CompilationJobSummaries"]} == {"COMPLETED"}
+    assert len(served.client("s3").list_objects_v2(Bucket=served.bucket, Delimiter="-")["Contents"]) >= 40
+
+
+def test_what_is_due_happens_without_anyone_asking(served: Aws) -> None:
+    put_input(served)
+    request = compile_request(served)
+    served.client("sagemaker").create_compilation_job(**request)
+    s3 = served.client("s3")
+    deadline = time.monotonic() + 5
+    while "Contents" not in s3.list_objects_v2(Bucket=served.bucket, Prefix="models/compilation/"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_each_begins_without_state() -> None:
+    for _ in range(2):
+        with local_aws(server=True) as aws:
+            assert aws.client("s3").list_objects_v2(Bucket=aws.bucket)["KeyCount"] == 0
+            assert aws.calls["s3:ListObjectsV2"] == 1
+            assert aws.faults.listed() == []
+            aws.faults.add("call", operation="PutObject", error="SlowDown", nth=2)
+            aws.client("s3").put_object(Bucket=aws.bucket, Key="k", Body=b"")
+
+
+class TestControl:
+    """The control routes, from another process's point of view."""
+
+    def test_a_training_job(self, served: Aws, tmp_path: Path) -> None:
+        archive = tmp_path / "model.tar.gz"
+        archive.write_bytes(b"an archive")
+        control = AwsControl(served.endpoint_url)
+        made = control.train("cookie-1", archive, model_name="cookie")
+        uri = f"s3://{served.bucket}/models/training/cookie-1/output/model.tar.gz"
+        assert made["model_artifact"] == uri
+        job = served.client("sagemaker").describe_training_job(TrainingJobName="cookie-1")
+        assert (job["TrainingJobArn"], job["ModelArtifacts"]["S3ModelArtifacts"]) == (made["arn"], uri)
+        archive.write_bytes(b"another")
+        with pytest.raises(InvalidName, match="already"):
+            control.train("cookie-1", archive)
+        kept = served.client("s3").get_object(Bucket=served.bucket, Key=uri.split("/", 3)[3])["Body"].read()
+        assert kept == b"an archive"
+        with pytest.raises(InvalidName):
+            control.train("cookie_1", archive)
+        with pytest.raises(FileMissing):
+            control.train("cookie-2", tmp_path / "none")
+
+    def test_faults(self, served: Aws) -> None:
+        control = AwsControl(served.endpoint_url)
+        control.add_fault("compile", target="jetson", reason="r", times=2)
+        control.add_fault("call", operation="PutObject", error="SlowDown")
+        assert control.faults() == served.faults.listed()
+        assert [f["target"] for f in control.faults() if "target" in f] == ["jetson-xavier"]
+        with pytest.raises(UnknownTarget):
+            control.add_fault("compile", target="riscv", reason="r")
+        with pytest.raises(InvalidName):
+            control.add_fault("call", operation="Nothing", error="E")
+        assert control.clear_faults() == 2
+        assert control.faults() == []
+
+    def test_devices_and_calls(self, served: Aws) -> None:
+        control = AwsControl(served.endpoint_url)
+        control.add_device(thing="press-1", installed=[{"name": "c", "version": "1.0.0"}])
+        installed = served.client("greengrassv2").list_installed_components(coreDeviceThingName="press-1")
+        assert [c["componentName"] for c in installed["installedComponents"]] == ["c"]
+        assert control.calls() == {"greengrassv2:ListInstalledComponents": 1}
+
+    @pytest.mark.parametrize(
+        ("method", "route", "body", "status"),
+        [
+            ("POST", "faults", b"{no json", 400),
+            ("POST", "faults", b'{"kind": "melt"}', 400),
+            ("POST", "training-jobs", b'{"name": "a"}', 400),
+            ("POST", "devices", b'{"thing": ""}', 400),
+            ("GET", "nothing", None, 404),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, served: Aws, method: str, route: str, body: bytes | None, status: int) -> None:
+        request = urllib.request.Request(f"{served.endpoint_url}/_dda/{route}", data=body, method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=5)
+        assert refused.value.code == status
+        told: dict[str, Any] = json.load(refused.value)
+        assert told["error"]
+
+    def test_nothing_there(self) -> None:
+        with local_aws() as aws:
+            gone = aws.endpoint_url
+        assert gone is not None
+        with pytest.raises(LocalStackError, match="dda local up"):
+            AwsControl(gone).faults()
+        assert not answers(gone)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from dda_core.exceptions import InvalidName, UsageError
+from tests.deployments.local.aws.conftest import Aws, error_of, settings
+
+REQUEST: dict[str, Any] = {
+    "TrainingJobName": "cookie-1",
+    "RoleArn": "arn:aws:iam::123456789012:role/DDASageMakerExecutionRole",
+    "AlgorithmSpecification": {"TrainingImage": "image", "TrainingInputMode": "File"},
+    "OutputDataConfig": {"S3OutputPath": "s3://dda-local-artifacts/models/training"},
+    "ResourceConfig": {"InstanceType": "ml.g4dn.2xlarge", "InstanceCount": 1, "VolumeSizeInGB": 50},
+    "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+}
+
+
+def test_a_training_job_with_a_given_archive(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    uri = aws.train("cookie-1", b"an archive", model_name="cookie", tags={"dda:use-case": "local"})
+    assert uri == f"s3://{aws.bucket}/models/training/cookie-1/output/model.tar.gz"
+    job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
+    assert job["TrainingJobStatus"] == "Completed"
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == uri
+    key = uri.removeprefix(f"s3://{aws.bucket}/")
+    assert aws.client("s3").get_object(Bucket=aws.bucket, Key=key)["Body"].read() == b"an archive"
+    tags = {t["Key"]: t["Value"] for t in sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]}
+    assert tags == {"dda:model-name": "cookie", "dda:use-case": "local"}
+
+
+@pytest.mark.parametrize("status", ["Failed", "Stopped", "InProgress"])
+def test_a_training_job_with_a_given_end(mocked: Aws, status: str) -> None:
+    mocked.train("cookie-1", b"", status=status, failure_reason="AlgorithmError: no images")
+    job = mocked.client("sagemaker").describe_training_job(TrainingJobName="cookie-1")
+    assert job["TrainingJobStatus"] == status
+    assert job.get("FailureReason") == ("AlgorithmError: no images" if status == "Failed" else None)
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == ""
+    assert ("TrainingEndTime" in job) == (status != "InProgress")
+
+
+def test_names_and_statuses_are_checked(mocked: Aws) -> None:
+    mocked.train("cookie-1", b"")
+    for name in ("cookie-1", "cookie_1", "-cookie", "a" * 64, ""):
+        with pytest.raises(InvalidName):
+            mocked.train(name, b"")
+    with pytest.raises(UsageError, match="Completed"):
+        mocked.train("cookie-2", b"", status="Done")
+
+
+@settings(train_seconds=0.3)
+def test_a_job_made_by_the_api_completes(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    sagemaker.create_training_job(**REQUEST)
+    assert error_of(sagemaker.create_training_job, **REQUEST)["Code"] == "ResourceInUse"
+    job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("InProgress", "Training")
+    time.sleep(0.31)
+    job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
+    assert job["TrainingJobStatus"] == "Completed"
+    expected = "s3://dda-local-artifacts/models/training/cookie-1/output/model.tar.gz"
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == expected
+    assert error_of(sagemaker.stop_training_job, TrainingJobName="cookie-1")["Code"] == "ValidationException"
+
+
+@settings(stop_seconds=0.2)
+def test_a_job_can_be_stopped(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    aws.train("cookie-1", b"", status="InProgress")
+    sagemaker.stop_training_job(TrainingJobName="cookie-1")
+    assert sagemaker.describe_training_job(TrainingJobName="cookie-1")["TrainingJobStatus"] == "Stopping"
+    time.sleep(0.21)
+    assert sagemaker.describe_training_job(TrainingJobName="cookie-1")["TrainingJobStatus"] == "Stopped"
+
+
+def test_an_unknown_job_is_answered_as_the_real_service_does(mocked: Aws) -> None:
+    refused = error_of(mocked.client("sagemaker").describe_training_job, TrainingJobName="none")
+    assert (refused["Code"], refused["Message"]) == ("ValidationException", "Requested resource not found.")
+
+
+def test_jobs_are_filtered_before_they_are_cut_into_pages(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    for number in range(25):
+        aws.train(f"job-{number:02}", b"", status="Failed" if number % 2 else "Completed")
+    pages = list(sagemaker.get_paginator("list_training_jobs").paginate(StatusEquals="Completed", NameContains="job"))
+    names = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
+    assert names == [f"job-{number:02}" for number in range(0, 25, 2)]
+    assert len(pages) == 2
