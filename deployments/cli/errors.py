@@ -99,7 +99,11 @@ def _aws_error(error: BaseException | None) -> tuple[int, str] | None:
         code, text = details.get("Code", ""), details.get("Message") or str(error)
         if code in CREDENTIAL_CODES:
             return 3, f"AWS does not accept the credentials ({code}: {text}). {LOG_IN}"
-        return 4, f"AWS {error.operation_name} failed: {code}: {text}"
+        from dda_core.failures import guidance_for
+
+        failure = guidance_for(error)
+        remedy = "" if failure.fallback else f". {failure.remedy}"
+        return 4, f"AWS {error.operation_name} failed: {code}: {text.rstrip('.')}{remedy}"
     if isinstance(
         error,
         botocore.NoCredentialsError

@@ -9,6 +9,13 @@ import typer
 from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, printable
 
+RETRY = {
+    "never": "never: the same request fails again",
+    "backoff": "backoff: it may pass; trying again later can help, a bounded number of times",
+    "quota": "quota: once the account has a free slot",
+    "reconcile": "reconcile: look at the state in AWS first, then decide",
+}
+
 
 def explain_command(
     text: Annotated[str, typer.Argument(metavar="TEXT", show_default=False, help="The failure as AWS gave it.")],
@@ -17,11 +24,16 @@ def explain_command(
     """Look a failure up in the catalogue: its cause, the remedy, and whether trying again can help."""
     from dda_core.failures import explain
 
-    guidance = explain(text).model_dump(mode="json")
+    failure = explain(text)
     if as_json:
-        print_json({"text": text, **guidance})
+        print_json({"text": text, **failure.model_dump(mode="json")})
         return
-    for name, value in guidance.items():
-        if value:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-            typer.echo(f"{name}: {printable(str(shown))}")
+    found_by = " and ".join(map(repr, failure.match)) or "no specific text; this is the general answer"
+    for label, value in (
+        ("cause", failure.cause),
+        ("what to do", failure.remedy),
+        ("retry", RETRY[failure.retry]),
+        ("found by", found_by),
+        ("source", failure.source),
+    ):
+        typer.echo(f"{label}: {printable(value)}")

@@ -6,6 +6,7 @@ Every noun is a module of its own, imported when it is asked for, so that ``dda 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Annotated, Any
 
@@ -102,6 +103,8 @@ def dda(
 
 def main() -> None:
     """The console script ``dda``."""
+    # Importing Prefect on a terminal would send usage data; whoever wants that sets DO_NOT_TRACK=0.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     app()
 
 

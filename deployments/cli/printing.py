@@ -1,10 +1,13 @@
-"""Data on standard output: JSON for programs, a table for people, plain columns where there is no terminal."""
+"""Data on standard output: JSON for programs, aligned columns for people."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,20 +27,20 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows: a table that fits a terminal, else aligned columns, one line per row and nothing cut."""
-    cells = [[printable(str("" if cell is None else cell)) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
+    """Print rows in aligned columns, one line per row and nothing cut.
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in cells:
-            table.add_row(*row)
-        Console(markup=False, highlight=False).print(table)
-        return
+    On a terminal the last column is folded between words where that makes the table fit.
+    """
+    cells = [[printable(str("" if cell is None else cell)) for cell in row] for row in rows]
     lines = [list(columns), *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    indent = sum(widths[:-1]) + 2 * len(widths[:-1])
+    terminal = sys.stdout.isatty()
+    room = shutil.get_terminal_size().columns - indent if terminal else widths[-1]
+    longest_word = max((len(word) for line in lines for word in line[-1].split()), default=0)
+    for number, line in enumerate(lines):
+        folded = textwrap.wrap(line[-1], room) if longest_word <= room < widths[-1] else [line[-1]]
+        start = "".join(cell.ljust(width + 2) for cell, width in zip(line, widths[:-1], strict=False))
+        text = (start + f"\n{' ' * indent}".join(folded)).rstrip()
+        bold = terminal and number == 0 and not os.environ.get("NO_COLOR")
+        typer.echo(typer.style(text, bold=True) if bold else text)

@@ -15,14 +15,13 @@ def targets_command(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     print_table(
-        ["target", "default", "aliases", "architecture", "accelerator", "platform", "LocalServer"],
+        ["target", "default", "aliases", "Neo platform", "platform", "LocalServer"],
         [
             [
                 row["name"],
                 "yes" if row["default"] else "",
                 ", ".join(row["aliases"]),
-                row["arch"],
-                row["accelerator"],
+                "/".join(filter(None, (row["arch"], row["accelerator"]))),
                 row["platform"],
                 row["localserver"],
             ]

@@ -219,3 +219,37 @@ def test_names_of_targets_are_completed() -> None:
     assert complete("dda ta") == ["targets"]
     assert complete("dda package build m c --target jetson-xavier-") == ["jetson-xavier-jp5", "jetson-xavier-jp6"]
     assert complete("dda plan m --targets x86_64-cpu,x86") == ["x86_64-cpu,x86_64-cuda"]
+
+
+def on_a_terminal(*arguments: str, columns: int, **environment: str) -> str:
+    """What a command prints on a terminal of that width."""
+    import os
+    import pty
+
+    leader, follower = pty.openpty()
+    given = {**os.environ, "COLUMNS": str(columns), **environment}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployments.cli.main", *arguments], stdout=follower, stderr=follower, env=given
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while block := os.read(leader, 65536):
+            shown += block
+    except OSError:
+        pass  # how Linux says that the other side has closed
+    os.close(leader)
+    assert process.wait(60) == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+def test_a_terminals_table_is_folded_between_words_and_names_stay_whole() -> None:
+    lines = on_a_terminal("config", "show", columns=100, NO_COLOR="1").splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any(line.startswith(" ") for line in lines)
+    assert "aws.edgeml.dda.LocalServer.arm64JP6" in on_a_terminal("targets", columns=60)
+
+
+def test_no_color_is_honoured() -> None:
+    assert "\x1b" in on_a_terminal("targets", columns=120)
+    assert "\x1b" not in on_a_terminal("targets", columns=120, NO_COLOR="1")

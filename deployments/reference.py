@@ -1,0 +1,172 @@
+"""Writes ``docs/reference.md`` from the code: ``python -m deployments.reference``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from typer import Context
+from typer.core import TyperArgument, TyperGroup
+from typer.main import get_command
+
+from dda_core.failures import CatalogueRow, catalogue
+from dda_core.settings import Settings
+from dda_core.targets import all_targets, default_targets
+from deployments.cli.errors import DEBUG, EXIT_CODES
+from deployments.cli.main import app
+
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
+
+SHOWN = 4
+"""Texts shown of a row of the catalogue that has more."""
+
+HEAD = """\
+# Reference
+
+Written by `python -m deployments.reference` from the code; a test fails when it is out of date.
+"""
+WORDS = """\
+## Words for where things stand
+
+A target is `not-started`, `compiling`, `packaging`, `publishing`, and ends as `deployable`, `failed`, `stopped` or
+`skipped` (it was deployable already). A run is `not-started`, `in-progress`, and ends as `completed` (every target is
+deployable or skipped), `partial` (some are) or `failed` (none is).
+"""
+
+
+def reference() -> str:
+    """The whole page, in Markdown."""
+    return "\n".join([HEAD, _targets(), _verbs(), _exit_codes(), _settings(), WORDS, _failures()])
+
+
+def _targets() -> str:
+    rows = [
+        [
+            f"`{target.name}`" + (" (default)" if target in default_targets() else ""),
+            ", ".join(f"`{alias}`" for alias in target.aliases),
+            "/".join(target.neo_platform().values()),
+            f"`{target.compiler_options}`" if target.compiler_options else "",
+            target.platform,
+            f"`{target.localserver}`",
+            f"`{target.suffix}`",
+        ]
+        for target in all_targets()
+    ]
+    head = ["target", "aliases", "Neo platform", "compiler options", "platform", "LocalServer", "in job names"]
+    return f"## Targets\n\nTo add one, add a row to `dda_core/targets.yaml`.\n\n{_table(head, rows)}"
+
+
+def _verbs() -> str:
+    root = get_command(app)
+    assert isinstance(root, TyperGroup)
+    sections = [_verb(context) for context in _leaves(root, Context(root, info_name="dda"))]
+    return "## Verbs\n\n" + "\n".join(sections)
+
+
+def _leaves(command: Any, context: Context) -> Iterator[Context]:
+    if not isinstance(command, TyperGroup):
+        yield context
+        return
+    for name in command.list_commands(context):
+        child: Any = command.get_command(context, name)
+        yield from _leaves(child, Context(child, info_name=name, parent=context))
+
+
+def _verb(context: Context) -> str:
+    command = context.command
+    arguments = [each for each in command.params if isinstance(each, TyperArgument)]
+    usage = " ".join([context.command_path, *(_placeholder(each) for each in arguments)])
+    text = " ".join((command.help or "").split())
+    rows = [[f"`{_placeholder(each)}`", _help(each)] for each in arguments]
+    rows += [[_option(each), _help(each)] for each in command.params if each not in arguments]
+    table = "\n" + _table(["argument or option", "meaning"], rows) if rows else ""
+    return f"### `{usage}`\n\n{text}\n{table}"
+
+
+def _placeholder(argument: Any) -> str:
+    return str(argument.metavar or argument.name).upper()
+
+
+def _option(option: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    if option.is_flag:
+        return names
+    choices = getattr(option.type, "choices", None)
+    plain = option.type.name.upper().removesuffix(" RANGE").replace("STR", "TEXT")
+    value = " or ".join(f"`{choice}`" for choice in choices) if choices else option.metavar or plain
+    return f"{names} {value}"
+
+
+def _help(parameter: Any) -> str:
+    text = " ".join((getattr(parameter, "help", None) or "").split())
+    if isinstance(parameter, TyperArgument):
+        return text
+    if parameter.required:
+        return f"{text} Required."
+    default = parameter.default
+    if default is None or parameter.is_flag:
+        return text
+    return f"{text} Default: `{getattr(default, 'value', default)}`."
+
+
+def _exit_codes() -> str:
+    rows = [[str(code), meaning] for code, meaning in EXIT_CODES.items()]
+    return (
+        f"## Exit codes\n\n{_table(['code', 'meaning'], rows)}\n"
+        f"Errors are one line on standard error. `{DEBUG}=1` adds where in the code they come from.\n"
+    )
+
+
+def _settings() -> str:
+    rows = [
+        [f"`DDA_{name.upper()}`", f"`{field.default}`", field.description or ""]
+        for name, field in Settings.model_fields.items()
+    ]
+    return (
+        "## Settings\n\nEnvironment variables; `dda config show` tells what is in force. Times are in seconds.\n\n"
+        + _table(["variable", "default", "meaning"], rows)
+    )
+
+
+def _failures() -> str:
+    rows = [
+        [
+            "<br>".join([_match(row, fragments) for fragments in row.match[:SHOWN]] + ["…"] * (len(row.match) > SHOWN)),
+            row.cause,
+            row.remedy,
+            row.retry,
+            row.source,
+        ]
+        for row in catalogue().rows
+    ]
+    return (
+        "## Failures\n\n"
+        "`dda explain TEXT` looks a text up: the longest match wins. To explain one more, add a row to "
+        "`dda_core/failures.yaml`. The retry class says whether a retry can help: `never`; `backoff`, a bounded number "
+        "of times; `quota`, once the account has a free slot; `reconcile`, after the state in AWS was read again.\n\n"
+        + _table(["text", "cause", "what to do", "retry", "source"], rows)
+    )
+
+
+def _match(row: CatalogueRow, fragments: tuple[str, ...]) -> str:
+    texts = " and ".join(f"`{fragment}`" for fragment in fragments if fragment)
+    if not texts:
+        return "anything else"
+    return f"{texts} ({row.service})" if row.service else texts
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([_cell(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"(?<!\\)\|", r"\\|", " ".join(text.split()))
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(reference(), encoding="utf-8")
+    sys.stderr.write(f"Wrote {REFERENCE}.\n")

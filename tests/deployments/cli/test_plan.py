@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deployments.cli.command import dda, dda_json, refusal
+from tests.fixtures.archives import trained_archive, write_tar_gz
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return trained_archive(tmp_path / "model.tar.gz", kind="bring-your-own", prefix="./")
+
+
+def use_case_file(folder: Path, **fields: object) -> Path:
+    path = folder / "cookies.yaml"
+    given = {"usecase_id": "cookies", "account_id": "123456789012", "region": "us-east-1", "s3_bucket": "dda-cookies"}
+    path.write_text(yaml.safe_dump(given | fields))
+    return path
+
+
+@pytest.fixture
+def use_case(tmp_path: Path) -> Path:
+    return use_case_file(tmp_path)
+
+
+def test_plan_as_json_has_manifest_requests_and_components(archive: Path, use_case: Path) -> None:
+    plan = dda_json("plan", archive, "--use-case-file", use_case, "--model-name", "cookie", "--json")
+    assert list(plan) == ["manifest", "compile_requests", "components"]
+    assert plan["manifest"] == dda_json("manifest", "build", archive)
+    targets = ["jetson-xavier", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
+    assert list(plan["compile_requests"]) == list(plan["components"]) == targets
+    assert plan["components"]["arm64-cpu"]["name"] == "model-cookie-arm64-cpu"
+
+
+def test_plan_takes_the_targets_given_else_the_use_cases(archive: Path, tmp_path: Path) -> None:
+    file = use_case_file(tmp_path, targets=["jetson-xavier-jp6"])
+    arguments = ("plan", archive, "--use-case-file", file, "--model-name", "cookie", "--json")
+    assert list(dda_json(*arguments)["components"]) == ["jetson-xavier-jp6"]
+    assert list(dda_json(*arguments, "--targets", "aarch64, x86_64")["components"]) == ["arm64-cpu", "x86_64-cpu"]
+
+
+def test_every_option_reaches_the_plan(archive: Path, use_case: Path) -> None:
+    plan = dda_json(
+        *("plan", archive, "--use-case-file", use_case, "--model-name", "Lid inspection", "--targets", "jetson"),
+        *("--component-name", "model-lid", "--component-version", "4.0.0", "--friendly-name", "Our lids"),
+        *("--training-job", "lid-7", "--json"),
+    )
+    assert plan["compile_requests"]["jetson-xavier"]["CompilationJobName"].startswith("lid-7-jetson-")
+    component = plan["components"]["jetson-xavier"]
+    assert (component["name"], component["version"]) == ("model-lid-jetson-xavier", "4.0.0")
+    assert "Our lids (jetson-xavier)" in json.dumps(component["recipe"])
+
+
+def test_plan_without_json_is_a_table(archive: Path, use_case: Path) -> None:
+    result = dda("plan", archive, "--use-case-file", use_case, "--model-name", "cookie")
+    assert result.exit_code == 0
+    assert "model-cookie-x86-64-cuda" in result.stdout
+    assert "mochi.pt" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--training-job", "lid inspection"),
+        ("--component-name", "model-lid inspection"),
+        ("--component-name", "lid"),
+        ("--component-version", "1.1.0"),
+        ("--component-version", "0.0.0"),
+        ("--targets", "jetson-nano"),
+    ],
+)
+def test_a_wrong_name_is_a_usage_error(wrong: tuple[str, str], archive: Path, use_case: Path) -> None:
+    base = ("plan", archive, "--use-case-file", use_case, "--model-name", "cookie", "--json")
+    assert wrong[1] in refusal(*base, *wrong, code=2)
+
+
+def test_model_and_friendly_names_may_hold_blanks(archive: Path, use_case: Path) -> None:
+    base = ("plan", archive, "--use-case-file", use_case, "--json")
+    plan = dda_json(*base, "--model-name", "Lid inspection", "--friendly-name", "Lids of line 4")
+    assert plan["components"]["x86_64-cpu"]["name"] == "model-lid-inspection-x86-64-cpu"
+
+
+def test_a_refused_archive_or_use_case_says_why(archive: Path, use_case: Path, tmp_path: Path) -> None:
+    empty = write_tar_gz(tmp_path / "empty.tar.gz", {})
+    assert "empty.tar.gz" in refusal("plan", empty, "--use-case-file", use_case, "--model-name", "m", code=1)
+    missing = tmp_path / "missing.yaml"
+    assert "missing.yaml" in refusal("plan", archive, "--use-case-file", missing, "--model-name", "m", code=2)
+    broken = use_case_file(tmp_path, account_id="12")
+    assert "account_id" in refusal("plan", archive, "--use-case-file", broken, "--model-name", "m", code=3)
+
+
+def test_plan_makes_no_aws_call(archive: Path, use_case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def called(*arguments: object, **options: object) -> None:
+        raise AssertionError("an AWS call")
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", called)
+    monkeypatch.setattr("boto3.Session.client", called)
+    assert dda("plan", archive, "--use-case-file", use_case, "--model-name", "cookie").exit_code == 0
+
+
+def test_plan_is_what_a_run_sends_for_the_training_job(archive: Path, tmp_path: Path) -> None:
+    from dda_core.archives.source import FileSource
+    from dda_core.archives.trained import read_trained_archive
+    from dda_core.delivery import deliveries
+    from dda_core.training_job import check_completed, describe_training_job
+    from dda_core.use_case import read_use_case
+    from deployments.local.aws import local_aws
+
+    with local_aws(compile_seconds=0, publish_seconds=0) as aws:
+        aws.train("Cookie-1", archive)
+        file = use_case_file(tmp_path, region=aws.settings.region, s3_bucket=aws.bucket)
+        use_case = read_use_case(file)
+        job = describe_training_job(aws.client("sagemaker"), "Cookie-1", use_case)
+        sent = deliveries(
+            use_case,
+            use_case.default_targets(),
+            training_job=job.name,
+            training_job_arn=job.arn,
+            model_artifact=check_completed(job),
+            input_shape=read_trained_archive(FileSource(archive)).input_shape,
+            model_name="cookie",
+        )
+    plan = dda_json(
+        *("plan", archive, "--use-case-file", file, "--model-name", "cookie", "--training-job", "Cookie-1", "--json")
+    )
+    for delivery in sent:
+        assert plan["compile_requests"][delivery.target] == delivery.work.request(1)
+        assert plan["components"][delivery.target]["name"] == delivery.component.component
