@@ -10,8 +10,9 @@ from moto.logs.models import logs_backends
 
 from dda_core.targets import all_targets
 from deployments.local.aws.environment import current, moment, now
+from deployments.local.aws.iam import may
 from deployments.local.aws.neo import NeoFailure, compile_model, output_name
-from deployments.local.aws.storage import read_for_neo, write_from_neo
+from deployments.local.aws.storage import read_for_neo, split_uri, write_from_neo
 
 LOG_GROUP = "/aws/sagemaker/CompilationJobs"
 LIVE = ("STARTING", "INPROGRESS", "STOPPING")
@@ -98,9 +99,11 @@ class CompilationJob:
             if self.planned_failure is not None:
                 raise _PlannedFailure(self.planned_failure)
             source = self.request["InputConfig"]["S3Uri"]
+            self._refuse_without_permission("s3:GetObject", source)
             compiled = compile_model(read_for_neo(self.account, self.region, source), self.request)
             name = output_name(source, self.request["OutputConfig"])
             artifact = f"{self.request['OutputConfig']['S3OutputLocation'].rstrip('/')}/{name}"
+            self._refuse_without_permission("s3:PutObject", artifact)
             write_from_neo(self.account, self.region, artifact, compiled)
         except (NeoFailure, _PlannedFailure) as failure:
             self.failure_reason = str(failure)[:1024]
@@ -110,6 +113,11 @@ class CompilationJob:
         self.artifact, self.digest = artifact, hashlib.sha256(compiled).hexdigest()
         self._log(at, f"Compiled model written to {artifact} ({len(compiled)} bytes).")
         self._end("COMPLETED", at)
+
+    def _refuse_without_permission(self, action: str, uri: str) -> None:
+        role, resource = self.request["RoleArn"], f"arn:aws:s3:::{'/'.join(split_uri(uri))}"
+        if not may(role, action, resource):
+            raise NeoFailure(f"{role} is not authorized to perform: {action} on resource: {resource}")
 
     def _end(self, status: str, at: float) -> None:
         self.ended = at

@@ -19,6 +19,7 @@ from moto.s3.models import S3Backend
 from deployments.local.aws import greengrassv2
 from deployments.local.aws.calls import guarded
 from deployments.local.aws.faults import SERVICES
+from deployments.local.aws.iam import Iam
 from deployments.local.aws.s3 import S3
 from deployments.local.aws.sagemaker import SageMaker
 from deployments.local.aws.sts import Sts
@@ -34,6 +35,7 @@ def install() -> None:
     _register_greengrass()
     _url_module("sagemaker").url_paths = {"{0}/$": SageMaker.dispatch}
     _url_module("sts").url_paths = {"{0}/$": Sts.dispatch}
+    _url_module("iam").url_paths = {"{0}/$": Iam.dispatch}
     s3 = _url_module("s3")
     # moto loads this module anew whenever it looks at it, which would undo what is put into it here.
     S3Backend._url_module = property(lambda backend: s3)

@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from moto.core.responses import ActionResult
-from moto.iam.models import iam_backends
 from moto.sts.responses import TokenResponse
 
 from deployments.local.aws.calls import error_status
 from deployments.local.aws.errors import AwsError
+from deployments.local.aws.iam import find_role
 
 
 class Sts(TokenResponse):  # type: ignore[misc]
@@ -20,10 +20,11 @@ class Sts(TokenResponse):  # type: ignore[misc]
     def assume_role(self) -> ActionResult:
         """AssumeRole. A role that IAM does not hold may be assumed by anyone, as in moto."""
         role_arn = str(self._get_param("RoleArn"))
-        policy = _trust_policy(role_arn)
+        role = find_role(role_arn)
         _, caller, account = self.backend.get_caller_identity(self.get_access_key(), self.region)
         external_id = self._get_param("ExternalId")
-        if policy is not None and not trusts(policy, caller, account, external_id):
+        trust = json.loads(role.assume_role_policy_document) if role else None
+        if trust is not None and not trusts(trust, caller, account, external_id):
             raise AwsError(
                 "AccessDenied", f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
             )
@@ -35,15 +36,6 @@ class Sts(TokenResponse):  # type: ignore[misc]
         if isinstance(action_result.result, AwsError):
             status = error_status("sts", self._get_action(), action_result.result.code)
         return status, headers, body
-
-
-def _trust_policy(role_arn: str) -> dict[str, Any] | None:
-    account = role_arn.split(":")[4] if role_arn.count(":") >= 5 else ""
-    for role in iam_backends[account]["aws"].roles.values() if account in iam_backends else ():
-        if role.arn == role_arn:
-            policy: dict[str, Any] = json.loads(role.assume_role_policy_document)
-            return policy
-    return None
 
 
 def trusts(policy: dict[str, Any], caller: str, account: str, external_id: str | None) -> bool:

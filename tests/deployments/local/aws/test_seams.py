@@ -9,6 +9,7 @@ import moto
 import moto.backend_index
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict, BaseBackend
+from moto.iam.responses import IamResponse
 from moto.s3.models import FakeKey, S3Backend, s3_backends
 from moto.s3.responses import S3Response
 from moto.sagemaker.models import SageMakerModelBackend, sagemaker_backends
@@ -29,6 +30,7 @@ def test_what_is_overridden_in_moto_is_still_there() -> None:
         (SageMakerResponse, ("create_compilation_job", "list_compilation_jobs", "create_training_job", "list_tags")),
         (SageMakerModelBackend, ("_get_resource_from_arn",)),
         (TokenResponse, ("assume_role",)),
+        (IamResponse, ("create_role", "serialized")),
         (BaseBackend, ("reset",)),
         (BackendDict, ("reset",)),
     ):
@@ -58,6 +60,10 @@ def test_moto_serves_our_greengrass_from_the_place_it_looks_in() -> None:
     }
 
 
+def test_moto_has_still_no_simulate_principal_policy() -> None:
+    assert not hasattr(IamResponse, "simulate_principal_policy"), "iam.py can go"
+
+
 def test_installing_twice_changes_nothing() -> None:
     install()
     patterns = list(moto.backend_index.backend_url_patterns)
@@ -74,3 +80,14 @@ def test_every_emulated_service_is_guarded() -> None:
         backend = backends["aws"] if "aws" in backends else backends["us-east-1"]
         for handler in backend.url_paths.values():
             assert handler.__qualname__ == "guarded.<locals>.answer", service
+
+
+def test_the_greengrass_emulator_works_in_plain_moto() -> None:
+    """As docs/local-aws.md shows it to people who want nothing but the emulator."""
+    import boto3
+    from moto import mock_aws
+
+    install()
+    with mock_aws():
+        greengrass = boto3.client("greengrassv2", region_name="us-east-1")
+        assert greengrass.list_components()["components"] == []
