@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
-from dda_core.exceptions import DdaError
+from deployments.cli.errors import report
 from deployments.local.cli import app
 
 
 def main() -> None:
-    """Run it; one line and the error's exit code when it cannot."""
+    """Run it; one line on standard error and an exit code when it cannot."""
     try:
-        app(prog_name="dda local")
-    except DdaError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        code = app(prog_name="dda local", standalone_mode=False)
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        code = report(error)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,223 @@
+"""``make demo``: a sample training job becomes four components on this machine, and a second one shows a failure."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from dda_core.exceptions import DdaError, Interrupted
+from dda_core.status import RunStatus, TargetStatus
+from dda_core.targets import default_targets, find_target
+from deployments.cli.errors import report
+from deployments.cli.printing import print_table
+from deployments.local.aws.settings import AwsSettings
+from deployments.local.directory import StackDirectory
+from deployments.local.finding import stack_variables
+from deployments.local.processes import StackProcesses
+from deployments.local.sample import write_sample_archive
+from deployments.local.stack import STOP_SECONDS, USE_CASE, LocalStack, supervisor
+
+if TYPE_CHECKING:
+    from deployments.runs import RunView
+
+DIRECTORY = Path(".dda/demo")
+FIRST, SECOND = "lid-inspection-demo", "cap-inspection-demo"
+FAILING_TARGET = find_target("x86_64-cuda").name
+FAILURE = (
+    "ClientError: InputConfiguration: TVM cannot convert the PyTorch model. "
+    "The following operators are not implemented: ['aten::grid_sampler']"
+)
+
+
+class DemoFailed(DdaError):
+    """The demo did not come to the end that it should."""
+
+
+def main() -> None:
+    """Run the demo; exit code 0 when it went as it should."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the UI up until Ctrl-C")
+    parser.add_argument("--dir", type=Path, default=DIRECTORY, help="where the demo's stack lives (.dda/demo)")
+    arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        run_demo(StackDirectory(arguments.dir), keep=arguments.keep)
+    except KeyboardInterrupt:
+        sys.exit(report(Interrupted("the demo was interrupted; all its processes have ended")))
+    except Exception as error:
+        sys.exit(report(error))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def run_demo(directory: StackDirectory, *, keep: bool) -> None:
+    """Bring a stack up, show both sample jobs, and end the stack.
+
+    Raises:
+        DemoFailed: a target did not end as it should.
+        LocalStackError: the stack did not come up, or a demo is running already.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    began = time.monotonic()
+    if supervisor(directory) is None:
+        # What a killed demo left: this one starts from nothing.
+        StackProcesses(directory.path).end(None, STOP_SECONDS)
+        shutil.rmtree(directory.path, ignore_errors=True)
+    with LocalStack(directory, AwsSettings(), tell=lambda line: console.print(line, markup=False)) as stack:
+        console.print("Starting an AWS, a Prefect server and a worker on this machine; nothing leaves it.")
+        content = stack.start()
+        ui = str(content["ui_url"])
+        console.print(f"They answer. Prefect's UI: {ui}\n")
+        _speak_to(directory)
+        asyncio.run(_show(directory, str(content["aws_endpoint_url"]), console))
+        console.print(f"\nBoth sample jobs ended as they should, {time.monotonic() - began:.0f} s after the start.")
+        if keep:
+            console.print(f"Prefect's UI: {ui}    Ctrl-C ends it. From another shell:")
+            console.print(f'  eval "$(.venv/bin/dda local env --dir {directory.path})"', markup=False)
+            console.print(
+                f"  .venv/bin/dda compile {SECOND} --use-case {USE_CASE} --wait    (the failure was once only)"
+            )
+            try:
+                stack.watch()
+            except KeyboardInterrupt:
+                console.print("Ending.")
+                return
+        else:
+            console.print(f"Prefect's UI was {ui}; to look around in it run: make demo KEEP=1")
+
+
+def _speak_to(directory: StackDirectory) -> None:
+    # Before Prefect is imported: it reads its settings from the environment, and the user's own must not count.
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_"))]:
+        del os.environ[name]
+    os.environ |= stack_variables(directory)
+    os.environ["PREFECT_HOME"] = str(directory.path / "prefect")
+
+
+async def _show(directory: StackDirectory, aws_url: str, console: Console) -> None:
+    from deployments.local.aws.client import AwsControl
+
+    control = AwsControl(aws_url)
+    archive = write_sample_archive(directory.path / "model.tar.gz")
+    console.print(
+        f"1. A training job, {FIRST}, has left a model; the flow takes it to {len(default_targets())} targets."
+    )
+    _say(console, f"dda local train {FIRST} --model-archive {archive.name} --model-name lid-inspection")
+    await asyncio.to_thread(control.train, FIRST, archive, model_name="lid-inspection")
+    view = await _compile(FIRST, console)
+    states = await asyncio.to_thread(_component_states, aws_url, view)
+    print_end(view, states, console)
+    _expect(view, RunStatus.COMPLETED, set())
+    if set(states.values()) != {"DEPLOYABLE"}:
+        raise DemoFailed(f"AWS IoT Greengrass says {states}; expected DEPLOYABLE for every target.")
+
+    archive = write_sample_archive(directory.path / "other.tar.gz", threshold=0.55)
+    console.print(f"\n2. Another one, {SECOND}. This time SageMaker Neo cannot compile it for {FAILING_TARGET}.")
+    _say(console, f"dda local train {SECOND} --model-archive {archive.name} --model-name cap-inspection")
+    await asyncio.to_thread(control.train, SECOND, archive, model_name="cap-inspection")
+    _say(console, f'dda local fault compile --target {FAILING_TARGET} --reason "{FAILURE}"')
+    await asyncio.to_thread(control.add_fault, "compile", target=FAILING_TARGET, reason=FAILURE)
+    view = await _compile(SECOND, console)
+    print_end(view, await asyncio.to_thread(_component_states, aws_url, view), console)
+    _explain(view, console)
+    _expect(view, RunStatus.PARTIAL, {FAILING_TARGET})
+
+
+async def _compile(training_job: str, console: Console) -> RunView:
+    from deployments.cli.compile import follow_to_the_end
+    from deployments.runs import start_run
+    from tasks.run import run_link
+
+    _say(console, f"dda compile {training_job} --use-case {USE_CASE} --wait")
+    run = await start_run(USE_CASE, training_job, {}, tags=["trigger:demo"])
+    console.print(f"The flow run in the UI: {run_link(str(run.id))}", markup=False)
+    view = await follow_to_the_end(run.id, console)
+    console.print()
+    return view
+
+
+def _component_states(aws_url: str, view: RunView) -> dict[str, str]:
+    """What AWS IoT Greengrass itself says of every component version that there is."""
+    from deployments.local.aws.client import boto3_client
+
+    greengrass = boto3_client("greengrassv2", aws_url, os.environ["AWS_DEFAULT_REGION"])
+    return {
+        target: greengrass.describe_component(arn=record.arn)["status"]["componentState"]
+        for target, record in view.targets.items()
+        if record.arn
+    }
+
+
+def print_end(view: RunView, states: dict[str, str], console: Console) -> None:
+    """Print the targets of a run that has ended.
+
+    Args:
+        view: the run.
+        states: each component's state as AWS IoT Greengrass says it, by target.
+        console: where to.
+    """
+    columns = ("target", "status", "duration", "compiled artifact", "component", "version", "ARN", "Greengrass says")
+    rows = [
+        (
+            target,
+            str(record.status),
+            f"{record.seconds or 0:.0f} s",
+            record.compiled_artifact or "-",
+            record.component or "-",
+            record.version or "-",
+            record.arn or "-",
+            states.get(target, "-"),
+        )
+        for target, record in view.targets.items()
+    ]
+    console.print(f"{view.training_job}: {view.status}", style="bold")
+    if not console.is_terminal:
+        print_table(columns, rows)
+        return
+    # URIs and ARNs are longer than most terminals are wide: there they stand below each other.
+    table = Table(show_lines=True)
+    for column in ("target", "status", "duration", "version", "Greengrass says"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("component, ARN, compiled artifact", overflow="fold")
+    for target, status, duration, artifact, component, version, arn, state in rows:
+        table.add_row(target, status, duration, version, state, f"{component}\n{arn}\n{artifact}")
+    console.print(table, soft_wrap=False)
+
+
+def _explain(view: RunView, console: Console) -> None:
+    for target, record in view.targets.items():
+        if not record.status.good:
+            console.print(f"\n{target} {record.status}, and the others went on.", style="bold", markup=False)
+            for label, text in (("reason", record.reason), ("cause", record.cause), ("what to do", record.remedy)):
+                console.print(f"  {label}: {text}", markup=False)
+
+
+def _expect(view: RunView, status: RunStatus, failed: set[str]) -> None:
+    found = {target for target, record in view.targets.items() if record.status is TargetStatus.FAILED}
+    if view.status is not status or found != failed:
+        raise DemoFailed(
+            f"{view.training_job} ended {view.status} with {sorted(found) or 'no targets'} failed; expected {status} "
+            f"with {sorted(failed) or 'none'}. See above, and the logs of the stack."
+        )
+
+
+def _say(console: Console, command: str) -> None:
+    console.print(f"   $ {command}", style="dim", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
