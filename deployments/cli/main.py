@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -103,6 +104,8 @@ def dda(
 
 def main() -> None:
     """The console script ``dda``."""
+    # Being terminated is being interrupted: half-written files are removed, open uploads aborted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Importing Prefect on a terminal would send usage data; whoever wants that sets DO_NOT_TRACK=0.
     os.environ.setdefault("DO_NOT_TRACK", "1")
     app()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -158,3 +162,25 @@ def test_s3_without_credentials_says_how_to_log_in(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     refusal("manifest", "build", "s3://bucket/model.tar.gz", code=3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_ends_with_130_and_leaves_nothing(
+    number: signal.Signals, trained: Path, tmp_path: Path
+) -> None:
+    compiled = compiled_archive(tmp_path / "compiled.tar.gz", size=25_000_000)
+    out = tmp_path / "out"
+    command = ("package", "build", str(trained), str(compiled), "--target", "jetson", "--out", str(out))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployments.cli.main", *command],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not (out.is_dir() and list(out.iterdir())):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 130
+    assert list(out.iterdir()) == []
