@@ -1,0 +1,162 @@
+import re
+import string
+
+import botocore.session
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dda_core import naming
+from dda_core.compilation import CompilationWork
+from dda_core.exceptions import InvalidName
+from dda_core.targets import all_targets, target_names
+
+SHAPES = botocore.session.get_session().get_service_model("sagemaker")
+JOB_PATTERN = re.compile(SHAPES.shape_for("EntityName").metadata["pattern"])
+
+letters = st.sampled_from(string.ascii_letters + string.digits)
+job_names = st.from_regex(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", fullmatch=True).filter(lambda name: len(name) <= 63)
+ugly_names = st.text(min_size=1, max_size=100).filter(lambda name: re.search("[a-zA-Z0-9]", name[:40]))
+targets = st.sampled_from(target_names())
+sizes = st.integers(1, 4096)
+
+
+def work(**changes):
+    given = {
+        "training_job": "cookie",
+        "training_job_arn": "arn:aws:sagemaker:eu-west-1:123456789012:training-job/cookie",
+        "model_artifact": "s3://b/models/training/cookie/output/model.tar.gz",
+        "input_uri": "s3://b/models/training/cookie/output/model_for_compilation.tar.gz",
+        "input_shape": (1, 3, 768, 576),
+        "target": "x86_64-cpu",
+        "bucket": "b",
+        "role_arn": "arn:aws:iam::123456789012:role/r",
+        "usecase_id": "factory",
+    }
+    return CompilationWork(**{**given, **changes})
+
+
+@settings(max_examples=300)
+@given(job_names | ugly_names, targets, st.integers(1, 999))
+def test_every_job_name_is_one_that_sagemaker_allows(training_job, target, attempt):
+    stem = work(training_job=training_job, target=target).stem
+    name = naming.job_name(stem, attempt)
+    assert JOB_PATTERN.fullmatch(name)
+    assert len(name) <= 63
+    assert naming.attempt_of(name) == attempt
+
+
+@settings(max_examples=200)
+@given(job_names, targets, sizes, sizes)
+def test_the_same_work_has_the_same_name(training_job, target, height, width):
+    given = {"training_job": training_job, "target": target, "input_shape": (1, 3, height, width)}
+    assert work(**given).stem == work(**given).stem
+    # Neither who compiles nor where to decides the result.
+    assert work(**given).stem == work(**given, role_arn="arn:aws:iam::123456789012:role/s", bucket="c").stem
+
+
+@settings(max_examples=200)
+@given(job_names, targets, targets, sizes, sizes, st.sampled_from(["a", "b"]), st.sampled_from(["s3://a", "s3://b"]))
+def test_other_work_has_another_name(training_job, target, other, height, width, arn, artifact):
+    one = work(training_job=training_job, target=target, training_job_arn="a", model_artifact="s3://a")
+    two = work(
+        training_job=training_job,
+        target=other,
+        input_shape=(1, 3, height, width),
+        training_job_arn=arn,
+        model_artifact=artifact,
+    )
+    decides = ("target", "input_shape", "training_job_arn", "model_artifact")
+    same = all(getattr(one, key) == getattr(two, key) for key in decides)
+    assert (one.stem == two.stem) == same
+
+
+def test_a_job_name_says_what_it_compiles():
+    name = naming.job_name(work(training_job="lid inspection/7").stem, 3)
+    assert re.fullmatch(r"lid-inspection-7-x86cpu-[0-9a-f]{8}-3", name)
+
+
+def test_the_training_jobs_name_is_sanitised_before_it_is_cut():
+    assert naming.training_part("a" * 39 + "__b") == "a" * 39
+    assert naming.training_part("___" + "a" * 50) == "a" * 40
+    assert naming.training_part("-a.b-") == "a-b"
+
+
+@pytest.mark.parametrize("name", ["", "___", "-", "äöü"])
+def test_a_name_of_which_nothing_is_left_is_refused(name):
+    with pytest.raises(InvalidName, match="no letter or digit"):
+        naming.training_part(name)
+
+
+@pytest.mark.parametrize("attempt", [0, -1, 10_000_000])
+def test_an_attempt_that_is_none_is_refused(attempt):
+    with pytest.raises(InvalidName):
+        naming.job_name("a" * 40 + "-jetsonjp5-01234567", attempt)
+
+
+@pytest.mark.parametrize("name", ["cookie-jetson-0123456g-1", "cookie", "cookie-jetson-01234567", "c-j-01234567-01"])
+def test_a_name_that_is_not_ours_has_no_attempt(name):
+    assert naming.attempt_of(name) is None
+
+
+@given(job_names)
+def test_a_training_jobs_name_is_accepted(name):
+    assert naming.check_training_job_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "a_b", "-a", "a-", "a" * 64, "a b", "a\n", "arn:aws:x"])
+def test_what_no_training_job_is_called_is_refused(name):
+    with pytest.raises(InvalidName, match="cannot be the name of a training job"):
+        naming.check_training_job_name(name)
+
+
+@pytest.mark.parametrize(
+    ("model", "base"),
+    [
+        ("cookie", "model-cookie"),
+        ("Lid Inspection", "model-lid-inspection"),
+        ("Lid__Inspection 2.0", "model-lid-inspection-2-0"),
+        ("model-cookie", "model-model-cookie"),
+        ("Käse", "model-k-se"),
+    ],
+)
+def test_the_base_is_made_from_the_models_name(model, base):
+    assert naming.component_base(model) == base
+
+
+@given(st.text(max_size=60))
+def test_every_base_is_one_that_devices_accept(model):
+    if not re.search("[a-z0-9]", model.lower()):
+        with pytest.raises(InvalidName):
+            naming.component_base(model)
+    else:
+        assert re.fullmatch(r"model-[a-z0-9-]+", naming.component_base(model))
+        assert "--" not in naming.component_base(model).removeprefix("model-")
+
+
+@pytest.mark.parametrize("name", ["model-Lid.Inspection_2", "model-x"])
+def test_a_given_base_is_kept(name):
+    assert naming.component_base("whatever", name) == name
+
+
+@pytest.mark.parametrize("name", ["cookie", "model-", "Model-x", "model-a b", "model-a/b", "model-x\n", "model-ä"])
+def test_a_given_base_that_devices_refuse_is_refused(name):
+    with pytest.raises(InvalidName, match="devices accept only names that start with 'model-'"):
+        naming.component_base("whatever", name)
+
+
+def test_component_names():
+    names = [naming.component_name("model-cookie", target.component_suffix) for target in all_targets()]
+    assert "model-cookie-x86-64-cuda" in names
+    assert len(set(names)) == len(names)
+    assert len(naming.component_name("model-" + "a" * 111, "x86-64-cpu")) == 128
+    with pytest.raises(InvalidName, match="allows 128"):
+        naming.component_name("model-" + "a" * 112, "x86-64-cpu")
+
+
+def test_uris_and_arns():
+    assert naming.repackaged_uri("s3://b/a/model.tar.gz") == "s3://b/a/model_for_compilation.tar.gz"
+    assert naming.compilation_output("b", "job", "arm64-cpu") == "s3://b/models/compilation/job/arm64-cpu"
+    arn = "arn:aws:greengrass:eu-west-1:123456789012:components:model-x"
+    assert naming.component_arn("eu-west-1", "123456789012", "model-x") == arn
+    assert naming.component_arn("eu-west-1", "123456789012", "model-x", "1.0.0") == f"{arn}:versions:1.0.0"
