@@ -1,0 +1,62 @@
+import pytest
+
+from dda_core.exceptions import InvalidSettings
+from dda_core.settings import Settings, load_settings, settings_with_origin
+
+
+def test_the_defaults():
+    settings = load_settings()
+    assert settings.poll_seconds == 30
+    assert settings.extra_attempts == 2
+    assert settings.backoff_seconds == 30
+    assert settings.retry_mode in ("standard", "adaptive")
+
+
+def test_the_environment_wins(monkeypatch):
+    monkeypatch.setenv("DDA_POLL_SECONDS", "1")
+    monkeypatch.setenv("DDA_RETRY_MODE", "standard")
+    assert load_settings().poll_seconds == 1
+    assert load_settings().retry_mode == "standard"
+
+
+def test_variables_of_others_do_not_matter(monkeypatch):
+    monkeypatch.setenv("POLL_SECONDS", "5")
+    monkeypatch.setenv("DDA_SOMETHING_ELSE", "5")
+    assert load_settings().poll_seconds == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DDA_POLL_SECONDS", "0"),
+        ("DDA_POLL_SECONDS", "soon"),
+        ("DDA_JITTER", "1"),
+        ("DDA_EXTRA_ATTEMPTS", "-1"),
+        ("DDA_RETRY_MODE", "legacy"),
+        ("DDA_MAX_ATTEMPTS", "1.5"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings()
+    assert f"{name}={value!r}" in str(refused.value)
+    assert refused.value.exit_code == 3
+
+
+def test_where_each_value_came_from(monkeypatch):
+    monkeypatch.setenv("DDA_POLL_SECONDS", "7")
+    rows = {name: (value, origin) for name, value, origin, _ in settings_with_origin()}
+    assert set(rows) == set(Settings.model_fields)
+    assert rows.pop("poll_seconds") == (7, "environment DDA_POLL_SECONDS")
+    assert {origin for _, origin in rows.values()} == {"default"}
+
+
+def test_every_setting_says_what_it_means():
+    for name, _, _, meaning in settings_with_origin():
+        assert len(meaning.split()) >= 3, name
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().poll_seconds = 1
