@@ -20,8 +20,6 @@ Answer = tuple[int, dict[str, Any], Any]
 Handler = Callable[[Any, str, Any], Answer]
 
 _STATUS = {
-    "304": ("NotModified",),
-    "400": (),
     "403": (
         "AccessDenied",
         "ExpiredTokenException",

@@ -70,6 +70,13 @@ class CompilationJob:
                 self._advance(now())
             return self._status
 
+    def takes_a_slot(self) -> bool:
+        """Whether the job counts against the quota at this moment, told without waiting for a compilation."""
+        since, seconds = self.created, self._seconds
+        if self._stopping_since is not None:
+            since, seconds = self._stopping_since, self._stop_seconds
+        return self.ended is None and now() < since + seconds
+
     def stop(self) -> bool:
         """Begin to stop; False when the job has ended already."""
         with self._lock:

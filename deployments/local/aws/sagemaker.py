@@ -54,7 +54,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
             if name in jobs:
                 raise AwsError("ResourceInUse", f"Job with name {name} already exists. Please use a different name.")
             limit = current().settings.concurrent_compilation_jobs
-            live = sum(job.status() in LIVE for job in jobs.values())
+            live = sum(job.takes_a_slot() for job in jobs.values())
             if live >= limit:
                 raise AwsError(
                     "ResourceLimitExceeded",
