@@ -89,6 +89,21 @@ async def patiently(
     raise AssertionError("unreachable: poll_errors is at least 1")
 
 
+class Pace:
+    """Keeps calls apart: each ``turn`` begins at least ``seconds`` after the one before."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+        self._lock = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Wait for the caller's turn."""
+        async with self._lock:
+            await asyncio.sleep(max(0.0, self._next - time.monotonic()))
+            self._next = time.monotonic() + self._seconds
+
+
 def begin_compilation(
     sagemaker: SageMakerClient,
     work: CompilationWork,

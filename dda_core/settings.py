@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     publish_timeout_seconds: float = Field(
         1_800, gt=0, description="Time limit until a component version is DEPLOYABLE"
     )
+    publish_spacing_seconds: float = Field(
+        1.05,
+        ge=0,
+        description="Least time between a run's new component versions; AWS allows one per second and Region",
+    )
     poll_errors: int = Field(20, ge=1, description="Polls that may fail in a row before a target is given up")
     retry_mode: Literal["standard", "adaptive"] = Field("adaptive", description="botocore's retry mode")
     max_attempts: int = Field(8, ge=1, description="botocore's attempts for one AWS call")

@@ -22,7 +22,7 @@ from dda_core.manifest import dda_manifest
 from dda_core.status import TargetStatus
 from dda_core.training_job import check_completed
 from flows.ending import end_state, note_failure, note_skip, refuse, tag_run
-from flows.parameters import ComponentBaseName, TargetName, TrainingJobName
+from flows.parameters import ComponentBaseName, OptionalText, TargetName, TrainingJobName
 from tasks.compilation import choose_attempts, compile_model, start_compilation, stop_own_jobs
 from tasks.packaging import package_model
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
@@ -44,9 +44,9 @@ async def compile_training_job(
     training_job_name: TrainingJobName,
     use_case: str,
     targets: list[TargetName] = [],  # noqa: B006 - Prefect shows the default in its form; nothing changes the list
-    model_name: str | None = None,
-    component_name: ComponentBaseName | None = None,
-    friendly_name: str | None = None,
+    model_name: OptionalText = "",
+    component_name: ComponentBaseName = "",
+    friendly_name: OptionalText = "",
     force: bool = False,
 ) -> State[None]:
     """Compile a finished training job for each target, package it, and publish it as a Greengrass component.

@@ -15,5 +15,11 @@ TrainingJobName = Annotated[str, Field(pattern=f"^{JOB_NAME_PATTERN.pattern}$", 
 TargetName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(target_names())})]
 """A row of the table of targets. The table is data, so the choice is made from it when this module is loaded."""
 
-ComponentBaseName = Annotated[str, Field(pattern=f"^{COMPONENT_BASE_PATTERN.pattern}$", max_length=128)]
-"""What a component's name starts with; each target's name is added to it."""
+OptionalText = Annotated[str | None, WithJsonSchema({"type": "string"})]
+"""A text that may be left out, then empty. As a choice between text and null the form would ask which of the two."""
+
+ComponentBaseName = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "pattern": f"^({COMPONENT_BASE_PATTERN.pattern})?$", "maxLength": 128}),
+]
+"""What a component's name starts with; each target's name is added to it. It may be left out."""

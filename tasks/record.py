@@ -164,11 +164,11 @@ class RunRecord:
                     "",
                     f"**What to do**: {_one_line(record.remedy)}",
                 ]
-        lines += ["", "## Where things are", "", "| target | compiled artifact | package |", "|---|---|---|"]
-        lines += [
-            f"| {target} | {_code(record.compiled_artifact)} | {_code(record.package)} |"
-            for target, record in self.targets.items()
-        ]
+        lines += ["", "## Where things are"]
+        for target, record in self.targets.items():
+            for what, uri in (("compiled artifact", record.compiled_artifact), ("package", record.package)):
+                if uri:
+                    lines += ["", f"{target}, {what}: `{uri}`"]
         return "\n".join(lines) + "\n"
 
 
@@ -178,7 +178,3 @@ def _masked(text: str | None) -> str | None:
 
 def _one_line(text: str | None) -> str:
     return " ".join((_masked(text) or "-").replace("|", "\\|").replace("<", "&lt;").split())
-
-
-def _code(uri: str | None) -> str:
-    return f"`{uri}`" if uri else ""

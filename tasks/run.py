@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.settings import PREFECT_UI_URL
 
 from dda_core.aws import AwsClients
+from dda_core.following import Pace
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
 from tasks.record import RunRecord
@@ -37,6 +38,7 @@ class Run:
     flow_run_id: str
     retry: int
     record: RunRecord
+    publishing: Pace
 
 
 def current_run() -> Run:
@@ -73,7 +75,8 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
     settings = load_settings()
     loaded = await load_use_case(use_case)
     aws = await asyncio.to_thread(AwsClients, loaded, settings)
-    return Run(loaded, aws, settings, flow_run_id, await times_ended(flow_run_id), record)
+    retry = await times_ended(flow_run_id)
+    return Run(loaded, aws, settings, flow_run_id, retry, record, Pace(settings.publish_spacing_seconds))
 
 
 async def times_ended(flow_run_id: str) -> int:
@@ -105,7 +108,9 @@ async def tags_of(flow_run_id: str) -> list[str]:
 
 def run_link(flow_run_id: str) -> str:
     """The address of a flow run's page in the UI."""
-    return f"{(PREFECT_UI_URL.value() or '').rstrip('/')}/runs/flow-run/{flow_run_id}"
+    ui = (PREFECT_UI_URL.value() or "").rstrip("/")
+    path = "runs/flow-run" if ui.startswith("https://app.prefect.cloud") else "v2/runs/flow-run"
+    return f"{ui}/{path}/{flow_run_id}"
 
 
 def tell() -> Callable[[str], None]:

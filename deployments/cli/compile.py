@@ -15,6 +15,7 @@ from rich.table import Table
 from dda_core.naming import check_training_job_name, component_base
 from dda_core.status import RunStatus, TargetStatus
 from dda_core.targets import find_targets
+from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
     from deployments.runs import RunView
@@ -73,7 +74,7 @@ async def _compile(training_job: str, use_case: str, parameters: dict[str, Any],
     if as_json:
         typer.echo(view.model_dump_json(indent=2))
     elif wait:
-        print_view(view, Console(soft_wrap=True))
+        print_view(view)
     if wait and view.status is not RunStatus.COMPLETED and not view.targets:
         log.print(await _state_message(run.id), style="red", soft_wrap=True, highlight=False, markup=False)
     return 0 if not wait or view.status is RunStatus.COMPLETED else 1
@@ -118,24 +119,26 @@ def progress_table(view: RunView) -> Table:
     return table
 
 
-def print_view(view: RunView, console: Console) -> None:
+def print_view(view: RunView) -> None:
     """Print a run that has ended: what each target became, and of each failure the cause and the remedy."""
-    table = Table(title=f"{view.training_job}: {view.status}", title_justify="left", box=None)
-    for column in ("target", "status", "seconds", "component", "version", "compilation job"):
-        table.add_column(column, overflow="fold", no_wrap=not console.is_terminal)
+    typer.echo(f"{view.training_job}: {view.status}\n")
+    print_table(
+        ["target", "status", "seconds", "attempt", "component", "version", "compilation job"],
+        [
+            [
+                target,
+                record.status,
+                "" if record.seconds is None else f"{record.seconds:.1f}",
+                record.attempt,
+                record.component,
+                record.version,
+                record.compilation_job,
+            ]
+            for target, record in view.targets.items()
+        ],
+    )
     for target, record in view.targets.items():
-        seconds = f"{record.seconds:.1f}" if record.seconds is not None else ""
-        table.add_row(
-            target,
-            _styled(record.status),
-            seconds,
-            record.component or "",
-            record.version or "",
-            record.compilation_job or "",
-        )
-    console.print(table)
-    for target, record in view.targets.items():
-        console.print(f"\n{target}", style="bold", highlight=False)
+        typer.echo(f"\n{target}")
         for label, value in (
             ("compiled artifact", record.compiled_artifact),
             ("package", record.package),
@@ -145,7 +148,7 @@ def print_view(view: RunView, console: Console) -> None:
             ("what to do", record.remedy),
         ):
             if value:
-                console.print(f"  {label}: {value}", highlight=False, markup=False)
+                typer.echo(f"  {label}: {printable(value)}")
 
 
 def _styled(status: TargetStatus) -> str:

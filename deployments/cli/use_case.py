@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from dda_core.use_case import UseCase, read_use_case
+from deployments.cli.printing import print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Register use cases, and look at them.")
 
@@ -40,18 +39,21 @@ def list_use_cases(as_json: AsJson = False) -> None:
     """List the registered use cases."""
     rows = [_fields(use_case) for use_case in _load_all()]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
-    table = Table("use case", "account", "region", "bucket", "targets", box=None)
-    for row in rows:
-        table.add_row(
-            row["usecase_id"],
-            row["account_id"],
-            row["region"],
-            row["s3_bucket"],
-            ", ".join(row["targets"]) or "(the first four)",
-        )
-    Console(soft_wrap=True).print(table)
+    print_table(
+        ["use case", "account", "region", "bucket", "targets"],
+        [
+            [
+                row["usecase_id"],
+                row["account_id"],
+                row["region"],
+                row["s3_bucket"],
+                ", ".join(row["targets"]) or "(the first four)",
+            ]
+            for row in rows
+        ],
+    )
 
 
 @app.command("show")
@@ -63,7 +65,7 @@ def show(name: Annotated[str, typer.Argument(help="The use case's name.")], as_j
     with prefect_errors():
         fields = _fields(asyncio.run(load_use_case(block_name(name))))
     if as_json:
-        typer.echo(json.dumps(fields, indent=2))
+        print_json(fields)
         return
     for field, value in fields.items():
         typer.echo(f"{field}: {value if isinstance(value, str) else json.dumps(value)}")

@@ -164,7 +164,7 @@ async def test_a_second_run_skips_what_is_deployable(pipeline: Pipeline) -> None
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(second.flow_run_id)]))
         )
     page = next(str(artifact.data) for artifact in artifacts if artifact.type == "markdown")
-    assert f"/runs/flow-run/{first.flow_run_id}" in page
+    assert f"/v2/runs/flow-run/{first.flow_run_id}" in page
 
 
 async def test_another_friendly_name_makes_another_version_of_the_same_package(pipeline: Pipeline) -> None:
