@@ -176,7 +176,7 @@ def test_an_interrupted_build_ends_with_130_and_leaves_nothing(
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    while not (out.is_dir() and list(out.iterdir())):
+    while not (out.is_dir() and any(path.stat().st_size for path in out.iterdir())):
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(number)
