@@ -575,14 +575,14 @@ MUTATIONS = [
 ]
 EXTRA_FILES = [
     "model.py",
-    "mochi/second.json",
-    "mochi/version.json",
-    "mochi/second.so",
-    "mochi/second.params",
-    "mochi/a.ro",
-    "mochi/b.ro",
-    "mochi/notes.txt",
-    "mochi/model.py",
+    "{kind}/second.json",
+    "{kind}/version.json",
+    "{kind}/second.so",
+    "{kind}/second.params",
+    "{kind}/a.ro",
+    "{kind}/b.ro",
+    "{kind}/notes.txt",
+    "{kind}/model.py",
     "dango/compiled.so",
     "other/deep/manifest.json",
 ]
@@ -623,7 +623,11 @@ def test_6_component_validation_consistency(kind, mutations, extra, defect, seco
     if second_stage:
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             manifest["model_graph"]["stages"].append({"type": "dango"})
-    names = ["manifest.json", *(f"{kind}/{name}" for name in compiled_files(10)), *extra]
+    names = [
+        "manifest.json",
+        *(f"{kind}/{name}" for name in compiled_files(10)),
+        *(name.format(kind=kind) for name in extra),
+    ]
     names = list(dict.fromkeys(names))
     if defect == "wrapper/":
         names = [f"wrapper/{name}" for name in names]
