@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
 
 from dda_core.archives.codec import crc32
 from dda_core.archives.source import error_code, s3_failed
@@ -232,27 +232,37 @@ class FileSink:
     def __init__(self, path: Path) -> None:
         """Args: path: the file, or with ``complete(name)`` any name in its folder; the folder is created."""
         self.path = path
+        self._temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+        self._file: BinaryIO | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-            self._file = self._temporary.open("xb")
         except OSError as error:
             raise FileMissing(f"{path.parent} cannot be written to: {error.strerror}") from error
 
     def write(self, data: ReadableBuffer) -> None:
         """Take these bytes."""
-        self._file.write(data)
+        self._open().write(data)
+
+    def _open(self) -> BinaryIO:
+        # Not before the block is entered that removes the file: an interrupt in between would leave it behind.
+        if self._file is None:
+            try:
+                self._file = self._temporary.open("xb")
+            except OSError as error:
+                raise FileMissing(f"{self.path.parent} cannot be written to: {error.strerror}") from error
+        return self._file
 
     def complete(self, name: str | None = None) -> None:
         """Give the file its name, replacing one that is there; ``name`` where it is known only now."""
         if name is not None:
             self.path = self.path.with_name(name)
-        self._file.close()
+        self._open().close()
         os.replace(self._temporary, self.path)
 
     def abort(self) -> None:
         """Remove what was written. Does nothing after ``complete()``."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:

@@ -15,6 +15,7 @@ from rich.table import Table
 from dda_core.naming import check_training_job_name, component_base
 from dda_core.status import RunStatus, TargetStatus
 from dda_core.targets import find_targets
+from deployments.cli.options import AsJson, Targets, split_names
 from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
@@ -32,20 +33,20 @@ STYLES = {
 def compile_command(
     training_job: Annotated[str, typer.Argument(help="The SageMaker training job; it must be Completed.")],
     use_case: Annotated[str, typer.Option(help="The use case, as registered with `dda use-case save`.")],
-    targets: Annotated[str | None, typer.Option(help="Targets, separated by commas; see `dda targets`.")] = None,
+    targets: Targets = None,
     model_name: Annotated[str | None, typer.Option(help="What the model is called.")] = None,
     component_name: Annotated[str | None, typer.Option(help="What the component's name starts with: model-...")] = None,
     friendly_name: Annotated[str | None, typer.Option(help="The name that operators see on the device.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compile anew what is deployable already.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compile a finished training job for its targets, and publish a component for each.
 
     With --wait the exit code is 0 when every target is deployable, and 1 when some target is not.
     """
     check_training_job_name(training_job)
-    names = [target.name for target in find_targets(_split(targets))]
+    names = [target.name for target in find_targets(split_names(targets))]
     component_base(model_name or training_job, component_name)
     given = {
         "targets": names or None,
@@ -57,10 +58,6 @@ def compile_command(
     parameters: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     code = asyncio.run(_compile(training_job, use_case, parameters, wait=wait, as_json=as_json))
     raise typer.Exit(code)
-
-
-def _split(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 async def _compile(training_job: str, use_case: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> int:

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from dda_core.use_case import UseCase, read_use_case
+from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Register use cases, and look at them.")
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 @app.command("save")

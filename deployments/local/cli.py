@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from dda_core.exceptions import Interrupted
+from deployments.cli.options import AsJson
+from deployments.cli.printing import print_json
 from deployments.local.aws import cli as aws_cli
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory
@@ -73,11 +75,15 @@ def up(
 
 
 @app.command("env")
-def env(directory: Directory = None) -> None:
+def env(directory: Directory = None, as_json: AsJson = False) -> None:
     """Print the export lines that make dda, prefect, aws and boto3 speak to the stack: eval "$(dda local env)"."""
     from deployments.local.finding import find_stack, stack_variables
 
-    for name, value in stack_variables(find_stack(directory)).items():
+    variables = stack_variables(find_stack(directory))
+    if as_json:
+        print_json(variables)
+        return
+    for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
