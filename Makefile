@@ -1,23 +1,31 @@
-# Everything runs from .venv, made from pinned and hashed versions. PYTHON names the interpreter it is made with.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+# Everything runs from .venv, made from pinned and hashed versions. PYTHON names the interpreter it is made with:
+# the first of these that runs and is new enough, unless you say: make PYTHON=/path/to/python3.11
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	"$$p" -c "$(FITS)" 2>/dev/null && command -v "$$p" && break; done)
 BIN := .venv/bin
 
 .PHONY: setup demo test test-all lint lock clean
 
 setup: .venv/.installed
 
-.venv/.installed: requirements.lock pyproject.toml
-	@"$(PYTHON)" -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, found %s; name one with: make PYTHON=/path/to/python3.11" % sys.version.split()[0])'
-	"$(PYTHON)" -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+.venv/.packages: requirements.lock
+	@"$(or $(PYTHON),false)" -c "$(FITS)" || { echo "Python 3.11, 3.12 or 3.13 is needed, found: $(or $(PYTHON),none on the PATH). Install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Making .venv with $(PYTHON): about a minute, once."
+	@"$(PYTHON)" -m venv --clear .venv || { echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.installed: .venv/.packages pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: setup
 	@$(BIN)/python -m deployments.local.demo $(if $(KEEP),--keep)
 
+# Tests that share one local stack stay on one of the two processes.
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-all: setup
 	$(BIN)/python -m pytest -m slow --timeout=1800

@@ -36,7 +36,9 @@ def write_sample_archive(path: Path, *, threshold: float = 0.7021560668945312) -
         "export_artifacts/mochi.pt": model,
     }
     with (
-        gzip.GzipFile(path, "wb", compresslevel=1, mtime=_TIME) as zipped,
+        path.open("wb") as file,
+        # Without a name of its own: gzip would write the path's into the header.
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=_TIME) as zipped,
         tarfile.open(fileobj=zipped, mode="w") as tar,
     ):
         for name, content in files.items():
