@@ -14,6 +14,7 @@ from prefect import flow, get_run_logger, unmapped
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.futures import PrefectFuture
+from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run
 
 from dda_core.delivery import Delivery, deliveries
@@ -36,7 +37,7 @@ async def stop_compilation_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: 
     name, use_case = flow_run.parameters["training_job_name"], flow_run.parameters["use_case"]
     run = await begin_run(use_case, str(flow_run.id), RunRecord(name, str(flow_run.id)))
     for job in await stop_own_jobs(run, name):
-        get_run_logger().info("Stopped compilation job %s", job)
+        flow_run_logger(flow_run, flow).info("Stopped compilation job %s", job)
 
 
 @flow(name="compile-training-job", flow_run_name="{training_job_name}", on_cancellation=[stop_compilation_jobs])

@@ -20,9 +20,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import Cancelling
+from prefect.states import Cancelled, Cancelling
 
 from dda_core.status import RunStatus, TargetStatus
+from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 pytestmark = [pytest.mark.xdist_group("prefect")]
@@ -264,6 +265,23 @@ async def test_cancelling_stops_the_jobs_that_the_run_created(pipeline: Pipeline
         sagemaker.describe_compilation_job(CompilationJobName=name)["CompilationJobStatus"] for name in pipeline.jobs()
     }
     assert statuses <= {"STOPPING", "STOPPED"}
+
+
+@pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
+async def test_the_hook_stops_what_a_killed_process_could_not(pipeline: Pipeline) -> None:
+    pipeline.train()
+    running = asyncio.create_task(pipeline.run(targets=["arm64-cpu"]))
+    await pipeline.until(lambda: pipeline.jobs())
+    await asyncio.sleep(0.3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    async with get_client() as client:
+        run = (await client.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC))[0]
+    await stop_compilation_jobs(compile_training_job, run, Cancelled())
+    job = pipeline.aws.client("sagemaker").describe_compilation_job(CompilationJobName=pipeline.jobs()[0])
+    assert job["CompilationJobStatus"] in ("STOPPING", "STOPPED")
+    assert [hook.__name__ for hook in compile_training_job.on_cancellation_hooks] == ["stop_compilation_jobs"]
 
 
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
