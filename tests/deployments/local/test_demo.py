@@ -10,7 +10,7 @@ import pytest
 
 from tests.deployments.local.conftest import PYTHON, processes_of, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("local-stack")]
+pytestmark = pytest.mark.slow
 
 
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:

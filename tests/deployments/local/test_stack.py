@@ -15,7 +15,7 @@ import pytest
 from tests.deployments.local.conftest import PYTHON, RunningStack, Up, api, local, processes_of, until
 from tests.fixtures.archives import trained_archive
 
-pytestmark = [pytest.mark.xdist_group("local-stack"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 COMPILE = [PYTHON, "-m", "deployments.cli.main", "compile"]
 
 
