@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,40 +10,13 @@ from uuid import UUID
 
 import httpx
 from prefect import get_client
-from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
-from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import ArtifactSort
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
-from pydantic import BaseModel, ConfigDict
 
 from dda_core.exceptions import FlowRunMissing, PrefectUnreachable, RunParametersRefused, UnknownUseCase
-from dda_core.naming import component_arn
-from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
-from tasks.record import artifact_key
-from tasks.use_case import block_name, load_use_case, use_case_names
-
-FLOW = "compile-training-job"
-LOST = "The flow run's process ended before this target did."
-LOST_REMEDY = "Retry the run, or compile again: what is finished is kept, and running compilation jobs are joined."
-
-
-class RunView(BaseModel):
-    """One flow run as the command line shows it. The keys and words are a contract."""
-
-    model_config = ConfigDict(frozen=True)
-
-    training_job: str
-    flow_run_id: str
-    state: str | None
-    status: RunStatus
-    targets: dict[str, TargetRecord]
-
-    @property
-    def ended(self) -> bool:
-        """Nothing changes any more."""
-        return self.status not in (RunStatus.NOT_STARTED, RunStatus.IN_PROGRESS)
+from tasks.history import FLOW, RunView, view_of
+from tasks.use_case import block_name, use_case_names
 
 
 @contextmanager
@@ -135,56 +107,3 @@ async def follow_run(flow_run_id: UUID, seconds: float = 1.0) -> AsyncIterator[R
         if view.ended:
             return
         await asyncio.sleep(seconds)
-
-
-async def view_of(client: PrefectClient, run: FlowRun) -> RunView:
-    """The view of a run that has been read already."""
-    training_job = str(run.parameters.get("training_job_name", run.name))
-    targets = await _records(client, run, training_job)
-    if run.state is not None and run.state.is_final():
-        targets = {target: _at_the_end(record, run.state.type) for target, record in targets.items()}
-        status = run_status(targets)
-        if not targets:
-            status = RunStatus.COMPLETED if run.state.is_completed() else RunStatus.FAILED
-    else:
-        began = run.state is not None and run.state.type not in (StateType.SCHEDULED, StateType.PENDING)
-        status = RunStatus.IN_PROGRESS if began else RunStatus.NOT_STARTED
-    return RunView(
-        training_job=training_job,
-        flow_run_id=str(run.id),
-        state=run.state.name if run.state else None,
-        status=status,
-        targets=targets,
-    )
-
-
-async def _records(client: PrefectClient, run: FlowRun, training_job: str) -> dict[str, TargetRecord]:
-    found = await client.read_artifacts(
-        artifact_filter=ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
-            key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]),
-        ),
-        sort=ArtifactSort.CREATED_DESC,
-        limit=1,
-    )
-    if not found:
-        return {str(target): TargetRecord() for target in run.parameters.get("targets") or []}
-    use_case = await load_use_case(str(run.parameters["use_case"]))
-    rows = json.loads(str(found[0].data))
-    records = {}
-    for row in rows:
-        record = TargetRecord.model_validate(row)
-        if record.component and record.version:
-            arn = component_arn(use_case.region, use_case.account_id, record.component, record.version)
-            record = record.model_copy(update={"arn": arn})
-        records[row["target"]] = record
-    return records
-
-
-def _at_the_end(record: TargetRecord, state: StateType) -> TargetRecord:
-    """A target of a run that has ended: one that had not come to its end is stopped by a cancel, or lost."""
-    if record.status.ended:
-        return record
-    if state is StateType.CANCELLED:
-        return record.with_changes(status=TargetStatus.STOPPED, reason="the run was cancelled")
-    return record.with_changes(status=TargetStatus.FAILED, reason=record.reason or LOST, cause=LOST, remedy=LOST_REMEDY)

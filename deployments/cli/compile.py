@@ -19,7 +19,7 @@ from deployments.cli.options import AsJson, Targets, split_names
 from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
-    from deployments.runs import RunView
+    from tasks.history import RunView
 
 STYLES = {
     TargetStatus.NOT_STARTED: "dim",

@@ -24,7 +24,8 @@ def save(
     """Register a use case: its block, and its own deployment of the flow. Both may be there already."""
     use_case = read_use_case(file)
     from deployments.registration import save_use_case
-    from deployments.runs import FLOW, prefect_errors
+    from deployments.runs import prefect_errors
+    from tasks.history import FLOW
     from tasks.use_case import block_name
 
     with prefect_errors():

@@ -18,8 +18,8 @@ from prefect.testing.utilities import prefect_test_harness
 
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
-from deployments.runs import RunView, view_of
 from flows.compile_training_job import compile_training_job
+from tasks.history import RunView, view_of
 from tasks.use_case import UseCaseBlock
 from tests.fixtures.archives import trained_archive
 

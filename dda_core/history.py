@@ -1,0 +1,117 @@
+"""What happened to a training job's targets: every attempt of every run, and what they make together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.status import TargetRecord, TargetStatus
+
+
+class AttemptStatus(StrEnum):
+    """Where one attempt stands: the words of a target, and ``crashed`` where its run's process died."""
+
+    NOT_STARTED = "not-started"
+    COMPILING = "compiling"
+    PACKAGING = "packaging"
+    PUBLISHING = "publishing"
+    DEPLOYABLE = "deployable"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+
+    @property
+    def ended(self) -> bool:
+        """Nothing follows in this attempt."""
+        return self in (self.DEPLOYABLE, self.FAILED, self.STOPPED, self.CRASHED)
+
+
+class Attempt(BaseModel):
+    """One attempt at one target, as one run followed it. ``attempt`` is the n of the compilation job's name.
+
+    It is None where the target ended before there was a job. ``seconds`` is from ``started`` to ``ended``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    attempt: int | None
+    status: AttemptStatus
+    started: datetime
+    ended: datetime | None = None
+    seconds: float | None = None
+    compilation_job: str | None = None
+    component: str | None = None
+    version: str | None = None
+    reason: str | None = None
+
+    def ending(self, status: AttemptStatus, at: datetime | None, reason: str | None = None) -> Attempt:
+        """The attempt as it ended; one that has ended stays as it is."""
+        if self.status.ended:
+            return self
+        seconds = round((at - self.started).total_seconds(), 1) if at else None
+        return self.model_copy(
+            update={"status": status, "ended": at, "seconds": seconds, "reason": self.reason or reason}
+        )
+
+
+class HistoryRow(BaseModel):
+    """One attempt of a training job's history. Keys and words are a contract."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    attempt: int | None
+    status: AttemptStatus
+    started: datetime
+    ended: datetime | None
+    seconds: float | None
+    compilation_job: str | None
+    component: str | None
+    version: str | None
+    reason: str | None
+    flow_run_id: str
+    trigger: str
+
+
+class CompilationFacts(BaseModel):
+    """What a target's compilation took and gave, as far as AWS says it. Times are in seconds, sizes in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    queue_seconds: float | None = None
+    compile_seconds: float | None = None
+    billable_seconds: float | None = None
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+    package_bytes: int | None = None
+    inference_image: str | None = None
+    model_digest: str | None = None
+    log_uri: str | None = None
+    log_tail: tuple[str, ...] = ()
+    will_retry_help: str | None = None
+
+
+class TargetLine(TargetRecord):
+    """A target's record as a run keeps it: the record, and the attempts and facts behind it."""
+
+    target: str
+    attempts: tuple[Attempt, ...] = ()
+    facts: CompilationFacts = CompilationFacts()
+    by_flow_run: str | None = None
+
+    def record(self) -> TargetRecord:
+        """The record alone, as programs are shown it."""
+        return TargetRecord.model_validate(self.model_dump())
+
+
+def merged(runs: Iterable[Mapping[str, TargetRecord]]) -> dict[str, TargetRecord]:
+    """Per target the latest entry that is not ``skipped``, over the runs of one training job, the oldest first."""
+    result: dict[str, TargetRecord] = {}
+    for records in runs:
+        for target, record in records.items():
+            if target not in result or record.status is not TargetStatus.SKIPPED:
+                result[target] = record
+    return result

@@ -1,0 +1,300 @@
+"""Reading back runs from the Prefect API: their states, tags and records. Nothing else holds the history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterName,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import Artifact, FlowRun, StateType
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.exceptions import DdaError
+from dda_core.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
+from dda_core.naming import component_arn
+from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
+from dda_core.use_case import UseCase
+from tasks.record import artifact_key
+from tasks.use_case import load_use_case
+
+FLOW = "compile-training-job"
+PAGE = 200
+"""The most that Prefect's API gives at once."""
+LOST = "The flow run's process ended before this target did."
+LOST_REMEDY = "Retry the run, or compile again: what is finished is kept, and running compilation jobs are joined."
+CANCELLED = "the run was cancelled"
+
+
+class RunView(BaseModel):
+    """One flow run, or all runs of a training job together, as the command line shows it.
+
+    The keys and words are a contract. ``flow_run_id`` and ``state`` are of the newest run, None where there is none.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    training_job: str
+    flow_run_id: str | None
+    state: str | None
+    status: RunStatus
+    targets: dict[str, TargetRecord]
+
+    @property
+    def ended(self) -> bool:
+        """Nothing changes any more."""
+        return self.status not in (RunStatus.NOT_STARTED, RunStatus.IN_PROGRESS)
+
+
+class Writing(NamedTuple):
+    """What one process of a run wrote: the lines of its targets, and when it wrote first and last."""
+
+    lines: list[TargetLine]
+    began: datetime
+    last: datetime
+
+
+class JobRun(NamedTuple):
+    """One run of a training job with all that its processes wrote, the oldest first."""
+
+    run: FlowRun
+    writings: Sequence[Writing]
+
+    @property
+    def training_job(self) -> str:
+        """The training job that the run is of."""
+        return training_job_of(self.run)
+
+    @property
+    def lines(self) -> list[TargetLine]:
+        """The targets as the last process left them."""
+        return self.writings[-1].lines if self.writings else []
+
+    @property
+    def trigger(self) -> str:
+        """What started the run: ``cli``, ``eventbridge``, ``schedule``, ``demo``, ... or ``ui``."""
+        for tag in self.run.tags:
+            if tag.startswith("trigger:"):
+                return tag.removeprefix("trigger:")
+        return "schedule" if self.run.auto_scheduled else "ui"
+
+
+def training_job_of(run: FlowRun) -> str:
+    """The training job that a flow run is of."""
+    return str(run.parameters.get("training_job_name", run.name))
+
+
+async def view_of(client: PrefectClient, run: FlowRun) -> RunView:
+    """The view of one run."""
+    artifacts = await _artifacts(
+        client,
+        ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
+            key=ArtifactFilterKey(any_=[artifact_key("record", training_job_of(run))]),
+        ),
+    )
+    return await view_of_runs([JobRun(run, _writings(artifacts))])
+
+
+async def view_of_runs(runs: Sequence[JobRun], training_job: str = "") -> RunView:
+    """What the runs of one training job, the oldest first, make together."""
+    if not runs:
+        return RunView(
+            training_job=training_job, flow_run_id=None, state=None, status=RunStatus.NOT_STARTED, targets={}
+        )
+    newest = runs[-1].run
+    targets = await _with_arns(merged(map(records_of, runs)), newest)
+    return RunView(
+        training_job=runs[-1].training_job,
+        flow_run_id=str(newest.id),
+        state=newest.state.name if newest.state else None,
+        status=_status(runs, targets),
+        targets=targets,
+    )
+
+
+async def runs_of(client: PrefectClient, training_job: str) -> list[JobRun]:
+    """Every run of a training job, the oldest first, whatever came of it."""
+    artifacts = await _artifacts(
+        client, ArtifactFilter(key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]))
+    )
+    by_run: dict[UUID, list[Artifact]] = {}
+    for artifact in artifacts:
+        if artifact.flow_run_id:
+            by_run.setdefault(artifact.flow_run_id, []).append(artifact)
+    # A run that died before it wrote a record is known by its name or its tags.
+    found = {run.id: run for chunk in _chunks(list(by_run)) for run in await _runs(client, FlowRunFilter(id=chunk))}
+    for run_filter in (
+        FlowRunFilter(name=FlowRunFilterName(any_=[training_job])),
+        FlowRunFilter(tags=FlowRunFilterTags(all_=[f"training-job:{training_job}"])),
+    ):
+        found |= {run.id: run for run in await _runs(client, run_filter)}
+    runs = [
+        JobRun(run, _writings(by_run.get(run.id, []))) for run in found.values() if training_job_of(run) == training_job
+    ]
+    return sorted(runs, key=lambda each: _began(each.run))
+
+
+async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
+    """Every run of every training job, the oldest first, by training job."""
+    by_run: dict[UUID, list[Artifact]] = {}
+    for artifact in await _artifacts(client, ArtifactFilter(key=ArtifactFilterKey(like_="record-%"))):
+        if artifact.flow_run_id:
+            by_run.setdefault(artifact.flow_run_id, []).append(artifact)
+    jobs: dict[str, list[JobRun]] = {}
+    for run in sorted(await _runs(client, FlowRunFilter()), key=_began):
+        jobs.setdefault(training_job_of(run), []).append(JobRun(run, _writings(by_run.get(run.id, []))))
+    return jobs
+
+
+def history_of(runs: Iterable[JobRun]) -> list[HistoryRow]:
+    """Every attempt of every target, the oldest first. A ``skipped`` target adds no row."""
+    rows = []
+    for run in runs:
+        for number, writing in enumerate(run.writings):
+            superseded = number < len(run.writings) - 1
+            for line in writing.lines:
+                rows += [_row(run, line.target, each) for each in _attempts(run, writing, line, superseded)]
+        if not run.writings and run.run.state and run.run.state.is_final():
+            for target in run.run.parameters.get("targets") or []:
+                begun = Attempt(attempt=None, status=AttemptStatus.NOT_STARTED, started=_began(run.run))
+                rows.append(_row(run, str(target), _ended_with(run, begun, run.run.end_time)))
+    return sorted(rows, key=lambda row: (row.started, row.target, row.attempt or 0))
+
+
+def records_of(run: JobRun) -> dict[str, TargetRecord]:
+    """The record of each target as the run left it, or as it stands."""
+    if not run.writings:
+        records = {str(target): TargetRecord() for target in run.run.parameters.get("targets") or []}
+    else:
+        records = {line.target: line.record() for line in run.lines}
+    state = run.run.state
+    if state is not None and state.is_final():
+        records = {target: _at_the_end(record, state.type) for target, record in records.items()}
+    return records
+
+
+def _status(runs: Sequence[JobRun], targets: dict[str, TargetRecord]) -> RunStatus:
+    states = [run.run.state for run in runs if run.run.state]
+    if any(not state.is_final() and state.type not in (StateType.SCHEDULED, StateType.PENDING) for state in states):
+        return RunStatus.IN_PROGRESS
+    newest = runs[-1].run.state
+    if newest is None or not newest.is_final():
+        return RunStatus.NOT_STARTED if len(runs) == 1 else RunStatus.IN_PROGRESS
+    if targets:
+        return run_status(targets)
+    return RunStatus.COMPLETED if newest.is_completed() else RunStatus.FAILED
+
+
+def _attempts(run: JobRun, writing: Writing, line: TargetLine, superseded: bool) -> list[Attempt]:
+    attempts = list(line.attempts)
+    if not attempts and line.status in (TargetStatus.FAILED, TargetStatus.STOPPED):
+        status = AttemptStatus(line.status.value)
+        attempts = [Attempt(attempt=None, status=status, started=writing.began, ended=writing.last, reason=line.reason)]
+    if superseded:
+        return [each.ending(AttemptStatus.CRASHED, writing.last, LOST) for each in attempts]
+    return [_ended_with(run, each, writing.last) for each in attempts]
+
+
+def _ended_with(run: JobRun, attempt: Attempt, at: datetime | None) -> Attempt:
+    """The attempt as its run's end leaves it; of a run in progress it stays as it is."""
+    state = run.run.state
+    if state is None or not state.is_final():
+        return attempt
+    if state.type is StateType.CRASHED:
+        return attempt.ending(AttemptStatus.CRASHED, at, state.message or LOST)
+    if state.type is StateType.CANCELLED:
+        return attempt.ending(AttemptStatus.STOPPED, at, CANCELLED)
+    return attempt.ending(AttemptStatus.FAILED, at, state.message or LOST)
+
+
+def _at_the_end(record: TargetRecord, state: StateType) -> TargetRecord:
+    """A target of a run that has ended: one that had not come to its end is stopped by a cancel, or lost."""
+    if record.status.ended:
+        return record
+    if state is StateType.CANCELLED:
+        return record.with_changes(status=TargetStatus.STOPPED, reason=CANCELLED)
+    return record.with_changes(status=TargetStatus.FAILED, reason=record.reason or LOST, cause=LOST, remedy=LOST_REMEDY)
+
+
+def _row(run: JobRun, target: str, attempt: Attempt) -> HistoryRow:
+    return HistoryRow(target=target, **attempt.model_dump(), flow_run_id=str(run.run.id), trigger=run.trigger)
+
+
+async def _with_arns(records: dict[str, TargetRecord], run: FlowRun) -> dict[str, TargetRecord]:
+    """Artifacts hold no account id; an ARN is computed from the use case."""
+    if not any(record.component and record.version for record in records.values()):
+        return records
+    try:
+        use_case = await load_use_case(str(run.parameters["use_case"]))
+    except DdaError:
+        return records
+    return {target: _with_arn(record, use_case) for target, record in records.items()}
+
+
+def _with_arn(record: TargetRecord, use_case: UseCase) -> TargetRecord:
+    if not (record.component and record.version):
+        return record
+    arn = component_arn(use_case.region, use_case.account_id, record.component, record.version)
+    return record.model_copy(update={"arn": arn})
+
+
+def _writings(artifacts: Iterable[Artifact]) -> list[Writing]:
+    writings = []
+    for artifact in artifacts:
+        lines = [TargetLine.model_validate(line) for line in json.loads(str(artifact.data))]
+        assert artifact.created is not None
+        writings.append(Writing(lines, artifact.created, artifact.updated or artifact.created))
+    return writings
+
+
+def _began(run: FlowRun) -> datetime:
+    began = run.start_time or run.expected_start_time or run.created
+    assert began is not None
+    return began
+
+
+def _chunks(ids: Sequence[UUID]) -> list[FlowRunFilterId]:
+    return [FlowRunFilterId(any_=list(ids[start : start + PAGE])) for start in range(0, len(ids), PAGE)]
+
+
+async def _artifacts(client: PrefectClient, artifact_filter: ArtifactFilter) -> list[Artifact]:
+    """Every artifact, page by page, the oldest first."""
+    found: list[Artifact] = []
+    while True:
+        page = await client.read_artifacts(
+            artifact_filter=artifact_filter, sort=ArtifactSort.CREATED_DESC, limit=PAGE, offset=len(found)
+        )
+        found += page
+        if len(page) < PAGE:
+            return found[::-1]
+
+
+async def _runs(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRun]:
+    """Every run of the flow, page by page."""
+    found: list[FlowRun] = []
+    while True:
+        page = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+            flow_run_filter=run_filter,
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=PAGE,
+            offset=len(found),
+        )
+        found += page
+        if len(page) < PAGE:
+            return found
