@@ -20,7 +20,13 @@ MOCHI = "mochi.json"
 MANIFEST = "export_artifacts/manifest.json"
 DESCRIPTIONS = frozenset({CONFIG, MOCHI, MANIFEST})
 
+MAX_CONFIG = 1 << 20
+"""Bytes of a configuration that is parsed: YAML takes over a hundred times its size in memory."""
+MAX_DEPTH = 100
+"""Levels of nesting in a configuration: libyaml's composer overruns the stack on some ten thousand."""
+
 _YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE = "tag:yaml.org,2002:merge"
 
 Shape = tuple[int, int, int, int]
 
@@ -139,22 +145,47 @@ def _config_size(text: bytes, key: str, where: str) -> int:
     small file of aliases could stand for gigabytes.
     """
     try:
-        root = yaml.compose(text, Loader=_YAML_LOADER)
-        value = _child(_child(root, "dataset"), key)
-        size = int(value.value.replace("_", "")) if value is not None and value.tag.endswith(":int") else 0
+        value = _child(_child(_compose(text), "dataset"), key)
+        scalar = isinstance(value, yaml.ScalarNode) and value.tag.endswith(":int")
+        size = yaml.constructor.SafeConstructor().construct_yaml_int(value) if scalar else 0
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         _invalid(f"{CONFIG} in {where} cannot be read: {' '.join(str(error).split())}")
     if not _is_size(size):
-        found = "has no" if value is None else f"says {str(value.value)[:80]!r} for"
+        said = repr(value.value[:80]) if isinstance(value, yaml.ScalarNode) else "a list or mapping"
+        found = "has no" if value is None else f"says {said} for"
         _invalid(f"{CONFIG} in {where} {found} dataset.{key}; a positive integer of pixels was expected")
     return size
 
 
+def _compose(text: bytes) -> Any:
+    """The root node of a YAML document, which may be hostile."""
+    if len(text) > MAX_CONFIG:
+        raise ValueError(f"it has {len(text)} bytes, over {MAX_CONFIG}")
+    depth = 0
+    for event in yaml.parse(text, Loader=_YAML_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+    return yaml.compose(text, Loader=_YAML_LOADER)
+
+
 def _child(node: Any, key: str) -> Any:
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    found = [value for name, value in node.value if name.value == key]
-    return found[-1] if found else None
+    """The value of a mapping's key, which may come from a mapping that is merged into it (``<<``)."""
+    visited: set[int] = set()
+    waiting = [node]
+    while waiting:
+        mapping = waiting.pop(0)
+        if not isinstance(mapping, yaml.MappingNode) or id(mapping) in visited:
+            continue
+        visited.add(id(mapping))
+        found = [value for name, value in mapping.value if name.value == key]
+        if found:
+            return found[-1]
+        merged = [value for name, value in mapping.value if name.tag == _MERGE]
+        waiting = [
+            base for each in merged for base in (each.value if isinstance(each, yaml.SequenceNode) else [each])
+        ] + waiting
+    return None
 
 
 def _invalid(what: str) -> NoReturn:

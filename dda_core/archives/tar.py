@@ -25,7 +25,7 @@ MAX_PATH = 4096
 """Bytes in a member's path, as Linux has it."""
 MAX_EXTENDED_HEADER = 1 << 16
 """Bytes in one extended header (a long name, or records of the pax format)."""
-MAX_TEXT = 16 << 20
+MAX_TEXT = 4 << 20
 """Bytes of a member that is read into memory."""
 
 _HEADER = 512
@@ -146,7 +146,7 @@ class TarReader:
             yield piece
 
     def text(self, member: Member) -> bytes:
-        """The whole content of the current member, which must be at most 16 MiB."""
+        """The whole content of the current member, which must be at most 4 MiB."""
         if member.size > MAX_TEXT:
             self._hostile(f"has a {member.name} of {member.size} bytes; at most {MAX_TEXT} are read")
         return b"".join(self.content())

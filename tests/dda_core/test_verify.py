@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dda_core.archives.source import open_source
+from dda_core.archives.tar import MAX_TEXT
 from dda_core.exceptions import FileMissing
 from dda_core.package import package_to_file
 from dda_core.verify import verify_package
@@ -247,8 +248,8 @@ def test_two_names_for_one_member_are_found(path: Path):
 
 
 def test_a_manifest_bomb_is_found(path: Path):
-    findings = found(path, files=GOOD | {"manifest.json": bytes((16 << 20) + 1)})
-    assert any("manifest.json has 16777217 bytes" in finding for finding in findings)
+    findings = found(path, files=GOOD | {"manifest.json": bytes(MAX_TEXT + 1)})
+    assert any(f"manifest.json has {MAX_TEXT + 1} bytes" in finding for finding in findings)
 
 
 @settings(max_examples=200, deadline=None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dda_core.archives import tar
 from dda_core.archives.source import open_source
-from dda_core.archives.tar import plain_name, read_tar, unsafe_name
+from dda_core.archives.tar import MAX_TEXT, plain_name, read_tar, unsafe_name
 from dda_core.exceptions import ArchiveBroken, ArchiveHostile
 from tests.fixtures.archives import hostile_archive, tar_bytes, tar_member
 
@@ -246,10 +246,10 @@ def test_too_many_members_are_refused(path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_large_text_is_refused(path: Path):
-    size = (16 << 20) + 1
+    size = MAX_TEXT + 1
     path.write_bytes(gzip.compress(tar_bytes([(tar_member("a", size=size), bytes(size))]), 1))
     reader, member = next(read_tar(open_source(path)))
-    with pytest.raises(ArchiveHostile, match="at most 16777216"):
+    with pytest.raises(ArchiveHostile, match=f"at most {MAX_TEXT}"):
         reader.text(member)
 
 

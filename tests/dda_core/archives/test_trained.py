@@ -281,7 +281,12 @@ def test_the_manifest_shape_outranks_that_of_its_stage(path: Path):
         ("config.yaml", b"dataset: {image_width: '576', image_height: 768}", "says '576' for"),
         ("config.yaml", b"dataset: {image_width: 0, image_height: 768}", "says '0' for"),
         ("config.yaml", b"dataset: {image_width: 5.5, image_height: 768}", "says '5.5' for"),
-        ("config.yaml", b"dataset: {image_width: [1], image_height: 768}", "positive integer"),
+        ("config.yaml", b"dataset: {image_width: [1], image_height: 768}", "says a list or mapping for"),
+        ("config.yaml", b"dataset: {image_width: &a [*a], image_height: 768}", "says a list or mapping for"),
+        ("config.yaml", b"dataset: &a {<<: [*a, *a], image_width: 576}", "has no dataset.image_height"),
+        ("config.yaml", b"{" * 100_000, "nested deeper than 100 levels"),
+        ("config.yaml", b"- " * 100_000, "nested deeper than 100 levels"),
+        ("config.yaml", b"a: " + b"x" * (1 << 20), "over 1048576"),
         ("config.yaml", b"\xff\xfe\xfa", "cannot be read"),
     ],
 )  # fmt: skip
@@ -302,6 +307,21 @@ dataset:
   image_height: 768
 """
     assert read(path, trained_files() | {"config.yaml": text}).image_width == 576
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        b"dataset: *base",
+        b"dataset:\n  <<: *base\n  root: /data",
+        b"dataset:\n  <<: [{image_width: 576}, *base]",
+        b"dataset: {image_width: 0x240, image_height: 7_68}",
+    ],
+)
+def test_a_configuration_is_read_as_yaml_means_it(path: Path, dataset: bytes):
+    text = b"base: &base {image_width: 576, image_height: 768}\n" + dataset
+    model = read(path, trained_files() | {"config.yaml": text})
+    assert (model.image_width, model.image_height) == (576, 768)
 
 
 JSON = st.recursive(
