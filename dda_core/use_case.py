@@ -12,6 +12,9 @@ from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase
 from dda_core.targets import CompilationTarget, default_targets, find_target, find_targets
 
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
+ComponentName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]
+TagKey = Annotated[str, Field(min_length=1, max_length=128)]
+TagValue = Annotated[str, Field(max_length=256)]
 
 DEFAULT_ROLE = "DDASageMakerExecutionRole"
 
@@ -28,9 +31,9 @@ class UseCase(BaseModel):
     sagemaker_execution_role_arn: RoleArn | None = None
     cross_account_role_arn: RoleArn | None = None
     external_id: SecretStr | None = None
-    localserver: dict[str, str] = {}
+    localserver: dict[str, ComponentName] = {}
     targets: tuple[str, ...] = ()
-    tags: dict[str, str] = {}
+    tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = {}
 
     @field_validator("account_id", mode="before")
     @classmethod
@@ -82,11 +85,20 @@ def read_use_case(path: Path) -> UseCase:
         raise FileMissing(
             f"{path}: no such use-case file. Give a YAML file with usecase_id, account_id, region and s3_bucket."
         ) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidUseCase(f"{path}: cannot be read as YAML: {error}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InvalidUseCase(f"{path}: cannot be read as YAML: {_without_the_text(error)}") from error
     if not isinstance(fields, dict):
         raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
-    return check_use_case(fields, where=str(path))
+    return check_use_case({key: value for key, value in fields.items() if value is not None}, where=str(path))
+
+
+def _without_the_text(error: Exception) -> str:
+    """What the YAML parser says, without the line of the file that it quotes: a secret may stand there."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.problem_mark or error.context_mark
+    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{' '.join(filter(None, (error.context, error.problem)))}{place}"
 
 
 def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:

@@ -77,6 +77,9 @@ def test_a_missing_field_is_named(tmp_path, field):
         ({"localserver": {"armv7": "x"}}, "unknown target 'armv7'"),
         ({"bucket": "x"}, "bucket"),
         ({"tags": ["x"]}, "tags"),
+        ({"tags": {"k" * 129: "x"}}, "tags"),
+        ({"tags": {"team": "x" * 257}}, "tags.team"),
+        ({"localserver": {"jetson": "arm64 JP4"}}, "localserver.jetson"),
     ],
     ids=str,
 )
@@ -108,6 +111,25 @@ def test_a_file_that_is_no_use_case(tmp_path, content):
     with pytest.raises(InvalidUseCase) as refused:
         read_use_case(path)
     assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "broken", ["'factory-seven", "2024-13-45 # factory-seven", "[" * 5000, "!!python/name:os.system factory-seven"]
+)
+def test_a_file_that_is_no_yaml_is_said_to_be_so_in_one_line_without_its_secrets(tmp_path, broken):
+    path = tmp_path / "lids.yaml"
+    path.write_text(f"usecase_id: lids\nexternal_id: {broken}\n")
+    with pytest.raises(InvalidUseCase) as refused:
+        read_use_case(path)
+    message = str(refused.value)
+    assert message.startswith(f"{path}: cannot be read as YAML: ")
+    assert "\n" not in message
+    assert "factory-seven" not in message
+
+
+def test_a_key_without_a_value_is_as_if_it_were_absent(tmp_path):
+    path = write(tmp_path / "lids.yaml", {**FIELDS, "targets": None, "tags": None, "external_id": None})
+    assert read_use_case(path) == UseCase(**FIELDS)
 
 
 def test_a_use_case_is_frozen():
