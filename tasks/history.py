@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -30,7 +30,7 @@ from dda_core.naming import component_arn
 from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.use_case import UseCase
 from tasks.record import artifact_key
-from tasks.use_case import load_use_case
+from tasks.use_case import block_name, load_use_case
 
 FLOW = "compile-training-job"
 PAGE = 200
@@ -85,12 +85,25 @@ class JobRun(NamedTuple):
         return self.writings[-1].lines if self.writings else []
 
     @property
+    def use_case(self) -> str:
+        """The name of the run's use case, as its block and its deployment have it."""
+        return block_name(str(self.run.parameters.get("use_case", "")))
+
+    @property
+    def last_change(self) -> datetime:
+        """When the run or its record last changed."""
+        written = [self.writings[-1].last] if self.writings else []
+        changed = [self.run.state.timestamp] if self.run.state and self.run.state.timestamp else []
+        return max([_began(self.run), *written, *changed])
+
+    def tag(self, name: str) -> str | None:
+        """The value of the run's tag ``name:value``."""
+        return next((tag.partition(":")[2] for tag in self.run.tags if tag.startswith(f"{name}:")), None)
+
+    @property
     def trigger(self) -> str:
         """What started the run: ``cli``, ``eventbridge``, ``schedule``, ``demo``, ... or ``ui``."""
-        for tag in self.run.tags:
-            if tag.startswith("trigger:"):
-                return tag.removeprefix("trigger:")
-        return "schedule" if self.run.auto_scheduled else "ui"
+        return self.tag("trigger") or ("schedule" if self.run.auto_scheduled else "ui")
 
 
 def training_job_of(run: FlowRun) -> str:
@@ -110,19 +123,24 @@ async def view_of(client: PrefectClient, run: FlowRun) -> RunView:
     return await view_of_runs([JobRun(run, _writings(artifacts))])
 
 
-async def view_of_runs(runs: Sequence[JobRun], training_job: str = "") -> RunView:
-    """What the runs of one training job, the oldest first, make together."""
+async def view_of_runs(
+    runs: Sequence[JobRun], training_job: str = "", use_cases: dict[str, UseCase | None] | None = None
+) -> RunView:
+    """What the runs of one training job, the oldest first, make together.
+
+    ``use_cases`` keeps what was loaded from one call to the next; None stands for one that is not there.
+    """
     if not runs:
         return RunView(
             training_job=training_job, flow_run_id=None, state=None, status=RunStatus.NOT_STARTED, targets={}
         )
     newest = runs[-1].run
-    targets = await _with_arns(merged(map(records_of, runs)), newest)
+    targets = await _with_arns(merged(map(records_of, runs)), newest, {} if use_cases is None else use_cases)
     return RunView(
         training_job=runs[-1].training_job,
         flow_run_id=str(newest.id),
         state=newest.state.name if newest.state else None,
-        status=_status(runs, targets),
+        status=status_of(runs, targets),
         targets=targets,
     )
 
@@ -176,6 +194,24 @@ def history_of(runs: Iterable[JobRun]) -> list[HistoryRow]:
     return sorted(rows, key=lambda row: (row.started, row.target, row.attempt or 0))
 
 
+def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], ending: str | None = None) -> RunStatus:
+    """Where a training job with these runs, the oldest first, and these targets stands.
+
+    ``ending`` is the id of a run that counts as ended: it says so of itself, just before Prefect does.
+    """
+    final = [bool(run.run.state and run.run.state.is_final()) or str(run.run.id) == ending for run in runs]
+    for run, ended in zip(runs, final, strict=True):
+        waiting = run.run.state is None or run.run.state.type in (StateType.SCHEDULED, StateType.PENDING)
+        if not ended and not waiting:
+            return RunStatus.IN_PROGRESS
+    if not final[-1]:
+        return RunStatus.NOT_STARTED if len(runs) == 1 else RunStatus.IN_PROGRESS
+    if targets:
+        return run_status(targets)
+    newest = runs[-1].run.state
+    return RunStatus.COMPLETED if newest and newest.is_completed() else RunStatus.FAILED
+
+
 def records_of(run: JobRun) -> dict[str, TargetRecord]:
     """The record of each target as the run left it, or as it stands."""
     if not run.writings:
@@ -186,18 +222,6 @@ def records_of(run: JobRun) -> dict[str, TargetRecord]:
     if state is not None and state.is_final():
         records = {target: _at_the_end(record, state.type) for target, record in records.items()}
     return records
-
-
-def _status(runs: Sequence[JobRun], targets: dict[str, TargetRecord]) -> RunStatus:
-    states = [run.run.state for run in runs if run.run.state]
-    if any(not state.is_final() and state.type not in (StateType.SCHEDULED, StateType.PENDING) for state in states):
-        return RunStatus.IN_PROGRESS
-    newest = runs[-1].run.state
-    if newest is None or not newest.is_final():
-        return RunStatus.NOT_STARTED if len(runs) == 1 else RunStatus.IN_PROGRESS
-    if targets:
-        return run_status(targets)
-    return RunStatus.COMPLETED if newest.is_completed() else RunStatus.FAILED
 
 
 def _attempts(run: JobRun, writing: Writing, line: TargetLine, superseded: bool) -> list[Attempt]:
@@ -235,13 +259,20 @@ def _row(run: JobRun, target: str, attempt: Attempt) -> HistoryRow:
     return HistoryRow(target=target, **attempt.model_dump(), flow_run_id=str(run.run.id), trigger=run.trigger)
 
 
-async def _with_arns(records: dict[str, TargetRecord], run: FlowRun) -> dict[str, TargetRecord]:
+async def _with_arns(
+    records: dict[str, TargetRecord], run: FlowRun, use_cases: dict[str, UseCase | None]
+) -> dict[str, TargetRecord]:
     """Artifacts hold no account id; an ARN is computed from the use case."""
     if not any(record.component and record.version for record in records.values()):
         return records
-    try:
-        use_case = await load_use_case(str(run.parameters["use_case"]))
-    except DdaError:
+    name = str(run.parameters.get("use_case", ""))
+    if name not in use_cases:
+        try:
+            use_cases[name] = await load_use_case(name)
+        except DdaError:
+            use_cases[name] = None
+    use_case = use_cases[name]
+    if use_case is None:
         return records
     return {target: _with_arn(record, use_case) for target, record in records.items()}
 

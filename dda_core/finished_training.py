@@ -1,0 +1,85 @@
+"""Training jobs that have a model to compile: those of a use case among all of its account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from dda_core.aws import is_not_found
+from dda_core.exceptions import DdaError
+from dda_core.training_job import TrainingJob, describe_training_job
+from dda_core.use_case import UseCase
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker import SageMakerClient
+
+USE_CASE_TAG = "dda:use-case"
+LOOKED_AT = 1000
+"""Training jobs looked at in detail in one go, the newest first: each costs two calls."""
+_AT_ONCE = 4
+
+
+class FinishedTraining(NamedTuple):
+    """A completed training job, and when its training ended."""
+
+    job: TrainingJob
+    ended: datetime
+
+
+class Finished(NamedTuple):
+    """The completed training jobs that were looked at, and whether there were more."""
+
+    jobs: list[FinishedTraining]
+    cut: bool
+
+
+def finished_training_jobs(sagemaker: SageMakerClient, use_case: UseCase, known: Collection[str] = ()) -> Finished:
+    """The completed training jobs of a use case's account that belong to the use case.
+
+    Jobs named in ``known`` are left out: whose they are is known. A job that disappears meanwhile is left out too.
+    """
+    unknown: list[tuple[str, datetime]] = []
+    pages = sagemaker.get_paginator("list_training_jobs").paginate(
+        StatusEquals="Completed", SortBy="CreationTime", SortOrder="Descending"
+    )
+    cut = False
+    for page in pages:
+        for each in page["TrainingJobSummaries"]:
+            name = each["TrainingJobName"]
+            if name not in known:
+                unknown.append((name, each.get("TrainingEndTime") or each["CreationTime"]))
+        if len(unknown) > LOOKED_AT:
+            cut = True
+            break
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = pool.map(_describe(sagemaker, use_case), unknown[:LOOKED_AT])
+        return Finished([each for each in found if each and belongs_to(each.job, use_case)], cut)
+
+
+def belongs_to(job: TrainingJob, use_case: UseCase) -> bool:
+    """Whether a training job is the use case's: its tag ``dda:use-case`` says so, else its model's bucket."""
+    tag = job.tags.get(USE_CASE_TAG)
+    if tag:
+        return tag == use_case.usecase_id
+    return (job.model_artifact or "").startswith(f"s3://{use_case.s3_bucket}/")
+
+
+def _describe(
+    sagemaker: SageMakerClient, use_case: UseCase
+) -> Callable[[tuple[str, datetime]], FinishedTraining | None]:
+    def describe(each: tuple[str, datetime]) -> FinishedTraining | None:
+        name, ended = each
+        try:
+            return FinishedTraining(describe_training_job(sagemaker, name, use_case), ended)
+        except DdaError:
+            return None
+        except ClientError as error:
+            if is_not_found(error):
+                return None
+            raise
+
+    return describe

@@ -1,0 +1,35 @@
+"""Markdown for pages that hold other people's texts: tables as GitHub has them, and texts that stay texts."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+
+# An underscore inside a word, as in x86_64, is no emphasis.
+_SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")
+
+
+def cell(text: object) -> str:
+    """The text in one line, with nothing in it that markdown or HTML would take for its own."""
+    flat = " ".join(str("" if text is None else text).split())
+    return _SPECIAL.sub(r"\\\1", html.escape(flat, quote=False))
+
+
+def hover(shown: str, details: str) -> str:
+    """Markdown that shows ``details``, a plain text of one or more lines, while the mouse rests on it."""
+    if not details:
+        return shown
+    title = "&#10;".join(html.escape(" ".join(line.split())) for line in details.splitlines())
+    return f'<span title="{title.replace("|", "&#124;").replace("`", "&#96;")}">{shown}</span>'
+
+
+def link(shown: str, address: str) -> str:
+    """Markdown that leads to an address."""
+    return f"[{shown}]({address.replace('|', '%7C').replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
+    """A table of cells that are markdown already; the columns named in ``right`` hold numbers."""
+    rule = ["---:" if column in right else "---" for column in columns]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *rows))

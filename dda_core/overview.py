@@ -1,0 +1,222 @@
+"""The overview of training jobs: a row per job, and the page that shows them to a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.markdown import cell, hover, link, table
+from dda_core.sanitise import sanitise
+from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
+
+RUN_MARKS = {
+    RunStatus.NOT_STARTED: "⚪",
+    RunStatus.IN_PROGRESS: "🔵",
+    RunStatus.COMPLETED: "🟢",
+    RunStatus.PARTIAL: "🟡",
+    RunStatus.FAILED: "🔴",
+}
+SHOWN = 500
+"""Rows of the page; more are in the rows for programs, and on the command line."""
+RUNS = "/v2/runs"
+OVERVIEW = "/v2/artifacts/key/training-jobs"
+
+
+class TargetGlance(BaseModel):
+    """One target in a row: where it stands, and why it failed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status: TargetStatus
+    cause: str | None = None
+
+
+class OverviewRow(BaseModel):
+    """One training job: where its compilation stands over all its runs.
+
+    ``deployable`` counts of ``asked``, all targets ever asked for. A job that was never compiled has no run; its
+    ``last_change`` is when its training ended. ``deployment_id`` is of the use case's own deployment.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    training_job: str
+    use_case: str
+    model: str
+    status: RunStatus = RunStatus.NOT_STARTED
+    deployable: int = 0
+    asked: int = 0
+    targets: dict[str, TargetGlance] = {}
+    last_change: datetime | None = None
+    flow_run_id: str | None = None
+    deployment_id: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells rows apart: two use cases may each have a training job of the same name."""
+        return self.use_case, self.training_job
+
+    @property
+    def failed(self) -> list[str]:
+        """The targets that ended without a component that devices can install."""
+        return [name for name, each in self.targets.items() if each.status.ended and not each.status.good]
+
+
+def overview_row(
+    training_job: str,
+    use_case: str,
+    model: str,
+    records: Mapping[str, TargetRecord],
+    *,
+    status: RunStatus | None = None,
+    last_change: datetime | None = None,
+    flow_run_id: str | None = None,
+    deployment_id: str | None = None,
+) -> OverviewRow:
+    """The row of a training job with these targets; without ``status`` the targets' statuses make it."""
+    return OverviewRow(
+        training_job=training_job,
+        use_case=use_case,
+        model=model,
+        status=status or run_status(records),
+        deployable=sum(record.status.good for record in records.values()),
+        asked=len(records),
+        targets={
+            target: TargetGlance(
+                status=record.status,
+                cause=sanitise(record.cause or record.reason or "", mask_accounts=True) or None,
+            )
+            for target, record in records.items()
+        },
+        last_change=last_change,
+        flow_run_id=flow_run_id,
+        deployment_id=deployment_id,
+    )
+
+
+def with_row(rows: Iterable[OverviewRow], row: OverviewRow) -> list[OverviewRow]:
+    """The rows with that job's row in the place of its earlier one."""
+    return in_order([*(each for each in rows if each.key != row.key), row])
+
+
+def in_order(rows: Iterable[OverviewRow]) -> list[OverviewRow]:
+    """The latest change first."""
+    return sorted(rows, key=lambda row: (-(row.last_change.timestamp() if row.last_change else 0.0), row.key))
+
+
+def next_step(row: OverviewRow) -> str:
+    """What a person does next, in plain words; empty where there is nothing to do."""
+    if row.status is RunStatus.NOT_STARTED:
+        return "Wait for a worker" if row.flow_run_id else "Compile it"
+    if row.status in (RunStatus.PARTIAL, RunStatus.FAILED):
+        return f"Compile again: {', '.join(row.failed)}" if row.failed else "See the run, then compile again"
+    return ""
+
+
+def overview_page(rows: Sequence[OverviewRow], now: datetime, notes: Sequence[str] = ()) -> str:
+    """The page as markdown. ``notes`` are sentences about what could not be looked at.
+
+    It holds no account id and nothing secret.
+    """
+    parts = [f"# Training jobs\n\n{_counts(rows)} As of {moment(now)}."]
+    if rows:
+        parts += [_links(rows), _rows(rows[:SHOWN])]
+    else:
+        parts.append(FIRST_STEPS)
+    if len(rows) > SHOWN:
+        parts.append(f"{len(rows) - SHOWN} more are not shown here: `dda status` lists all.")
+    parts += [f"⚠️ {cell(note)}" for note in notes]
+    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True)
+
+
+FIRST_STEPS = """\
+There is no training job yet. What to do first:
+
+1. Register a use case: `dda use-case save FILE`. `dda use-case list` shows what is registered.
+2. Train a model in the use case's account. A training job belongs to the use case by its tag `dda:use-case`, or by
+   having its model in the use case's bucket. It appears here once it is Completed.
+3. Compile it: `dda compile TRAINING_JOB --use-case NAME`, or [Deployments](/v2/deployments), the use case's own
+   deployment, Run."""
+
+
+def moment(when: datetime | None) -> str:
+    """A time as the pages show it, in UTC."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if when else ""
+
+
+def tag_link(shown: str, tag: str) -> str:
+    """A link to the runs with a tag."""
+    return link(shown, f"{RUNS}?tags={quote(tag, safe=':')}")
+
+
+def form_address(deployment_id: str, training_job: str, targets: Sequence[str] = ()) -> str:
+    """The deployment's form in the UI, with the training job and the targets filled in."""
+    parameters: dict[str, object] = {"training_job_name": training_job}
+    if targets:
+        parameters["targets"] = list(targets)
+    query = urlencode({"parameters": json.dumps(parameters, separators=(",", ":"))}, quote_via=quote)
+    return f"/v2/deployments/deployment/{deployment_id}/run?{query}"
+
+
+def _counts(rows: Sequence[OverviewRow]) -> str:
+    counts = [
+        f"{RUN_MARKS[status]} {number} {status}"
+        for status in RunStatus
+        if (number := sum(row.status is status for row in rows))
+    ]
+    return f"{len(rows)}: {', '.join(counts)}." if counts else "None."
+
+
+def _links(rows: Sequence[OverviewRow]) -> str:
+    """Links to the runs by status, target, model and use case."""
+    groups: list[tuple[str, str, Iterable[str]]] = [
+        ("status", "status", [RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED]),
+        ("target", "target", {target for row in rows for target in row.targets}),
+        ("failed target", "failed", {target for row in rows for target in row.failed}),
+        ("model", "model", {row.model for row in rows if row.flow_run_id}),
+        ("use case", "use-case", {row.use_case for row in rows if row.flow_run_id}),
+    ]
+    lines = []
+    for label, tag, values in groups:
+        names = sorted(str(value) for value in values)
+        if names:
+            shown = ", ".join(tag_link(cell(name), f"{tag}:{name}") for name in names[:20])
+            lines.append(f"- by {label}: {shown}{' …' if len(names) > 20 else ''}")
+    return "Runs:\n\n" + "\n".join(lines)
+
+
+def _rows(rows: Sequence[OverviewRow]) -> str:
+    return table(
+        ["training job", "compilation", "deployable", "last change", "model", "use case", "run", "next"],
+        [
+            [
+                cell(row.training_job),
+                hover(f"{RUN_MARKS[row.status]}&nbsp;{row.status}", _details(row)),
+                hover(f"{row.deployable}/{row.asked}", _details(row)) if row.asked else "",
+                moment(row.last_change).removesuffix(" UTC"),
+                cell(row.model),
+                cell(row.use_case),
+                link("newest run", f"{RUNS}/flow-run/{row.flow_run_id}") if row.flow_run_id else "",
+                _next(row),
+            ]
+            for row in rows
+        ],
+        right=["deployable"],
+    )
+
+
+def _next(row: OverviewRow) -> str:
+    what = next_step(row)
+    if not what or what.startswith("Wait") or not row.deployment_id:
+        return cell(what)
+    return link(cell(what), form_address(row.deployment_id, row.training_job, row.failed))
+
+
+def _details(row: OverviewRow) -> str:
+    return "\n".join(
+        f"{target}: {each.status}" + (f": {each.cause}" if each.cause else "") for target, each in row.targets.items()
+    )
