@@ -12,6 +12,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from dda_core.use_case import UseCase
 from flows.compile_training_job import compile_training_job
+from tasks.overview import ensure_overview
 from tasks.use_case import UseCaseBlock, block_name
 
 WORK_POOL = "dda"
@@ -38,7 +39,10 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
         ),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    return await deployment.aapply()
+    saved = await deployment.aapply()
+    # People find a page, which says what to do first, before the first scheduled refresh.
+    await ensure_overview()
+    return saved
 
 
 async def ensure_work_pool(name: str = WORK_POOL) -> None:

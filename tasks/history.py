@@ -90,6 +90,11 @@ class JobRun(NamedTuple):
         return block_name(str(self.run.parameters.get("use_case", "")))
 
     @property
+    def began(self) -> datetime:
+        """When the run began, or is to begin."""
+        return _began(self.run)
+
+    @property
     def last_change(self) -> datetime:
         """When the run or its record last changed."""
         written = [self.writings[-1].last] if self.writings else []
@@ -177,6 +182,26 @@ async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
     for run in sorted(await _runs(client, FlowRunFilter()), key=_began):
         jobs.setdefault(training_job_of(run), []).append(JobRun(run, _writings(by_run.get(run.id, []))))
     return jobs
+
+
+async def newest_runs(client: PrefectClient, run_filter: FlowRunFilter, limit: int) -> list[JobRun]:
+    """The newest runs that a filter lets through, the newest first."""
+    runs = await client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_run_filter=run_filter,
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=limit,
+    )
+    by_run: dict[UUID, list[Artifact]] = {}
+    if runs:
+        artifact_filter = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id for run in runs]),
+            key=ArtifactFilterKey(like_="record-%"),
+        )
+        for artifact in await _artifacts(client, artifact_filter):
+            if artifact.flow_run_id:
+                by_run.setdefault(artifact.flow_run_id, []).append(artifact)
+    return [JobRun(run, _writings(by_run.get(run.id, []))) for run in runs]
 
 
 def history_of(runs: Iterable[JobRun]) -> list[HistoryRow]:

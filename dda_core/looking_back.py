@@ -1,0 +1,149 @@
+"""Pages that look back: the history of a training job, and one model's runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from dda_core.history import AttemptStatus, HistoryRow, TargetLine
+from dda_core.markdown import cell, hover, link, table
+from dda_core.overview import OVERVIEW, RUN_MARKS, RUNS, moment, tag_link
+from dda_core.sanitise import sanitise
+from dda_core.status import RunStatus, TargetStatus
+
+ATTEMPT_MARKS = {
+    AttemptStatus.NOT_STARTED: "⚪",
+    AttemptStatus.COMPILING: "🔵",
+    AttemptStatus.PACKAGING: "🟣",
+    AttemptStatus.PUBLISHING: "🟠",
+    AttemptStatus.DEPLOYABLE: "🟢",
+    AttemptStatus.FAILED: "🔴",
+    AttemptStatus.STOPPED: "⬛",
+    AttemptStatus.CRASHED: "💥",
+}
+SHOWN = 500
+"""Attempts on a history's page, the newest; `dda history` shows all."""
+_REASON = 80
+
+
+def history_page(training_job: str, rows: Sequence[HistoryRow]) -> str:
+    """Every attempt of a training job as markdown, the oldest first. It holds no account id and nothing secret."""
+    parts = [
+        f"# History of {cell(training_job)}",
+        f"{len(rows)} attempts. [All training jobs]({OVERVIEW}), "
+        f"{tag_link('all runs of this one', f'training-job:{training_job}')}.",
+    ]
+    if len(rows) > SHOWN:
+        parts.append(f"The newest {SHOWN} are shown; `dda history {training_job}` shows all.")
+    if rows:
+        parts.append(
+            table(
+                ["started (UTC)", "target", "attempt", "status", "seconds", "job", "component", "reason", "run"],
+                [_attempt(row) for row in rows[-SHOWN:]],
+                right=["attempt", "seconds"],
+            )
+        )
+    else:
+        parts.append("Nothing was attempted yet.")
+    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True)
+
+
+def _attempt(row: HistoryRow) -> list[str]:
+    reason = " ".join((row.reason or "").split())
+    short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
+    ended = f"ended {moment(row.ended)}" if row.ended else "not ended"
+    return [
+        moment(row.started).removesuffix(" UTC"),
+        cell(row.target),
+        cell(row.attempt),
+        f"{ATTEMPT_MARKS[row.status]}&nbsp;{row.status}",
+        hover("-" if row.seconds is None else f"{row.seconds:.1f}", ended),
+        cell(row.compilation_job),
+        cell(f"{row.component} {row.version}" if row.version else ""),
+        hover(cell(short), reason if short != reason else ""),
+        link(cell(row.trigger), f"{RUNS}/flow-run/{row.flow_run_id}"),
+    ]
+
+
+class ModelRun(NamedTuple):
+    """One run of a model, with its targets as it left them."""
+
+    flow_run_id: str
+    training_job: str
+    started: datetime
+    status: RunStatus
+    lines: Sequence[TargetLine]
+
+
+def model_page(model: str, runs: Sequence[ModelRun]) -> str:
+    """The last runs of a model side by side, the newest first. It holds no account id and nothing secret."""
+    parts = [
+        f"# Model {cell(model)}",
+        f"The last {len(runs)} runs, the newest first. {tag_link('All runs of the model', f'model:{model}')}, "
+        f"[all training jobs]({OVERVIEW}). Every run leaves a version of this page.",
+        table(
+            ["started (UTC)", "run of", "status", "deployable", "longest target"],
+            [
+                [
+                    moment(run.started).removesuffix(" UTC"),
+                    link(cell(run.training_job), f"{RUNS}/flow-run/{run.flow_run_id}"),
+                    f"{RUN_MARKS[run.status]}&nbsp;{run.status}",
+                    f"{sum(line.status.good for line in run.lines)}/{len(run.lines)}",
+                    _seconds(max((line.seconds for line in run.lines if line.seconds is not None), default=None)),
+                ]
+                for run in runs
+            ],
+            right=["deployable", "longest target"],
+        ),
+    ]
+    for target in dict.fromkeys(line.target for run in runs for line in run.lines):
+        parts += [f"## {cell(target)}", _one_target(runs, target)]
+    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True)
+
+
+def _one_target(runs: Sequence[ModelRun], target: str) -> str:
+    found = [(run, line) for run in runs for line in run.lines if line.target == target]
+    sizes = _changes([line.facts.package_bytes for _, line in found], _size)
+    compiling = _changes([line.facts.compile_seconds for _, line in found], _seconds)
+    return table(
+        ["run of", "status", "total", "in the queue", "compiling", "package", "component version", "attempt"],
+        [
+            [
+                link(cell(run.training_job), f"{RUNS}/flow-run/{run.flow_run_id}"),
+                f"{_mark(line.status)}&nbsp;{line.status}",
+                _seconds(line.seconds),
+                _seconds(line.facts.queue_seconds),
+                taken,
+                size,
+                cell(f"{line.component} {line.version}" if line.version else ""),
+                cell(line.attempt),
+            ]
+            for (run, line), size, taken in zip(found, sizes, compiling, strict=True)
+        ],
+        right=["total", "in the queue", "compiling", "package", "attempt"],
+    )
+
+
+def _changes(values: Sequence[float | None], shown: Callable[[float | None], str]) -> list[str]:
+    """Each value, and how it differs from the next older one that is known."""
+    texts = []
+    for index, value in enumerate(values):
+        older = next((each for each in values[index + 1 :] if each), None)
+        change = f" ({(value - older) / older:+.0%})" if value is not None and older else ""
+        texts.append(shown(value) + change)
+    return texts
+
+
+def _mark(status: TargetStatus) -> str:
+    return "⏩" if status is TargetStatus.SKIPPED else ATTEMPT_MARKS[AttemptStatus(status.value)]
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}&nbsp;s"
+
+
+def _size(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value / 1e6:.1f}&nbsp;MB" if value >= 1e6 else f"{value / 1e3:.1f}&nbsp;kB"

@@ -1,0 +1,248 @@
+"""The pages over all runs: the overview of training jobs, each job's history, each model's runs.
+
+Flows keep them as runs change state, and ``refresh_overview`` goes over everything: what a killed process or a race
+of two writers left wrong is put right there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
+from pydantic import TypeAdapter, ValidationError
+
+from dda_core.aws import AwsClients
+from dda_core.exceptions import DdaError
+from dda_core.finished_training import LOOKED_AT, finished_training_jobs
+from dda_core.history import merged
+from dda_core.looking_back import ModelRun, history_page, model_page
+from dda_core.overview import OverviewRow, in_order, overview_page, overview_row, with_row
+from dda_core.sanitise import sanitise
+from dda_core.status import RunStatus, TargetRecord, run_status
+from dda_core.use_case import UseCase
+from tasks.artifacts import keep_artifact, latest_artifact
+from tasks.history import FLOW, JobRun, all_runs, history_of, newest_runs, records_of, runs_of, status_of
+from tasks.record import artifact_key
+from tasks.run import Run
+from tasks.use_case import block_name, load_use_case, use_case_names
+
+logger = get_logger("dda.overview")
+
+PAGE_KEY = "training-jobs"
+ROWS_KEY = "training-jobs-rows"
+COMPARED = 10
+"""Runs of a model that its page compares."""
+_rows = TypeAdapter(list[OverviewRow])
+
+
+class TrainingJobRuns(NamedTuple):
+    """The runs of one training job of one use case, the oldest first, and their row of the overview."""
+
+    row: OverviewRow
+    runs: Sequence[JobRun]
+
+
+async def show_run(run: Run, model: str, *, ended: bool) -> None:
+    """Show in the overview where a run stands, and where it has ended in the pages that look back.
+
+    It never fails a run: what could not be written now is written by ``refresh_overview``.
+    """
+    try:
+        await run.record.write()
+        ending = run.flow_run_id if ended else None
+        await keep_job(run.record.training_job, run.use_case, model, ending)
+    except Exception as error:
+        logger.warning("The overview could not be written (%s); refresh-overview writes it later.", error)
+
+
+async def keep_job(training_job: str, use_case: UseCase, model: str, ending: str | None = None) -> None:
+    """Bring a training job's row up to date; ``ending`` is the id of its run that is just about to end.
+
+    With it the training job's history is written too, and a new version of the model's page.
+    """
+    name = block_name(use_case.usecase_id)
+    async with get_client() as client:
+        every = await runs_of(client, training_job)
+        runs = [run for run in every if run.use_case == name]
+        if not runs:
+            return
+        deployments = await _deployments(client, [name])
+        row = _row(runs, deployments, ending).model_copy(update={"use_case": use_case.usecase_id, "model": model})
+        await _write(client, with_row(await stored_rows(client), row))
+        if ending:
+            await _write_history(client, training_job, every)
+            await _write_model(client, model, ending)
+
+
+async def refresh() -> list[OverviewRow]:
+    """Go over every run and every registered use case: write the overview, put tags right; the rows.
+
+    A use case whose account cannot be asked keeps the rows that it had, and the page says so.
+    """
+    async with get_client() as client:
+        earlier = {row.key: row for row in await stored_rows(client)}
+        jobs = await jobs_with_runs(client)
+        compiled = {each.row.key for each in jobs}
+        never, notes = await _never_compiled(client, compiled, earlier.values())
+        rows = in_order([*(each.row for each in jobs), *never])
+        await _write(client, rows, notes)
+        changed = [each for each in jobs if earlier.get(each.row.key) != each.row]
+        for training_job in dict.fromkeys(each.row.training_job for each in changed):
+            runs = [run for each in jobs if each.row.training_job == training_job for run in each.runs]
+            await _write_history(client, training_job, sorted(runs, key=lambda run: run.began))
+        for run in (run for each in jobs for run in each.runs):
+            if (tags := true_tags(run)) != run.run.tags:
+                await client.update_flow_run(run.run.id, tags=tags)
+    return rows
+
+
+async def ensure_overview() -> None:
+    """Write the overview where there is none yet, without asking AWS: the page says what to do first."""
+    async with get_client() as client:
+        if await latest_artifact(client, PAGE_KEY) is None:
+            await _write(client, in_order(each.row for each in await jobs_with_runs(client)))
+
+
+async def jobs_with_runs(client: PrefectClient) -> list[TrainingJobRuns]:
+    """Every training job that has a run, by use case."""
+    grouped: dict[tuple[str, str], list[JobRun]] = {}
+    for training_job, runs in (await all_runs(client)).items():
+        for run in runs:
+            grouped.setdefault((run.use_case, training_job), []).append(run)
+    deployments = await _deployments(client, {name for name, _ in grouped})
+    return [TrainingJobRuns(_row(runs, deployments), runs) for runs in grouped.values()]
+
+
+async def stored_rows(client: PrefectClient) -> list[OverviewRow]:
+    """The rows as they were last written."""
+    latest = await latest_artifact(client, ROWS_KEY)
+    try:
+        return _rows.validate_json(str(latest.data)) if latest and latest.data else []
+    except ValidationError:
+        # Another version of this program wrote them, or a person; the next refresh makes them anew.
+        return []
+
+
+def true_tags(run: JobRun) -> list[str]:
+    """The run's tags with those that say how it ended as they should be: a killed process could not set them."""
+    state = run.run.state
+    if state is None or not state.is_final():
+        return run.run.tags
+    records = records_of(run)
+    status = run_status(records) if records else RunStatus.COMPLETED if state.is_completed() else RunStatus.FAILED
+    ends = [f"status:{status}", *(f"failed:{name}" for name, record in records.items() if not record.status.good)]
+    if set(ends) == {tag for tag in run.run.tags if tag.startswith(("status:", "failed:"))}:
+        return run.run.tags
+    return [*(tag for tag in run.run.tags if not tag.startswith(("status:", "failed:"))), *ends]
+
+
+def _row(runs: Sequence[JobRun], deployments: dict[str, UUID], ending: str | None = None) -> OverviewRow:
+    newest = runs[-1]
+    records: dict[str, TargetRecord] = merged(map(records_of, runs))
+    deployment = deployments.get(newest.use_case)
+    given = newest.run.parameters.get("model_name")
+    return overview_row(
+        newest.training_job,
+        next((tag for run in reversed(runs) if (tag := run.tag("use-case"))), newest.use_case),
+        next((tag for run in reversed(runs) if (tag := run.tag("model"))), None) or str(given or newest.training_job),
+        records,
+        status=status_of(runs, records, ending),
+        last_change=max(run.last_change for run in runs),
+        flow_run_id=str(newest.run.id),
+        deployment_id=str(deployment) if deployment else None,
+    )
+
+
+async def _never_compiled(
+    client: PrefectClient, compiled: set[tuple[str, str]], earlier: Iterable[OverviewRow]
+) -> tuple[list[OverviewRow], list[str]]:
+    rows: list[OverviewRow] = []
+    notes: list[str] = []
+    names = await use_case_names()
+    deployments = await _deployments(client, names)
+    for name in names:
+        usecase_id = name
+        try:
+            use_case = await load_use_case(name)
+            usecase_id = use_case.usecase_id
+            known = {training_job for of, training_job in compiled if of == usecase_id}
+            aws = await asyncio.to_thread(AwsClients, use_case)
+            finished = await asyncio.to_thread(finished_training_jobs, aws.sagemaker, use_case, known)
+        except (DdaError, BotoCoreError, ClientError) as error:
+            notes.append(f"The training jobs of use case {usecase_id} could not be listed: {sanitise(str(error))}")
+            rows += [row for row in earlier if row.use_case == usecase_id and not row.flow_run_id]
+            continue
+        if finished.cut:
+            notes.append(f"Of use case {usecase_id} only the {LOOKED_AT} newest training jobs without a run are shown.")
+        deployment = deployments.get(name)
+        rows += [
+            overview_row(
+                each.job.name,
+                usecase_id,
+                each.job.model_name(),
+                {},
+                last_change=each.ended,
+                deployment_id=str(deployment) if deployment else None,
+            )
+            for each in finished.jobs
+        ]
+    return rows, notes
+
+
+async def _deployments(client: PrefectClient, use_cases: Iterable[str]) -> dict[str, UUID]:
+    """The use cases' own deployments, whose forms people start runs from."""
+    found = {}
+    for name in use_cases:
+        try:
+            found[name] = (await client.read_deployment_by_name(f"{FLOW}/{name}")).id
+        except ObjectNotFound:
+            continue
+    return found
+
+
+async def _write(client: PrefectClient, rows: Sequence[OverviewRow], notes: Sequence[str] = ()) -> None:
+    data = json.dumps([row.model_dump(mode="json") for row in rows])
+    await keep_artifact(client, ROWS_KEY, "table", data, "For programs. For people: training-jobs")
+    page = overview_page(rows, datetime.now(UTC), notes)
+    await keep_artifact(client, PAGE_KEY, "markdown", page, "Every training job, and where its compilation stands")
+
+
+async def _write_history(client: PrefectClient, training_job: str, runs: Sequence[JobRun]) -> None:
+    page = history_page(training_job, history_of(runs))
+    key = artifact_key("history", training_job)
+    await keep_artifact(client, key, "markdown", page, f"Every attempt of {training_job}")
+
+
+async def _write_model(client: PrefectClient, model: str, ending: str) -> None:
+    """A new version of the model's page; its timeline is the model's history."""
+    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"model:{model}"]))
+    runs = [
+        ModelRun(
+            flow_run_id=str(run.run.id),
+            training_job=run.training_job,
+            started=run.began,
+            status=status_of([run], records_of(run), ending),
+            lines=run.lines,
+        )
+        for run in await newest_runs(client, tagged, COMPARED)
+    ]
+    await client.create_artifact(
+        ArtifactCreate(
+            key=artifact_key("model", model),
+            type="markdown",
+            data=model_page(model, runs),
+            description=f"The last runs of model {model}",
+            flow_run_id=UUID(ending),
+        )
+    )
