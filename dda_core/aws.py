@@ -7,6 +7,7 @@ elsewhere, as it does for every AWS tool; the local AWS is reached that way.
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,9 @@ class AwsClients:
     @cached_property
     def s3(self) -> S3Client:
         """Models, packages and compiled archives."""
-        client: S3Client = self._session.client("s3", config=self._config)
+        # Left to itself botocore signs URLs in an older way, which buckets with KMS keys refuse.
+        config = self._config.merge(Config(signature_version="s3v4"))
+        client: S3Client = self._session.client("s3", config=config)
         return client
 
     @cached_property
@@ -61,6 +64,14 @@ class AwsClients:
         """The logs of compilation jobs."""
         client: CloudWatchLogsClient = self._session.client("logs", config=self._config)
         return client
+
+    def credentials_end(self) -> datetime | None:
+        """When the credentials that requests are signed with now end; None where they do not, or nobody says."""
+        credentials = self._session.get_credentials()
+        if credentials is not None:
+            credentials.get_frozen_credentials()  # assumed, or refreshed, where that is due
+        ends = getattr(credentials, "_expiry_time", None)
+        return ends if isinstance(ends, datetime) else None
 
 
 def client_config(settings: Settings) -> Config:

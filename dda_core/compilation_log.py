@@ -17,10 +17,12 @@ from pydantic import BaseModel, ConfigDict
 from dda_core.archives.source import parse_s3_uri
 from dda_core.aws import error_code, is_not_found
 from dda_core.sanitise import sanitise
+from dda_core.status import CompilationStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
 
 LOG_GROUP = "/aws/sagemaker/CompilationJobs"
 STREAMS_PER_CALL = 100
@@ -53,6 +55,17 @@ def read_log(logs: CloudWatchLogsClient, job_name: str) -> list[LogLine]:
             return []
         raise
     return sorted(lines, key=lambda line: line.at)
+
+
+def job_ended(sagemaker: SageMakerClient, job_name: str) -> bool:
+    """Whether the job writes nothing more: it has come to its end, or was deleted."""
+    try:
+        answer = sagemaker.describe_compilation_job(CompilationJobName=job_name)
+    except ClientError as error:
+        if is_not_found(error):
+            return True
+        raise
+    return CompilationStatus.normalise(answer["CompilationJobStatus"]).ended
 
 
 def log_uri(job_name: str, artifact_or_output_uri: str) -> str:

@@ -174,7 +174,7 @@ def list_versions(greengrass: GreengrassV2Client, plan: ComponentPlan) -> list[s
         if is_not_found(error):
             return []
         raise
-    return sorted(versions, key=_semver, reverse=True)
+    return sorted(versions, key=version_key, reverse=True)
 
 
 def ensure_version(
@@ -197,7 +197,7 @@ def ensure_version(
     """
     taken: set[str] = set()
     for _ in range(CONFLICTS):
-        versions = sorted({*list_versions(greengrass, plan), *taken}, key=_semver, reverse=True)
+        versions = sorted({*list_versions(greengrass, plan), *taken}, key=version_key, reverse=True)
         for version in versions:
             found = describe_version(greengrass, plan.arn(version))
             usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
@@ -282,5 +282,6 @@ def _exists(s3: S3Client, uri: str) -> bool:
     return True
 
 
-def _semver(version: str) -> tuple[int, ...]:
+def version_key(version: str) -> tuple[int, ...]:
+    """What versions are sorted by."""
     return tuple(int(part) if part.isdigit() else 0 for part in version.split("+")[0].split("-")[0].split("."))

@@ -8,6 +8,7 @@
     │   ├── RunParametersRefused
     │   ├── FlowRunMissing
     │   ├── InvalidName
+    │   ├── ArtifactMissing
     │   └── FileMissing
     ├── ConfigurationError            exit code 3: settings, use cases, credentials
     │   ├── InvalidUseCase
@@ -80,6 +81,10 @@ class FlowRunMissing(UsageError):
 
 class InvalidName(UsageError):
     """A name cannot be used for the AWS resource that it should name."""
+
+
+class ArtifactMissing(UsageError):
+    """No run has made what was asked for, or a later one has it still to make."""
 
 
 class FileMissing(UsageError):

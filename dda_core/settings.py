@@ -39,6 +39,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Least time between a run's new component versions; AWS allows one per second and Region",
     )
+    device_calls_per_second: float = Field(
+        10, gt=0, description="Calls to AWS IoT Greengrass per second while core devices are looked at"
+    )
     poll_errors: int = Field(20, ge=1, description="Polls that may fail in a row before a target is given up")
     retry_mode: Literal["standard", "adaptive"] = Field("adaptive", description="botocore's retry mode")
     max_attempts: int = Field(8, ge=1, description="botocore's attempts for one AWS call")

@@ -81,15 +81,15 @@ class S3Source(Source):
         self.size = head["ContentLength"]
         self.etag = head["ETag"]
 
-    def blocks(self, stop: Event | None = None) -> Generator[bytes, None, None]:
-        """The bytes in order, in pieces of at most 1 MiB, fetched ahead by a few threads."""
+    def blocks(self, stop: Event | None = None, *, start: int = 0) -> Generator[bytes, None, None]:
+        """The bytes from ``start`` on, in order, in pieces of at most 1 MiB, fetched ahead by a few threads."""
         given_up = Event()
-        starts = iter(range(0, self.size, RANGE))
+        starts = iter(range(start, self.size, RANGE))
         waiting: deque[Future[list[bytes]]] = deque()
         pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="dda-range")
         try:
-            for start in starts:
-                waiting.append(pool.submit(self._fetch, start, given_up))
+            for begin in starts:
+                waiting.append(pool.submit(self._fetch, begin, given_up))
                 if len(waiting) == AHEAD:
                     yield from _result(waiting.popleft(), stop)
             while waiting:

@@ -42,6 +42,12 @@ Target = Annotated[
         metavar="NAME", autocompletion=complete_target, show_default=False, help="A target; see `dda targets`."
     ),
 ]
+TargetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="TARGET", autocompletion=complete_target, show_default=False, help="A target; see `dda targets`."
+    ),
+]
 Targets = Annotated[
     str | None,
     typer.Option(metavar="A,B", autocompletion=complete_targets, help="Targets, separated by commas."),

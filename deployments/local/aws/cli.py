@@ -1,4 +1,4 @@
-"""The verbs ``dda local aws``, ``dda local train`` and ``dda local fault``."""
+"""The verbs ``dda local aws``, ``dda local train``, ``dda local fault`` and ``dda local device``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dda_core.exceptions import UsageError
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory, find_aws_endpoint_url
 
@@ -138,11 +139,49 @@ def fault_clear(directory: Directory = None, as_json: AsJson = False) -> None:
     _print({"cleared": cleared}, as_json, f"{cleared} faults cleared.")
 
 
+device = typer.Typer(help="Core devices of the local AWS.", no_args_is_help=True)
+
+
+@device.command("add")
+def device_add(
+    thing: Annotated[str, typer.Argument(help="The device's IoT thing name.")],
+    components: Annotated[
+        list[str] | None,
+        typer.Option("--component", metavar="NAME", show_default=False, help="A component it has; may be repeated."),
+    ] = None,
+    versions: Annotated[
+        list[str] | None,
+        typer.Option("--version", metavar="V", show_default=False, help="Its version; one for each --component."),
+    ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option("--group", metavar="NAME", show_default=False, help="A thing group it is in; may be repeated."),
+    ] = None,
+    unhealthy: Annotated[bool, typer.Option("--unhealthy", help="It reports that something is broken.")] = False,
+    directory: Directory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a core device into the local AWS, in place of one with the same name."""
+    names, given = components or [], versions or []
+    if len(names) != len(given):
+        raise UsageError(f"{len(names)} --component and {len(given)} --version: give one version for each component")
+    seed = {
+        "thing": thing,
+        "status": "UNHEALTHY" if unhealthy else "HEALTHY",
+        "groups": groups or [],
+        "installed": [{"name": name, "version": version} for name, version in zip(names, given, strict=True)],
+    }
+    _control(directory).add_device(**seed)
+    has = ", ".join(f"{name} {version}" for name, version in zip(names, given, strict=True))
+    _print(seed, as_json, f"{thing} is a core device{f' with {has}' if has else ''}.")
+
+
 def register(app: typer.Typer) -> None:
     """Mount the verbs under ``dda local``."""
     app.command("aws")(aws)
     app.command("train")(train)
     app.add_typer(fault, name="fault")
+    app.add_typer(device, name="device")
 
 
 def _control(directory: Path | None) -> Any:

@@ -1,0 +1,114 @@
+"""``dda artifacts``: links to what a target's runs made, and downloads."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from dda_core.download import LONGEST, Product
+from dda_core.exceptions import UsageError
+from deployments.cli.options import AsJson, TargetName
+from deployments.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from dda_core.use_case import UseCase
+
+app = typer.Typer(no_args_is_help=True, help="Fetch what the runs of a training job made.")
+
+TrainingJob = Annotated[str, typer.Argument(help="The training job.")]
+What = Annotated[
+    Product, typer.Option(help="The archive that Neo compiled, the package for devices, or the saved log.")
+]
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@app.command("link")
+def link(
+    training_job: TrainingJob,
+    target: TargetName,
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 30m, 1h, at most 12h.")] = "1h",
+    what: What = Product.COMPILED,
+    as_json: AsJson = False,
+) -> None:
+    """Print a presigned link. Whoever has it may fetch the object, without any credentials, until it expires.
+
+    It ends earlier where the credentials that sign it do; standard error, or the JSON's `expires`, says when.
+    """
+    valid = duration(expires)
+    from dda_core.aws import AwsClients
+    from dda_core.download import presign
+
+    uri, use_case = _find(training_job, target, what)
+    made = presign(AwsClients(use_case), uri, valid)
+    if as_json:
+        print_json({"training_job": training_job, "target": target, "what": what, **made.model_dump(mode="json")})
+        return
+    typer.echo(made.url)
+    typer.echo(f"Valid until {made.expires.isoformat()}; anybody who has it may fetch {uri}.", err=True)
+
+
+@app.command("get")
+def get(
+    training_job: TrainingJob,
+    target: TargetName,
+    output: Annotated[Path, typer.Option("--output", "-o", show_default=False, help="The file to write.")],
+    what: What = Product.COMPILED,
+) -> None:
+    """Download it. An interrupted download is resumed by the same command, unless the object has changed since.
+
+    The file appears when it is whole; until then its parts are in a file of that name with `.part` added.
+    """
+    from dda_core.aws import AwsClients
+    from dda_core.download import download
+
+    uri, use_case = _find(training_job, target, what)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    try:
+        with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task(output.name, total=None)
+            size = download(
+                AwsClients(use_case).s3,
+                uri,
+                output,
+                lambda done, size: progress.update(bar, completed=done, total=size),
+            )
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted. The same command goes on from where {output}.part ends.", err=True)
+        raise
+    typer.echo(f"{output}: {size} bytes of {uri}", err=True)
+
+
+def duration(text: str) -> timedelta:
+    """The length of time that a text such as ``30m`` or ``12h`` names.
+
+    Raises:
+        UsageError: it names none, or one that no link may be valid for.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})([smh])", text.strip())
+    valid = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else None
+    if valid is None or valid > LONGEST:
+        raise UsageError(f"--expires {text}: expected a time such as 30m or 1h, of at most 12h")
+    return valid
+
+
+def _find(training_job: str, target: str, what: Product) -> tuple[str, UseCase]:
+    from prefect import get_client
+
+    from dda_core.targets import find_target
+    from deployments.runs import prefect_errors
+    from tasks.finding import find_product
+
+    async def find() -> tuple[str, UseCase]:
+        async with get_client() as client:
+            return await find_product(client, training_job, find_target(target).name, what)
+
+    with prefect_errors():
+        return asyncio.run(find())

@@ -1,0 +1,79 @@
+"""``dda devices``: which core devices have which version of our components."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dda_core.exceptions import UsageError
+from deployments.cli.options import AsJson
+from deployments.cli.printing import print_json, print_table
+
+if TYPE_CHECKING:
+    from dda_core.use_case import UseCase
+
+
+def devices_command(
+    component: Annotated[
+        str | None, typer.Argument(show_default=False, help="A component's name; else every component model-...")
+    ] = None,
+    use_case: Annotated[
+        str | None, typer.Option(show_default=False, help="The use case, in whose account and Region the devices are.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which core devices have which version of our components, and which deployment brought it.
+
+    The use case can be left out where only one is registered. The JSON is a list of objects with the keys component,
+    version, count and devices, the latter a list of objects with the keys thing, status, state, deployment and
+    last_seen.
+    """
+    from dda_core.aws import AwsClients
+    from dda_core.devices import Spacing, installed_versions
+    from dda_core.settings import load_settings
+    from deployments.runs import prefect_errors
+
+    with prefect_errors():
+        chosen = asyncio.run(_use_case(use_case))
+    settings = load_settings()
+    spacing = Spacing(settings.device_calls_per_second)
+    versions = installed_versions(AwsClients(chosen, settings).greengrass, spacing, component)
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in versions])
+        return
+    if not versions:
+        typer.echo(f"No core device has {component or 'a component model-...'} in {chosen.region}.", err=True)
+        return
+    print_table(["component", "version", "devices"], [[each.component, each.version, each.count] for each in versions])
+    typer.echo()
+    print_table(
+        ["component", "version", "device", "device is", "component is", "last seen", "deployment"],
+        [
+            [
+                each.component,
+                each.version,
+                device.thing,
+                device.status,
+                device.state,
+                device.last_seen.isoformat(timespec="seconds") if device.last_seen else "",
+                device.deployment,
+            ]
+            for each in versions
+            for device in each.devices
+        ],
+    )
+
+
+async def _use_case(name: str | None) -> UseCase:
+    from tasks.use_case import block_name, load_use_case, use_case_names
+
+    if name:
+        return await load_use_case(block_name(name))
+    names = await use_case_names()
+    if len(names) != 1:
+        raise UsageError(
+            f"{len(names)} use cases are registered ({', '.join(names) or 'none'}): say which with --use-case NAME"
+        )
+    return await load_use_case(names[0])

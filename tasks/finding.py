@@ -1,0 +1,112 @@
+"""Finding what the runs of a training job made for a target: compilation jobs, archives, packages, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from prefect.client.orchestration import PrefectClient
+
+from dda_core.compilation_log import log_uri
+from dda_core.download import Product
+from dda_core.exceptions import ArtifactMissing
+from dda_core.naming import compilation_output
+from dda_core.use_case import UseCase
+from tasks.history import JobRun, history_of, records_of, runs_of
+from tasks.use_case import load_use_case
+
+
+class FoundJob(NamedTuple):
+    """A compilation job that a run followed, in the account of ``use_case``; ``saved_log`` is where its log goes."""
+
+    name: str
+    use_case: UseCase
+    saved_log: str
+
+
+async def find_job(
+    client: PrefectClient, training_job: str, target: str, attempt: int | None = None
+) -> FoundJob | None:
+    """The target's compilation job of that attempt, by default the latest; None where no run has one.
+
+    Raises:
+        UnknownUseCase, InvalidUseCase: the use case of the run is gone, or cannot be used.
+    """
+    runs = await runs_of(client, training_job)
+    found = _newest_job(runs, target, attempt)
+    if found is None:
+        return None
+    name, run = found
+    use_case = await load_use_case(run.use_case)
+    archive = _uris(run, target, name).get(Product.COMPILED)
+    return FoundJob(name, use_case, log_uri(name, archive or compilation_output(use_case.s3_bucket, name, target)))
+
+
+async def find_products(
+    client: PrefectClient, training_job: str, use_case: str | None = None
+) -> dict[str, dict[Product, tuple[str, UseCase]]]:
+    """By target, the newest ``s3://`` URI of everything that its runs made, with the use case that it belongs to.
+
+    Args:
+        client: of the Prefect server.
+        training_job: whose targets.
+        use_case: count only the runs of the use case registered under this name.
+    """
+    products: dict[str, dict[Product, tuple[str, UseCase]]] = {}
+    for run in await runs_of(client, training_job):
+        name = run.use_case
+        if use_case and name != use_case:
+            continue
+        made = {target: _uris(run, target) for target in records_of(run)}
+        if any(made.values()):
+            owner = await load_use_case(name)
+            for target, uris in made.items():
+                products.setdefault(target, {}).update({what: (uri, owner) for what, uri in uris.items()})
+    return products
+
+
+async def find_product(client: PrefectClient, training_job: str, target: str, what: Product) -> tuple[str, UseCase]:
+    """The newest ``s3://`` URI of one thing of a target, with the use case that it belongs to.
+
+    Raises:
+        ArtifactMissing: no run has made it.
+    """
+    products = (await find_products(client, training_job)).get(target, {})
+    if what in products:
+        return products[what]
+    if what is Product.LOG and (job := await find_job(client, training_job, target)):
+        return job.saved_log, job.use_case
+    others = ", ".join(products)
+    raise ArtifactMissing(
+        f"no run of {training_job} has made a {what} of {target}"
+        + (f", only: {others}" if others else "")
+        + f". `dda status {training_job}` tells where its targets stand; `dda compile {training_job}` makes them."
+    )
+
+
+def _newest_job(runs: Sequence[JobRun], target: str, attempt: int | None) -> tuple[str, JobRun] | None:
+    by_id = {str(run.run.id): run for run in runs}
+    for row in reversed(history_of(runs)):
+        if row.target == target and row.compilation_job and attempt in (None, row.attempt):
+            return row.compilation_job, by_id[row.flow_run_id]
+    # A server that was set up anew may know of a job only through a run that skipped the target.
+    for run in reversed(runs):
+        record = records_of(run).get(target)
+        if record and record.compilation_job and attempt in (None, record.attempt):
+            return record.compilation_job, run
+    return None
+
+
+def _uris(run: JobRun, target: str, job: str | None = None) -> dict[Product, str]:
+    """What the run's record of the target names; with ``job`` only where it is about that compilation job."""
+    uris: dict[Product, str] = {}
+    for line in run.lines:
+        if line.target == target and job in (None, line.compilation_job):
+            for what, uri in (
+                (Product.COMPILED, line.compiled_artifact),
+                (Product.PACKAGE, line.package),
+                (Product.LOG, line.facts.log_uri),
+            ):
+                if uri:
+                    uris[what] = uri
+    return uris
