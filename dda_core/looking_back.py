@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dda_core.history import AttemptStatus, HistoryRow, TargetLine
 from dda_core.markdown import cell, hover, link, table
-from dda_core.overview import OVERVIEW, RUN_MARKS, RUNS, moment, tag_link
+from dda_core.overview import OVERVIEW, RUN_MARKS, RUNS, moment, stamp, tag_link
 from dda_core.sanitise import sanitise
 from dda_core.status import RunStatus, TargetStatus
 
@@ -39,7 +39,7 @@ def history_page(training_job: str, rows: Sequence[HistoryRow]) -> str:
     if rows:
         parts.append(
             table(
-                ["started (UTC)", "target", "attempt", "status", "seconds", "job", "component", "reason", "run"],
+                ["started (UTC)", "target", "attempt", "status", "seconds", "job", "version", "reason", "run"],
                 [_attempt(row) for row in rows[-SHOWN:]],
                 right=["attempt", "seconds"],
             )
@@ -54,13 +54,13 @@ def _attempt(row: HistoryRow) -> list[str]:
     short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
     ended = f"ended {moment(row.ended)}" if row.ended else "not ended"
     return [
-        moment(row.started).removesuffix(" UTC"),
+        stamp(row.started),
         cell(row.target),
         cell(row.attempt),
         f"{ATTEMPT_MARKS[row.status]}&nbsp;{row.status}",
         hover("-" if row.seconds is None else f"{row.seconds:.1f}", ended),
         cell(row.compilation_job),
-        cell(f"{row.component} {row.version}" if row.version else ""),
+        hover(cell(row.version), row.component or ""),
         hover(cell(short), reason if short != reason else ""),
         link(cell(row.trigger), f"{RUNS}/flow-run/{row.flow_run_id}"),
     ]
@@ -80,13 +80,13 @@ def model_page(model: str, runs: Sequence[ModelRun]) -> str:
     """The last runs of a model side by side, the newest first. It holds no account id and nothing secret."""
     parts = [
         f"# Model {cell(model)}",
-        f"The last {len(runs)} runs, the newest first. {tag_link('All runs of the model', f'model:{model}')}, "
+        f"Its last runs, the newest first. {tag_link('All runs of the model', f'model:{model}')}, "
         f"[all training jobs]({OVERVIEW}). Every run leaves a version of this page.",
         table(
             ["started (UTC)", "run of", "status", "deployable", "longest target"],
             [
                 [
-                    moment(run.started).removesuffix(" UTC"),
+                    stamp(run.started),
                     link(cell(run.training_job), f"{RUNS}/flow-run/{run.flow_run_id}"),
                     f"{RUN_MARKS[run.status]}&nbsp;{run.status}",
                     f"{sum(line.status.good for line in run.lines)}/{len(run.lines)}",
@@ -107,7 +107,7 @@ def _one_target(runs: Sequence[ModelRun], target: str) -> str:
     sizes = _changes([line.facts.package_bytes for _, line in found], _size)
     compiling = _changes([line.facts.compile_seconds for _, line in found], _seconds)
     return table(
-        ["run of", "status", "total", "in the queue", "compiling", "package", "component version", "attempt"],
+        ["run of", "status", "total", "in the queue", "compiling", "package", "version", "attempt"],
         [
             [
                 link(cell(run.training_job), f"{RUNS}/flow-run/{run.flow_run_id}"),
@@ -116,7 +116,7 @@ def _one_target(runs: Sequence[ModelRun], target: str) -> str:
                 _seconds(line.facts.queue_seconds),
                 taken,
                 size,
-                cell(f"{line.component} {line.version}" if line.version else ""),
+                hover(cell(line.version), line.component or ""),
                 cell(line.attempt),
             ]
             for (run, line), size, taken in zip(found, sizes, compiling, strict=True)

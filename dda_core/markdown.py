@@ -18,7 +18,7 @@ def cell(text: object) -> str:
 
 def hover(shown: str, details: str) -> str:
     """Markdown that shows ``details``, a plain text of one or more lines, while the mouse rests on it."""
-    if not details:
+    if not (details and shown):
         return shown
     title = "&#10;".join(html.escape(" ".join(line.split())) for line in details.splitlines())
     return f'<span title="{title.replace("|", "&#124;").replace("`", "&#96;")}">{shown}</span>'

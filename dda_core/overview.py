@@ -148,6 +148,11 @@ def moment(when: datetime | None) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if when else ""
 
 
+def stamp(when: datetime | None) -> str:
+    """The same in a narrow column: it breaks between day and hour, if anywhere."""
+    return moment(when).removesuffix(" UTC").replace("-", "\u2011")
+
+
 def tag_link(shown: str, tag: str) -> str:
     """A link to the runs with a tag."""
     return link(shown, f"{RUNS}?tags={quote(tag, safe=':')}")
@@ -191,16 +196,16 @@ def _links(rows: Sequence[OverviewRow]) -> str:
 
 def _rows(rows: Sequence[OverviewRow]) -> str:
     return table(
-        ["training job", "compilation", "deployable", "last change", "model", "use case", "run", "next"],
+        ["training job", "compilation", "deployable", "last change", "model", "use case", "newest", "next"],
         [
             [
                 cell(row.training_job),
                 hover(f"{RUN_MARKS[row.status]}&nbsp;{row.status}", _details(row)),
                 hover(f"{row.deployable}/{row.asked}", _details(row)) if row.asked else "",
-                moment(row.last_change).removesuffix(" UTC"),
+                stamp(row.last_change),
                 cell(row.model),
                 cell(row.use_case),
-                link("newest run", f"{RUNS}/flow-run/{row.flow_run_id}") if row.flow_run_id else "",
+                link("run", f"{RUNS}/flow-run/{row.flow_run_id}") if row.flow_run_id else "",
                 _next(row),
             ]
             for row in rows

@@ -1,0 +1,82 @@
+"""``dda history``: every attempt of a training job, whatever became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dda_core.naming import check_training_job_name
+from dda_core.overview import moment
+from deployments.cli.options import AsJson
+from deployments.cli.printing import print_json, print_table
+
+if TYPE_CHECKING:
+    from dda_core.history import HistoryRow
+
+COLUMNS = (
+    "started",
+    "ended",
+    "seconds",
+    "target",
+    "attempt",
+    "status",
+    "compilation job",
+    "component",
+    "version",
+    "started by",
+    "run",
+    "reason",
+)
+
+
+def history_command(
+    training_job: Annotated[str, typer.Argument(help="The training job.")],
+    use_case: Annotated[str | None, typer.Option(help="Only what belongs to this use case.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List every attempt of every target, the oldest first: failed, stopped and crashed ones too.
+
+    A target that was skipped adds no row. What was deleted in AWS since is marked as gone, where AWS can be asked.
+    """
+    check_training_job_name(training_job)
+    from deployments.jobs import read_runs
+    from tasks.history import history_of
+
+    runs = asyncio.run(read_runs(training_job, use_case))
+    rows = history_of(runs)
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+        return
+    if not rows:
+        typer.echo(f"Nothing was attempted yet for {training_job}.")
+        return
+    from deployments.gone import gone_in_aws
+
+    gone = asyncio.run(gone_in_aws(rows, {str(run.run.id): run.use_case for run in runs}))
+    print_table(COLUMNS, [_cells(row, gone) for row in rows])
+
+
+def _cells(row: HistoryRow, gone: frozenset[str]) -> tuple[object, ...]:
+    from tasks.run import run_link
+
+    component = f"{row.component} {row.version}"
+    return (
+        moment(row.started),
+        moment(row.ended),
+        "" if row.seconds is None else f"{row.seconds:.1f}",
+        row.target,
+        row.attempt,
+        row.status,
+        _marked(row.compilation_job, row.compilation_job in gone),
+        row.component if row.version else "",
+        _marked(row.version, component in gone),
+        row.trigger,
+        run_link(row.flow_run_id),
+        " ".join((row.reason or "").split()),
+    )
+
+
+def _marked(name: str | None, gone: bool) -> str:
+    return f"{name} (gone)" if gone else name or ""

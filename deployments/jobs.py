@@ -1,0 +1,98 @@
+"""Training jobs as the reading verbs show them: merged over their runs. Everything is read from the Prefect API."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from prefect import get_client
+
+from dda_core.history import HistoryRow
+from dda_core.overview import OverviewRow, in_order
+from dda_core.status import RunStatus, run_status
+from dda_core.use_case import UseCase
+from deployments.runs import prefect_errors
+from tasks.history import JobRun, RunView, history_of, runs_of, view_of_runs
+from tasks.overview import jobs_with_runs, stored_rows
+from tasks.use_case import block_name
+
+
+class JobView(NamedTuple):
+    """A training job: its row of the overview, and what programs are shown of it."""
+
+    row: OverviewRow
+    view: RunView
+
+    def shows(self, status: RunStatus | None, use_case: str | None, target: str | None) -> bool:
+        """Whether a choice lets the job through; with a target, ``status`` is of that target alone."""
+        if use_case and block_name(use_case) != block_name(self.row.use_case):
+            return False
+        if target is None:
+            return status in (None, self.view.status)
+        record = self.view.targets.get(target)
+        return record is not None and status in (None, run_status({target: record}))
+
+
+async def read_job(training_job: str, use_case: str | None = None, target: str | None = None) -> RunView:
+    """Where a training job stands over all its runs; ``not-started`` without targets where it has none.
+
+    Args:
+        training_job: its name.
+        use_case: count only runs of this use case.
+        target: show only this target; the status stays the training job's.
+
+    Raises:
+        PrefectUnreachable: there is no server to ask.
+    """
+    view = await view_of_runs(await read_runs(training_job, use_case), training_job)
+    return _narrowed(view, target)
+
+
+async def read_history(training_job: str, use_case: str | None = None) -> list[HistoryRow]:
+    """Every attempt of every target of a training job, the oldest first.
+
+    Raises:
+        PrefectUnreachable: there is no server to ask.
+    """
+    return history_of(await read_runs(training_job, use_case))
+
+
+async def read_runs(training_job: str, use_case: str | None = None) -> list[JobRun]:
+    """The runs of a training job, the oldest first, of any use case or of one.
+
+    Raises:
+        PrefectUnreachable: there is no server to ask.
+    """
+    with prefect_errors():
+        async with get_client() as client:
+            runs = await runs_of(client, training_job)
+    return [run for run in runs if use_case is None or run.use_case == block_name(use_case)]
+
+
+async def list_jobs(
+    status: RunStatus | None = None, use_case: str | None = None, target: str | None = None
+) -> list[JobView]:
+    """Every training job that has a run, and those of the overview that were never compiled; the latest change first.
+
+    Raises:
+        PrefectUnreachable: there is no server to ask.
+    """
+    use_cases: dict[str, UseCase | None] = {}
+    with prefect_errors():
+        async with get_client() as client:
+            found = [
+                JobView(each.row, await view_of_runs(each.runs, use_cases=use_cases))
+                for each in await jobs_with_runs(client)
+            ]
+            compiled = {job.row.key for job in found}
+            for row in await stored_rows(client):
+                if row.flow_run_id is None and row.key not in compiled:
+                    found.append(JobView(row, await view_of_runs([], row.training_job)))
+    shown = {job.row.key: job for job in found if job.shows(status, use_case, target)}
+    rows = in_order(job.row for job in shown.values())
+    return [JobView(row, _narrowed(shown[row.key].view, target)) for row in rows]
+
+
+def _narrowed(view: RunView, target: str | None) -> RunView:
+    if target is None:
+        return view
+    return view.model_copy(update={"targets": {name: each for name, each in view.targets.items() if name == target}})
