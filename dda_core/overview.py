@@ -39,13 +39,15 @@ class OverviewRow(BaseModel):
     """One training job: where its compilation stands over all its runs.
 
     ``deployable`` counts of ``asked``, all targets ever asked for. A job that was never compiled has no run; its
-    ``last_change`` is when its training ended. ``deployment_id`` is of the use case's own deployment.
+    ``last_change`` is when its training ended. ``block`` is the name of the use case's block and of its own
+    deployment, whose id is ``deployment_id``.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     training_job: str
     use_case: str
+    block: str
     model: str
     status: RunStatus = RunStatus.NOT_STARTED
     deployable: int = 0
@@ -69,6 +71,7 @@ class OverviewRow(BaseModel):
 def overview_row(
     training_job: str,
     use_case: str,
+    block: str,
     model: str,
     records: Mapping[str, TargetRecord],
     *,
@@ -81,6 +84,7 @@ def overview_row(
     return OverviewRow(
         training_job=training_job,
         use_case=use_case,
+        block=block,
         model=model,
         status=status or run_status(records),
         deployable=sum(record.status.good for record in records.values()),
@@ -158,9 +162,10 @@ def tag_link(shown: str, tag: str) -> str:
     return link(shown, f"{RUNS}?tags={quote(tag, safe=':')}")
 
 
-def form_address(deployment_id: str, training_job: str, targets: Sequence[str] = ()) -> str:
-    """The deployment's form in the UI, with the training job and the targets filled in."""
-    parameters: dict[str, object] = {"training_job_name": training_job}
+def form_address(deployment_id: str, block: str, training_job: str, targets: Sequence[str] = ()) -> str:
+    """The deployment's form in the UI, with use case, training job and targets filled in."""
+    # With parameters in its address the form leaves out the deployment's own, so the use case is among them.
+    parameters: dict[str, object] = {"training_job_name": training_job, "use_case": block}
     if targets:
         parameters["targets"] = list(targets)
     query = urlencode({"parameters": json.dumps(parameters, separators=(",", ":"))}, quote_via=quote)
@@ -218,7 +223,7 @@ def _next(row: OverviewRow) -> str:
     what = next_step(row)
     if not what or what.startswith("Wait") or not row.deployment_id:
         return cell(what)
-    return link(cell(what), form_address(row.deployment_id, row.training_job, row.failed))
+    return link(cell(what), form_address(row.deployment_id, row.block, row.training_job, row.failed))
 
 
 def _details(row: OverviewRow) -> str:

@@ -155,6 +155,7 @@ def _row(runs: Sequence[JobRun], deployments: dict[str, UUID], ending: str | Non
     return overview_row(
         newest.training_job,
         next((tag for run in reversed(runs) if (tag := run.tag("use-case"))), newest.use_case),
+        newest.use_case,
         next((tag for run in reversed(runs) if (tag := run.tag("model"))), None) or str(given or newest.training_job),
         records,
         status=status_of(runs, records, ending),
@@ -190,6 +191,7 @@ async def _never_compiled(
             overview_row(
                 each.job.name,
                 usecase_id,
+                name,
                 each.job.model_name(),
                 {},
                 last_change=each.ended,

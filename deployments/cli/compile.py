@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -38,16 +39,19 @@ def compile_command(
     component_name: Annotated[str | None, typer.Option(help="What the component's name starts with: model-...")] = None,
     friendly_name: Annotated[str | None, typer.Option(help="The name that operators see on the device.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Compile anew what is deployable already.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether --force is meant.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compile a finished training job for its targets, and publish a component for each.
 
-    With --wait the exit code is 0 when every target is deployable, and 1 when some target is not.
+    On a terminal --force asks before it goes on. With --wait the exit code is 0 when every target is deployable, and 1 when some target is not.
     """
     check_training_job_name(training_job)
     names = [target.name for target in find_targets(split_names(targets))]
     component_base(model_name or training_job, component_name)
+    if force and not yes and sys.stdin.isatty():
+        typer.confirm("Compile anew what is deployable already?", abort=True, err=True)
     given = {
         "targets": names or None,
         "model_name": model_name,
