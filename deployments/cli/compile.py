@@ -45,7 +45,8 @@ def compile_command(
 ) -> None:
     """Compile a finished training job for its targets, and publish a component for each.
 
-    On a terminal --force asks before it goes on. With --wait the exit code is 0 when every target is deployable, and 1 when some target is not.
+    On a terminal --force asks before it goes on. With --wait the exit code is 0 when every target is deployable,
+    and 1 when some target is not.
     """
     check_training_job_name(training_job)
     names = [target.name for target in find_targets(split_names(targets))]
