@@ -19,6 +19,7 @@ from dda_core import naming
 from dda_core.aws import error_code, error_message, is_not_found
 from dda_core.exceptions import CompilationMismatch, QuotaReached
 from dda_core.failures import explain
+from dda_core.history import CompilationFacts
 from dda_core.status import CompilationStatus
 from dda_core.targets import CompilationTarget, find_target
 from dda_core.use_case import UseCase
@@ -135,6 +136,18 @@ class CompilationJob(BaseModel):
     created: datetime | None = None
     started: datetime | None = None
     ended: datetime | None = None
+    inference_image: str | None = None
+    model_digest: str | None = None
+
+    @property
+    def queue_seconds(self) -> float | None:
+        """From its creation until Neo began with it."""
+        return round((self.started - self.created).total_seconds(), 1) if self.started and self.created else None
+
+    @property
+    def compile_seconds(self) -> float | None:
+        """From when Neo began with it until its end."""
+        return round((self.ended - self.started).total_seconds(), 1) if self.ended and self.started else None
 
 
 class CompiledModel(BaseModel):
@@ -145,6 +158,7 @@ class CompiledModel(BaseModel):
     compilation_job: str
     attempt: int
     artifact: str
+    facts: CompilationFacts = CompilationFacts()
 
 
 def describe_job(sagemaker: SageMakerClient, work: CompilationWork, attempt: int) -> CompilationJob | None:
@@ -174,6 +188,8 @@ def describe_job(sagemaker: SageMakerClient, work: CompilationWork, attempt: int
         created=answer.get("CreationTime"),
         started=answer.get("CompilationStartTime"),
         ended=answer.get("CompilationEndTime"),
+        inference_image=answer.get("InferenceImage") or None,
+        model_digest=answer.get("ModelDigests", {}).get("ArtifactDigest") or None,
     )
 
 

@@ -153,7 +153,7 @@ async def follow_compilation(
     while True:
         newest = await patiently(settings, tell, newest_job, sagemaker, work)
         step = next_step(newest, first=first, extra=settings.extra_attempts, force=force)
-        if newest:
+        if newest and (step.kind is not StepKind.CREATE or newest.attempt >= first):
             note(newest)
         if step.kind is StepKind.CREATE:
             if step.retry and newest:

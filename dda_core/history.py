@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -83,7 +84,6 @@ class CompilationFacts(BaseModel):
 
     queue_seconds: float | None = None
     compile_seconds: float | None = None
-    billable_seconds: float | None = None
     bytes_in: int | None = None
     bytes_out: int | None = None
     package_bytes: int | None = None
@@ -93,11 +93,28 @@ class CompilationFacts(BaseModel):
     log_tail: tuple[str, ...] = ()
     will_retry_help: str | None = None
 
+    def known(self) -> dict[str, Any]:
+        """The fields that say something."""
+        return self.model_dump(exclude_defaults=True)
+
+
+class Phase(BaseModel):
+    """When a target's status became ``status``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: TargetStatus
+    at: datetime
+
 
 class TargetLine(TargetRecord):
-    """A target's record as a run keeps it: the record, and the attempts and facts behind it."""
+    """A target's record as a run keeps it: the record, and the phases, attempts and facts behind it.
+
+    ``by_flow_run`` is the run that made what this one skipped or joined.
+    """
 
     target: str
+    phases: tuple[Phase, ...] = ()
     attempts: tuple[Attempt, ...] = ()
     facts: CompilationFacts = CompilationFacts()
     by_flow_run: str | None = None

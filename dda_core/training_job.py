@@ -30,6 +30,7 @@ class TrainingJob(BaseModel):
     status: str
     model_artifact: str | None = None
     failure_reason: str | None = None
+    billable_seconds: int | None = None
     tags: dict[str, str] = {}
 
     def model_name(self, given: str | None = None) -> str:
@@ -77,6 +78,7 @@ def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCa
         status=answer["TrainingJobStatus"],
         model_artifact=answer.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
         failure_reason=answer.get("FailureReason"),
+        billable_seconds=answer.get("BillableTimeInSeconds"),
         tags=tags,
     )
 

@@ -22,7 +22,7 @@ from dda_core.exceptions import DdaError, RunCancelled
 from dda_core.manifest import dda_manifest
 from dda_core.status import TargetStatus
 from dda_core.training_job import check_completed
-from flows.ending import end_state, note_failure, note_skip, refuse, tag_run
+from flows.ending import describe_page, end_state, note_failure, note_skip, refuse, tag_run
 from flows.parameters import ComponentBaseName, OptionalText, TargetName, TrainingJobName
 from tasks.compilation import choose_attempts, compile_model, start_compilation, stop_own_jobs
 from tasks.packaging import package_model
@@ -72,6 +72,7 @@ async def compile_training_job(
             name = training_job.model_name(model_name)
             chosen = training_job.targets(targets, run.use_case)
             run.record.expect([target.name for target in chosen])
+            describe_page(run, training_job, name)
             await tag_run(run, name)
             model = await read_trained_model(training_job_name, model_artifact)
             manifest = dda_manifest(model)
@@ -132,8 +133,10 @@ async def carry(
             attempt=compiled.attempt,
             compiled_artifact=compiled.artifact,
         )
+        run.record.note_facts(target, **compiled.facts.known())
         package = await package_model(target, compiled, manifest)
         package_uri = f"s3://{run.use_case.s3_bucket}/{package.key}"
+        run.record.note_facts(target, package_bytes=package.size)
         note(package=package_uri, status=TargetStatus.PUBLISHING)
         version = await publish_component(target, delivery.component, package_uri, compiled.compilation_job)
         note(version=version.version, arn=version.arn)

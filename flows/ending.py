@@ -12,17 +12,37 @@ from prefect.states import Completed, Failed
 from dda_core.delivery import Delivered
 from dda_core.exceptions import CompilationStopped, RunCancelled
 from dda_core.failures import guidance_for
+from dda_core.page import PageContext
 from dda_core.sanitise import sanitise
 from dda_core.status import RunStatus, TargetStatus, run_message, run_status
+from dda_core.training_job import TrainingJob
+from tasks.overview import show_run
 from tasks.run import Run, run_link, set_tags, tags_of
 
+RETRY_HELPS = {
+    "never": "No. The same input fails again.",
+    "backoff": "It may: the cause can pass by itself.",
+    "quota": "Yes, once other compilation jobs have ended.",
+    "reconcile": "Look first at what is there; then it may.",
+}
 OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:")
 
 
-async def tag_run(run: Run, model_name: str) -> None:
+def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
+    """Give the run's page what it says besides the targets."""
+    run.record.context = PageContext(
+        training_job=training_job.name,
+        model_name=model_name,
+        use_case=run.use_case.usecase_id,
+        region=run.use_case.region,
+        billable_seconds=training_job.billable_seconds,
+    )
+
+
+async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
     """Tag the run with use case, model, training job and targets, and with how it stands once it has ended.
 
-    Tags that others gave the run are kept.
+    Tags that others gave the run are kept. The overview of training jobs is brought up to date with the tags.
     """
     record = run.record
     tags = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
@@ -32,11 +52,13 @@ async def tag_run(run: Run, model_name: str) -> None:
         f"training-job:{record.training_job}",
         *(f"target:{target}" for target in record.targets),
     ]
-    status = run_status(record.targets)
-    if status in (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED):
+    status = RunStatus.FAILED if refused and not record.targets else run_status(record.targets)
+    ended = status in (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED)
+    if ended:
         tags.append(f"status:{status}")
         tags += [f"failed:{name}" for name, target in record.targets.items() if not target.status.good]
     await set_tags(run.flow_run_id, tags)
+    await show_run(run, model_name, ended=ended)
 
 
 def end_state(run: Run) -> State[None]:
@@ -51,7 +73,7 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     """End a run that cannot begin any target: the same reason, cause and remedy stand at each."""
     for target in run.record.targets:
         note_failure(run, target, error)
-    await tag_run(run, model_name)
+    await tag_run(run, model_name, refused=True)
     return Failed(message=sanitise(str(error), mask_accounts=True))
 
 
@@ -60,8 +82,9 @@ def note_skip(run: Run, target: str, there: Delivered) -> None:
     maker = there.version.flow_run_id
     if maker:
         run.record.links[target] = run_link(maker)
-    run.record.note(
+    run.record.settle(
         target,
+        by_flow_run=maker,
         status=TargetStatus.DEPLOYABLE if maker == run.flow_run_id else TargetStatus.SKIPPED,
         attempt=there.attempt,
         compilation_job=there.compilation_job,
@@ -78,6 +101,7 @@ def note_failure(run: Run, target: str, error: BaseException) -> None:
     guidance = guidance_for(error)
     reason = sanitise(getattr(error, "reason", None) or str(error) or type(error).__name__)
     stopped = isinstance(error, CompilationStopped | RunCancelled)
+    run.record.note_facts(target, will_retry_help=RETRY_HELPS[guidance.retry])
     run.record.note(
         target,
         status=TargetStatus.STOPPED if stopped else TargetStatus.FAILED,

@@ -7,10 +7,14 @@ again at any time. A finished compilation is kept.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
+from dda_core.archives.source import open_source
 from dda_core.compilation import (
     CompilationJob,
     CompilationWork,
@@ -20,7 +24,10 @@ from dda_core.compilation import (
     newest_job,
     stop_jobs_of,
 )
+from dda_core.compilation_log import log_tail, read_log, save_log
+from dda_core.exceptions import DdaError
 from dda_core.following import begin_compilation, follow_compilation, patiently
+from dda_core.history import CompilationFacts
 from dda_core.status import CompilationStatus
 from tasks.run import Run, current_run, run_link, tell
 
@@ -82,24 +89,54 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
     """Follow the target's compilation to its end, through new attempts where a failure may pass."""
     run = current_run()
     log = get_run_logger()
-    seen: set[tuple[str, str]] = set()
+    seen: dict[str, CompilationJob] = {}
+    facts = CompilationFacts()
 
     def note(job: CompilationJob) -> None:
-        run.record.note(target, compilation_job=job.name, attempt=job.attempt)
-        if (job.name, job.status) not in seen:
-            seen.add((job.name, job.status))
+        run.record.note_job(target, job)
+        if job.name not in seen or seen[job.name].status is not job.status:
             log.info("%s: %s", job.name, job.status)
+        seen[job.name] = job
 
-    return await follow_compilation(
-        run.aws.sagemaker,
-        work,
-        first=first,
-        force=force,
-        settings=run.settings,
-        flow_run_id=run.flow_run_id,
-        tell=tell(),
-        note=note,
-    )
+    try:
+        compiled = await follow_compilation(
+            run.aws.sagemaker,
+            work,
+            first=first,
+            force=force,
+            settings=run.settings,
+            flow_run_id=run.flow_run_id,
+            tell=tell(),
+            note=note,
+        )
+    finally:
+        for job in seen.values():
+            if job.status.ended:
+                facts = await asyncio.to_thread(facts_of, run, work, job, log.warning)
+                run.record.note_facts(target, **facts.known())
+    return compiled.model_copy(update={"facts": facts})
+
+
+def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callable[..., None]) -> CompilationFacts:
+    """What AWS tells of a job that has ended; its log is saved on the way. What cannot be read is left out."""
+    facts: dict[str, Any] = {
+        "queue_seconds": job.queue_seconds,
+        "compile_seconds": job.compile_seconds,
+        "inference_image": job.inference_image,
+        "model_digest": job.model_digest,
+    }
+    secrets = [run.use_case.external_id.get_secret_value()] if run.use_case.external_id else []
+    output = job.artifact or work.request(job.attempt)["OutputConfig"]["S3OutputLocation"]
+    try:
+        facts["log_uri"] = save_log(run.aws.logs, run.aws.s3, job.name, output, secrets=secrets)
+        if job.status is not CompilationStatus.COMPLETED:
+            facts["log_tail"] = log_tail(read_log(run.aws.logs, job.name), secrets=secrets)
+        facts["bytes_in"] = open_source(work.input_uri, run.aws.s3).size
+        if job.artifact:
+            facts["bytes_out"] = open_source(job.artifact, run.aws.s3).size
+    except (ClientError, BotoCoreError, DdaError) as error:
+        warn("%s: not everything about the job could be read: %s", job.name, error)
+    return CompilationFacts(**facts)
 
 
 async def stop_own_jobs(run: Run, training_job: str) -> list[str]:

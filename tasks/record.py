@@ -1,8 +1,9 @@
 """The record of a run's targets, kept up to date in the Prefect UI while the run goes on.
 
-Two artifacts carry it: a table for programs (the rows are ``TargetRecord``; the command line reads it back) and a
-markdown page for people. Neither holds an account id. A server that cannot be reached delays the record, never the
-run.
+A table artifact carries it for programs (its rows are ``TargetLine``; history and status are read back from it), a
+markdown artifact for people, and a progress artifact per target for the run's graph. None holds an account id. A
+process that goes on with a run writes artifacts of its own, so nothing that was recorded is ever overwritten. A server
+that cannot be reached delays the record, never the run.
 """
 
 from __future__ import annotations
@@ -11,69 +12,112 @@ import asyncio
 import contextlib
 import json
 import re
-import time
+import threading
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 from uuid import UUID
 
 from prefect import get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_logger
 
+from dda_core.compilation import CompilationJob
+from dda_core.history import Attempt, AttemptStatus, Phase, TargetLine
+from dda_core.page import PROGRESS, PageContext, run_page
 from dda_core.sanitise import sanitise
-from dda_core.status import TargetRecord, TargetStatus
+from dda_core.status import CompilationStatus, TargetStatus
 
 logger = get_logger("dda.record")
 
-MARKS = {
-    TargetStatus.NOT_STARTED: "⚪",
-    TargetStatus.COMPILING: "🔵",
-    TargetStatus.PACKAGING: "🟣",
-    TargetStatus.PUBLISHING: "🟠",
-    TargetStatus.DEPLOYABLE: "🟢",
-    TargetStatus.FAILED: "🔴",
-    TargetStatus.STOPPED: "⬛",
-    TargetStatus.SKIPPED: "⏩",
-}
 WRITE_SECONDS = 1.0
 """The least time between two writes; what changes in between is written once."""
+LAST_TRIES = 5
+"""How often the last write is tried: what it holds is the run's history."""
 
 
-def artifact_key(prefix: str, training_job: str) -> str:
-    """The key of a training job's artifact; the UI shows its versions, one per run, as a timeline."""
-    return f"{prefix}-{re.sub(r'[^a-z0-9]+', '-', training_job.lower()).strip('-')}"
+def artifact_key(prefix: str, name: str) -> str:
+    """The key of an artifact about ``name``; the UI shows its versions, one per run, as a timeline."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{prefix}-{name}".lower()).strip("-")
 
 
 class RunRecord:
-    """The targets of one run: where each stands, and since when.
+    """The targets of one run: where each stands, since when, and what became of its attempts.
 
     Used as an asynchronous context manager: it writes in the background inside the block, and once more at its end.
     """
 
-    def __init__(self, training_job: str, flow_run_id: str) -> None:
+    def __init__(self, training_job: str, flow_run_id: str, poll_seconds: float = 30.0) -> None:
         self.training_job = training_job
         self.flow_run_id = flow_run_id
-        self.targets: dict[str, TargetRecord] = {}
+        self.poll_seconds = poll_seconds
+        self.context = PageContext(training_job)
+        self.targets: dict[str, TargetLine] = {}
         self.links: dict[str, str] = {}
-        self._since: dict[str, float] = {}
-        self._artifacts: dict[str, UUID] = {}
-        self._changed = asyncio.Event()
+        self._artifacts: dict[str, tuple[UUID, tuple[str | float, str]]] = {}
+        self._lock = threading.Lock()
+        self._changed, self._closing = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
 
     def expect(self, targets: list[str]) -> None:
         """The run's targets, in the order they are shown."""
-        self.targets = {target: TargetRecord() for target in targets}
-        self._loop.call_soon_threadsafe(self._changed.set)
+        self.targets = {target: TargetLine(target=target) for target in targets}
+        self._mark()
 
-    def note(self, target: str, **changes: object) -> None:
-        """Set fields of a target's record; safe from any thread. An end is final, and ``seconds`` stop there."""
-        before = self.targets[target]
-        if before.status.ended:
-            return
-        since = self._since.setdefault(target, time.monotonic())
-        self.targets[target] = before.with_changes(**changes, seconds=round(time.monotonic() - since, 1))
-        self._loop.call_soon_threadsafe(self._changed.set)
+    def note(self, target: str, **changes: Any) -> None:
+        """Set fields of a target's line; safe from any thread. An end is final, and the first reason stays."""
+        with self._lock:
+            before, now = self.targets[target], datetime.now(UTC)
+            if before.status.ended:
+                return
+            line = before.model_copy(update=_checked(changes))
+            if line.status is not before.status:
+                line = line.model_copy(update={"phases": (*before.phases, Phase(status=line.status, at=now))})
+            line = line.model_copy(update={"attempts": _attempts(before, line, now)})
+            self.targets[target] = _aged(line, now)
+        self._mark()
+
+    def note_job(self, target: str, job: CompilationJob) -> None:
+        """Record what a look at the target's compilation job showed."""
+        self.note(target, compilation_job=job.name, attempt=job.attempt)
+        if job.status in (CompilationStatus.FAILED, CompilationStatus.STOPPED):
+            status = AttemptStatus(job.status.value.lower())
+            with self._lock:
+                line = self.targets[target]
+                *earlier, last = line.attempts
+                ended = last.ending(status, datetime.now(UTC), sanitise(job.reason or "no reason was given"))
+                self.targets[target] = line.model_copy(update={"attempts": (*earlier, ended)})
+
+    def settle(self, target: str, **fields: Any) -> None:
+        """Record a target that was at its end before this run came to it: it has no attempt here."""
+        with self._lock:
+            now = datetime.now(UTC)
+            line = self.targets[target].model_copy(update=_checked(fields))
+            self.targets[target] = line.model_copy(update={"phases": (Phase(status=line.status, at=now),)})
+        self._mark()
+
+    def note_facts(self, target: str, **facts: Any) -> None:
+        """Add to what is known of a target's compilation, at any time."""
+        with self._lock:
+            line = self.targets[target]
+            self.targets[target] = line.model_copy(update={"facts": line.facts.model_copy(update=facts)})
+        self._mark()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per target. ARNs are left out: they hold the account's id, and can be computed."""
+        return [
+            {
+                "target": line.target,
+                **_masked(line.model_dump(mode="json", exclude={"target", "arn"})),
+            }
+            for line in self.targets.values()
+        ]
+
+    def page(self) -> str:
+        """The record for people."""
+        return run_page(self.context, list(self.targets.values()), self.links, datetime.now(UTC))
 
     async def __aenter__(self) -> RunRecord:
         self._writer = asyncio.create_task(self._keep_writing())
@@ -82,99 +126,109 @@ class RunRecord:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Never cancelled in mid-write: an artifact that the server made but this process does not know would be twice.
+        self._closing.set()
+        self._changed.set()
         if self._writer:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
-        await self._write()
-
-    async def _keep_writing(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            await self._write()
+            await self._writer
+        for _ in range(LAST_TRIES):
+            if await self.write():
+                return
             await asyncio.sleep(WRITE_SECONDS)
 
-    async def _write(self) -> None:
+    def _mark(self) -> None:
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _keep_writing(self) -> None:
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), self.poll_seconds)
+            self._changed.clear()
+            with self._lock:
+                now = datetime.now(UTC)
+                self.targets = {
+                    target: line if line.status.ended else _aged(line, now) for target, line in self.targets.items()
+                }
+            await self.write()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), WRITE_SECONDS)
+
+    async def write(self) -> bool:
+        """Write what has changed since the last time; False where the server took not all of it."""
         if not self.targets:
-            return
+            return True
         try:
-            await self._put(
-                "record", "table", json.dumps(self.rows()), "For programs; the same for people is beside it."
-            )
-            await self._put("targets", "markdown", self.page(), f"Where each target of {self.training_job} stands.")
+            async with get_client() as client:
+                # One by one: SQLite, behind a small server, answers writes side by side with 503.
+                await self._put(client, "record", "table", json.dumps(self.rows()), "For programs; people: targets-…")
+                title = f"Where each target of {self.training_job} stands"
+                await self._put(client, "targets", "markdown", self.page(), title)
+                for line in self.targets.values():
+                    title = f"{line.target} of {self.training_job}: {line.status}"
+                    await self._put(
+                        client, f"progress-{line.target}", "progress", PROGRESS.get(line.status, 100.0), title
+                    )
         except Exception as error:
             logger.warning("The record of the targets could not be written (%s); it is written again later.", error)
+            return False
+        return True
 
-    async def _put(self, prefix: str, kind: str, data: str, description: str) -> None:
+    async def _put(self, client: PrefectClient, prefix: str, kind: str, data: str | float, description: str) -> None:
         key = artifact_key(prefix, self.training_job)
-        async with get_client() as client:
-            if key in self._artifacts:
-                await client.update_artifact(self._artifacts[key], ArtifactUpdate(data=data))
-                return
+        artifact, written = self._artifacts.get(key, (None, None))
+        if written == (data, description):
+            return
+        if artifact is None:
+            run = UUID(self.flow_run_id)
             made = await client.create_artifact(
-                ArtifactCreate(
-                    key=key, type=kind, data=data, description=description, flow_run_id=UUID(self.flow_run_id)
-                )
+                ArtifactCreate(key=key, type=kind, data=data, description=description, flow_run_id=run)
             )
-            self._artifacts[key] = made.id
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One row per target. ARNs are left out: they hold the account's id, and can be computed."""
-        return [
-            {
-                "target": target,
-                **record.model_dump(mode="json", exclude={"arn"}),
-                **{name: _masked(getattr(record, name)) for name in ("reason", "cause", "remedy")},
-            }
-            for target, record in self.targets.items()
-        ]
-
-    def page(self) -> str:
-        """The table as markdown, with the failures explained below it."""
-        lines = [
-            f"# {self.training_job}",
-            "",
-            "| target | status | duration | attempt | compilation job | component | version |",
-            "|---|---|---:|---:|---|---|---|",
-        ]
-        for target, record in self.targets.items():
-            status = f"{MARKS[record.status]} {record.status}"
-            if target in self.links:
-                status = f"[{status}]({self.links[target]})"
-            cells = (
-                target,
-                status,
-                f"{record.seconds:.0f} s" if record.seconds is not None else "",
-                str(record.attempt or ""),
-                record.compilation_job or "",
-                record.component or "",
-                record.version or "",
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-        for target, record in self.targets.items():
-            if record.reason or record.cause:
-                lines += [
-                    "",
-                    f"## {MARKS[record.status]} {target}",
-                    "",
-                    f"**Reason** (as AWS gave it): {_one_line(record.reason)}",
-                    "",
-                    f"**Cause**: {_one_line(record.cause)}",
-                    "",
-                    f"**What to do**: {_one_line(record.remedy)}",
-                ]
-        lines += ["", "## Where things are"]
-        for target, record in self.targets.items():
-            for what, uri in (("compiled artifact", record.compiled_artifact), ("package", record.package)):
-                if uri:
-                    lines += ["", f"{target}, {what}: `{uri}`"]
-        return "\n".join(lines) + "\n"
+            artifact = made.id
+        else:
+            await client.update_artifact(artifact, ArtifactUpdate(data=data, description=description))
+        self._artifacts[key] = (artifact, (data, description))
 
 
-def _masked(text: str | None) -> str | None:
-    return sanitise(text, mask_accounts=True) if text else text
+def _checked(changes: dict[str, Any]) -> dict[str, Any]:
+    return {name: TargetStatus(value) if name == "status" else value for name, value in changes.items()}
 
 
-def _one_line(text: str | None) -> str:
-    return " ".join((_masked(text) or "-").replace("|", "\\|").replace("<", "&lt;").split())
+def _aged(line: TargetLine, now: datetime) -> TargetLine:
+    """The line with ``seconds`` from its first phase until now."""
+    if not line.phases:
+        return line
+    return line.model_copy(update={"seconds": round((now - line.phases[0].at).total_seconds(), 1)})
+
+
+def _attempts(before: TargetLine, line: TargetLine, now: datetime) -> tuple[Attempt, ...]:
+    """The attempts after a change: a new number begins one, and the last one goes as the target goes."""
+    attempts = list(line.attempts)
+    if line.attempt is not None and (not attempts or attempts[-1].attempt != line.attempt):
+        if attempts:
+            attempts[-1] = attempts[-1].ending(AttemptStatus.FAILED, now)
+        attempts.append(Attempt(attempt=line.attempt, status=AttemptStatus.COMPILING, started=now))
+    if not attempts or attempts[-1].status.ended:
+        return tuple(attempts)
+    last = attempts[-1].model_copy(
+        update={
+            "compilation_job": line.compilation_job,
+            "component": line.component,
+            "version": line.version,
+        }
+    )
+    if line.status.ended:
+        last = last.ending(AttemptStatus(line.status.value), now, line.reason)
+    elif line.status is not before.status:
+        last = last.model_copy(update={"status": AttemptStatus(line.status.value)})
+    return (*attempts[:-1], last)
+
+
+def _masked(value: Any) -> Any:
+    """The value with every text in it free of secrets and account ids."""
+    if isinstance(value, str):
+        return sanitise(value, mask_accounts=True)
+    if isinstance(value, list | tuple):
+        return [_masked(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _masked(each) for name, each in value.items()}
+    return value

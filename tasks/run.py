@@ -59,7 +59,7 @@ def entered(run: Run) -> Iterator[Run]:
 @asynccontextmanager
 async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIterator[Run]:
     """A run with its record, which is kept up to date inside the block and written a last time at its end."""
-    async with RunRecord(training_job, flow_run_id) as record:
+    async with RunRecord(training_job, flow_run_id, load_settings().poll_seconds) as record:
         with entered(await begin_run(use_case, flow_run_id, record)) as run:
             yield run
 

@@ -82,7 +82,9 @@ async def test_tags_artifacts_and_names_tell_what_the_run_is(pipeline: Pipeline)
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
         )
     by_key = {artifact.key: str(artifact.data) for artifact in artifacts}
-    assert set(by_key) == {"record-lid-7", "targets-lid-7"}
+    progress = {"progress-arm64-cpu-lid-7", "progress-x86-64-cpu-lid-7"}
+    assert set(by_key) == {"record-lid-7", "targets-lid-7", "model-lid", *progress}
+    assert {float(by_key[key]) for key in progress} == {100.0}
     assert ACCOUNT not in "".join(by_key.values())
     names = {task.name for task in await ended_task_runs(run.id, 14)}
     for step in ("start compilation", "compile", "package", "publish", "wait until deployable"):

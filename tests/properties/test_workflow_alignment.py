@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from dda_core import exceptions
 from dda_core.archives.source import FileSource
 from dda_core.archives.trained import read_trained_archive
-from dda_core.compilation import CompilationWork
+from dda_core.compilation import CompilationWork, CompiledModel
 from dda_core.component import ComponentPlan
 from dda_core.device_rules import manifest_findings, package_findings
 from dda_core.exceptions import (
@@ -184,8 +184,8 @@ async def carried(plan: dict[str, Any], turns: dict[str, list[int]]) -> tuple[Hi
         return work
 
     steps = {
-        "compile_model": step_of("compile", SimpleNamespace(compilation_job="j", attempt=1, artifact="s3://b/a")),
-        "package_model": step_of("package", SimpleNamespace(key="k")),
+        "compile_model": step_of("compile", CompiledModel(compilation_job="j", attempt=1, artifact="s3://b/a")),
+        "package_model": step_of("package", SimpleNamespace(key="k", size=1)),
         "publish_component": step_of("publish", SimpleNamespace(version="1.0.0", arn="arn")),
         "wait_until_deployable": step_of("wait", None),
     }

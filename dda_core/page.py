@@ -1,0 +1,232 @@
+"""The page of a run as markdown: where each target stands, where things are, and why a target failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from dda_core.history import TargetLine
+from dda_core.sanitise import sanitise
+from dda_core.status import TargetStatus, run_status
+from dda_core.timeline import timeline_image
+
+MARKS = {
+    TargetStatus.NOT_STARTED: "⚪",
+    TargetStatus.COMPILING: "🔵",
+    TargetStatus.PACKAGING: "🟣",
+    TargetStatus.PUBLISHING: "🟠",
+    TargetStatus.DEPLOYABLE: "🟢",
+    TargetStatus.FAILED: "🔴",
+    TargetStatus.STOPPED: "⬛",
+    TargetStatus.SKIPPED: "⏩",
+}
+PROGRESS = {
+    TargetStatus.NOT_STARTED: 0.0,
+    TargetStatus.COMPILING: 20.0,
+    TargetStatus.PACKAGING: 60.0,
+    TargetStatus.PUBLISHING: 80.0,
+}
+"""How far a target is, in percent, while it is in progress. Every end is 100."""
+
+
+class PageContext(NamedTuple):
+    """What a run's page says besides its targets. ``run_link`` makes the address of another run's page."""
+
+    training_job: str
+    model_name: str | None = None
+    use_case: str | None = None
+    region: str | None = None
+    billable_seconds: int | None = None
+
+
+def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str, str], now: datetime) -> str:
+    """The page. ``links`` are addresses of the runs that made what a target skipped or joined, by target.
+
+    It holds no account id and nothing secret.
+    """
+    status = run_status({line.target: line for line in lines})
+    good = sum(line.status.good for line in lines)
+    head = [f"# {_cell(context.training_job)}: {status}, {good}/{len(lines)} deployable"]
+    about = [
+        f"{label} **{_cell(value)}**"
+        for label, value in (("model", context.model_name), ("use case", context.use_case), ("Region", context.region))
+        if value
+    ]
+    if context.billable_seconds is not None:
+        about.append(f"training billed **{context.billable_seconds} s**")
+    before = [
+        *head,
+        ", ".join(about),
+        _table(context, lines, links),
+        *(_failure(line) for line in lines if line.reason or line.cause),
+    ]
+    after = [
+        _relation(context, lines),
+        _resources(lines),
+        *(_places(context, line) for line in lines if line.compiled_artifact or line.package),
+    ]
+    # The picture is Base64, which looks like a secret in places.
+    image = timeline_image(lines, now)
+    return "\n\n".join(part for part in (*map(_masked, before), image, *map(_masked, after)) if part) + "\n"
+
+
+def _masked(text: str) -> str:
+    return sanitise(text, mask_accounts=True)
+
+
+def console(region: str) -> str:
+    """The address of the AWS console for a Region; its partition decides the domain."""
+    domain = "amazonaws.cn" if region.startswith("cn-") else "aws.amazon.com"
+    if region.startswith("us-gov-"):
+        return "https://console.amazonaws-us-gov.com"
+    return f"https://{region}.console.{domain}"
+
+
+def job_link(region: str, job: str) -> str:
+    """The console's page of a compilation job."""
+    return f"{console(region)}/sagemaker/home?region={region}#/compilation-jobs/{job}"
+
+
+def component_link(region: str, component: str, version: str) -> str:
+    """The console's page of a component version."""
+    return f"{console(region)}/iot/home?region={region}#/greengrass/v2/components/private/{component}/{version}"
+
+
+def _table(context: PageContext, lines: Sequence[TargetLine], links: dict[str, str]) -> str:
+    rows = [
+        "| target | status | duration | attempt | compilation job | component | version |",
+        "|---|---|---:|---:|---|---|---|",
+    ]
+    region = context.region or ""
+    for line in lines:
+        status = f"{MARKS[line.status]}&nbsp;{line.status}"
+        if line.target in links:
+            status += f" ([by this run]({links[line.target]}))"
+        version = line.version or ""
+        if line.component and line.version and region:
+            version = f"[{line.version}]({component_link(region, line.component, line.version)})"
+        rows.append(
+            "| "
+            + " | ".join(
+                (
+                    line.target,
+                    status,
+                    f"{line.seconds:.0f}&nbsp;s" if line.seconds is not None else "",
+                    str(line.attempt or ""),
+                    f"[{line.compilation_job}]({job_link(region, line.compilation_job)})"
+                    if line.compilation_job and region
+                    else line.compilation_job or "",
+                    _arn_hint(context, line),
+                    version,
+                )
+            )
+            + " |"
+        )
+    return "\n".join(rows)
+
+
+def _arn_hint(context: PageContext, line: TargetLine) -> str:
+    """The component's name; its ARN, with the account masked, on hover."""
+    if not (line.component and line.version):
+        return line.component or ""
+    arn = f"arn:aws:greengrass:{context.region}:************:components:{line.component}:versions:{line.version}"
+    return f'<span title="{arn}">{line.component}</span>'
+
+
+def _failure(line: TargetLine) -> str:
+    parts = [f"## {MARKS[line.status]} {line.target}: {line.status}"]
+    for label, text in (
+        ("Reason, as it was given", line.reason),
+        ("Cause", line.cause),
+        ("What to do", line.remedy),
+        ("Will a retry help?", line.facts.will_retry_help),
+    ):
+        if text:
+            parts.append(f"**{label}:** {_cell(text)}")
+    if line.facts.log_tail:
+        log = "\n".join(text.replace("```", "'''") for text in line.facts.log_tail)
+        parts.append(f"Last lines of the log:\n\n```text\n{log}\n```")
+    return "\n\n".join(parts)
+
+
+def _relation(context: PageContext, lines: Sequence[TargetLine]) -> str:
+    """Training job, compiled model, package and component as a mermaid diagram."""
+    chart = ["```mermaid", "flowchart LR", f'    T["training job<br/>{_node(context.training_job)}"]']
+    for number, line in enumerate(lines):
+        chain = [
+            (f"C{number}", "compiled model", line.compilation_job if line.compiled_artifact else None),
+            (f"P{number}", "package", (line.package or "").rpartition("/")[2].partition("_")[0] or None),
+            (f"G{number}", "component", f"{line.component} {line.version}" if line.version else None),
+        ]
+        last = "T"
+        for node, what, name in chain:
+            if name:
+                chart.append(f'    {last} --> {node}["{what}<br/>{_node(name)}"]')
+                last = node
+        if last == "T":
+            chart.append(f'    T -.-> C{number}["{line.target}<br/>{line.status}"]')
+    return "\n".join([*chart, "```"])
+
+
+def _resources(lines: Sequence[TargetLine]) -> str:
+    rows = []
+    for line in lines:
+        facts = line.facts
+        cells = (
+            _seconds(facts.queue_seconds),
+            _seconds(facts.compile_seconds),
+            _bytes(facts.bytes_in),
+            _bytes(facts.bytes_out),
+            _bytes(facts.package_bytes),
+            f'<span title="{_cell(facts.model_digest)}">{facts.model_digest[:12]}…</span>'
+            if facts.model_digest
+            else "",
+            _cell((facts.inference_image or "").rpartition("/")[2]),
+        )
+        if any(cells):
+            rows.append(f"| {line.target} | {' | '.join(cells)} |")
+    if not rows:
+        return ""
+    return "\n".join(
+        [
+            "## Duration and resources",
+            "",
+            "| target | in the queue | compiling | input | compiled | package | digest | inference image |",
+            "|---|---:|---:|---:|---:|---:|---|---|",
+            *rows,
+        ]
+    )
+
+
+def _places(context: PageContext, line: TargetLine) -> str:
+    parts = [f"## Where {line.target} is"]
+    for what, uri in (
+        ("compiled artifact", line.compiled_artifact),
+        ("package", line.package),
+        ("compilation log", line.facts.log_uri),
+    ):
+        if uri:
+            parts.append(f"- {what}: `{uri}`")
+    parts.append(f"- fetch it: `dda artifacts get {context.training_job} {line.target} -o {line.target}.tar.gz`")
+    return "\n".join([parts[0], "", *parts[1:]])
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}&nbsp;s"
+
+
+def _bytes(value: int | None) -> str:
+    return "" if value is None else f"{value / 1e6:.1f}&nbsp;MB"
+
+
+def _node(text: str) -> str:
+    return text.replace('"', "'").replace("<", "&lt;")
+
+
+def _cell(text: str | None) -> str:
+    """The text in one line, with nothing in it that markdown or HTML would take for its own."""
+    flat = " ".join((text or "").split())
+    for mark in ("\\", "|", "`", "*", "[", "]"):
+        flat = flat.replace(mark, f"\\{mark}")
+    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
