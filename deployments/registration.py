@@ -1,4 +1,4 @@
-"""Registering a use case: its block, and a deployment of the flow with the use case filled in."""
+"""Registering a use case: its block, and its own deployments, with the use case filled in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 
 from dda_core.use_case import UseCase
+from flows.artifact_links import artifact_links
 from flows.compile_training_job import compile_training_job
 from tasks.overview import ensure_overview
 from tasks.use_case import UseCaseBlock, block_name
@@ -21,9 +22,10 @@ CONCURRENT_RUNS = 10
 
 
 async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
-    """Save the use case's block and its deployment ``compile-training-job/<name>``; the deployment's id.
+    """Save the use case's block and its deployments; the id of ``compile-training-job/<name>``.
 
-    Both may be there already: the block is overwritten, the deployment keeps its id.
+    The other is ``artifact-links/<name>``. All may be there already: the block is overwritten, a deployment keeps its
+    id.
     """
     name = block_name(use_case.usecase_id)
     await UseCaseBlock.of(use_case).asave(name, overwrite=True)
@@ -40,6 +42,15 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     saved = await deployment.aapply()
+    links = await artifact_links.ato_deployment(
+        name,
+        parameters={"use_case": name},
+        description=f"Make download links to what training jobs of use case {use_case.usecase_id} made.",
+        tags=[f"use-case:{use_case.usecase_id}"],
+        work_pool_name=work_pool,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    await links.aapply()
     # People find a page, which says what to do first, before the first scheduled refresh.
     await ensure_overview()
     return saved

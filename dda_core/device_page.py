@@ -1,0 +1,79 @@
+"""The page of one component: which core devices have which version of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.devices import InstalledVersion
+from dda_core.markdown import cell, link, table
+from dda_core.page import component_link
+from dda_core.sanitise import sanitise
+
+SHOWN = 500
+"""Devices listed on a page; the rest is counted, and `dda devices` lists it."""
+HEALTH = {"HEALTHY": "🟢", "UNHEALTHY": "🔴"}
+
+
+class DeviceSurvey(BaseModel):
+    """What the core devices of one account and Region said, to the credentials of ``use_case``.
+
+    ``failure`` says why they could not be asked; then there is nothing else.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    use_case: str
+    region: str
+    components: tuple[str, ...] = ()
+    versions: tuple[InstalledVersion, ...] = ()
+    failure: str | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """The components that Greengrass knows or a device has."""
+        return {*self.components, *(each.component for each in self.versions)}
+
+
+def component_page(component: str, surveys: Sequence[DeviceSurvey], at: datetime) -> str:
+    """The page as markdown, as of ``at``; one part per account and Region. It holds no account id."""
+    stamp = f"As of {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC; brought up to date by the flow `refresh-devices`."
+    parts = [f"# {cell(component)}", stamp, *(_part(component, survey) for survey in surveys)]
+    return sanitise("\n\n".join(parts), mask_accounts=True) + "\n"
+
+
+def _part(component: str, survey: DeviceSurvey) -> str:
+    head = f"## {cell(survey.use_case)}, {survey.region}"
+    if survey.failure:
+        return f"{head}\n\nThe devices could not be asked: {cell(survey.failure)}"
+    versions = [each for each in survey.versions if each.component == component]
+    if not versions:
+        there = component in survey.components
+        return f"{head}\n\n" + (
+            "No core device has it." if there else "It is not in Greengrass, and on no core device."
+        )
+    counts = table(
+        ["version", "devices"],
+        [
+            [link(each.version, component_link(survey.region, component, each.version)), str(each.count)]
+            for each in versions
+        ],
+        right=["devices"],
+    )
+    rows = [
+        [
+            cell(device.thing),
+            f"{HEALTH.get(device.status, '⚪')}&nbsp;{cell(device.status)}",
+            cell(each.version),
+            cell(device.state),
+            f"{device.last_seen.astimezone(UTC):%Y-%m-%d %H:%M}" if device.last_seen else "",
+            cell(device.deployment),
+        ]
+        for each in versions
+        for device in each.devices
+    ]
+    devices = table(["device", "device is", "version", "component is", "last seen (UTC)", "deployment"], rows[:SHOWN])
+    more = f"\n\n… and {len(rows) - SHOWN} more: `dda devices {component}`" if len(rows) > SHOWN else ""
+    return f"{head}\n\n{counts}\n\n{devices}{more}"

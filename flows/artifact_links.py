@@ -1,0 +1,51 @@
+"""Download links on demand, for those who work in the Prefect UI."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from dda_core.exceptions import DdaError
+from dda_core.sanitise import sanitise
+from flows.parameters import TrainingJobName
+from tasks.links import FLOW, make_links, remove_expired_links, write_links
+
+
+@flow(name=FLOW, flow_run_name="links of {training_job_name}")
+async def artifact_links(
+    training_job_name: TrainingJobName,
+    use_case: str,
+    expires_minutes: Annotated[int, Field(ge=1, le=720)] = 60,
+) -> State[None]:
+    """Make links to what a training job's runs made: compiled archives, packages and logs, for every target.
+
+    They stand on this run's own page, under Artifacts. A link is as good as a password for as long as it works, so
+    the page is an artifact without a key: it belongs to this run alone, is no version of an artifact that stays, and
+    says when its links expire. The next run of this flow, or of the scheduled `refresh-devices`, deletes it after
+    that. No other artifact, log, tag or result ever holds a link.
+
+    Args:
+        training_job_name: The training job whose archives are wanted.
+        use_case: The name of the use case's block. A use case's own deployment has it filled in.
+        expires_minutes: How long the links work; at most 720, that is 12 hours. They end earlier where the
+            credentials that sign them do.
+    """
+    await remove_expired_links()
+    try:
+        made = await make_links(training_job_name, use_case, expires_minutes)
+    except (DdaError, ClientError, BotoCoreError) as error:
+        return Failed(message=sanitise(str(error), mask_accounts=True))
+    good = sum(each.link is not None for each in made)
+    if not good:
+        return Failed(message=f"No run of {training_job_name} has made anything in this use case that is still there")
+    run_id = flow_run.get_id()
+    assert run_id is not None
+    expires = await write_links(UUID(str(run_id)), training_job_name, made)
+    return Completed(message=f"{good} links, valid until {expires:%Y-%m-%d %H:%M} UTC: see Artifacts")

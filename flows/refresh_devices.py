@@ -1,0 +1,30 @@
+"""Which factory devices have which version of each component, written down again and again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from tasks.devices import ask_devices, places, write_device_pages
+from tasks.links import remove_expired_links
+
+
+@flow(name="refresh-devices", flow_run_name="devices")
+async def refresh_devices() -> State[None]:
+    """Ask the core devices of every use case what they have, and write one artifact `component-...` per component.
+
+    It fails where the devices of some account cannot be asked; what the others said is written all the same. Links
+    of `artifact-links` that have expired are removed on the way.
+    """
+    await remove_expired_links()
+    use_cases = await places()
+    surveys = list(await asyncio.gather(*(ask_devices(each.usecase_id, each) for each in use_cases)))
+    pages = await write_device_pages(surveys)
+    failed = [survey.use_case for survey in surveys if survey.failure]
+    message = f"{pages} components in {len(surveys)} accounts and Regions; see the artifacts component-..."
+    if failed:
+        return Failed(message=f"{message}. Could not be asked: the devices of {', '.join(failed)}; see the log")
+    return Completed(message=message)
