@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -330,27 +331,30 @@ def _chunks(ids: Sequence[UUID]) -> list[FlowRunFilterId]:
 
 async def _artifacts(client: PrefectClient, artifact_filter: ArtifactFilter) -> list[Artifact]:
     """Every artifact, page by page, the oldest first."""
-    found: list[Artifact] = []
-    while True:
+    found: dict[UUID, Artifact] = {}
+    for offset in itertools.count(0, PAGE):
         page = await client.read_artifacts(
-            artifact_filter=artifact_filter, sort=ArtifactSort.CREATED_DESC, limit=PAGE, offset=len(found)
+            artifact_filter=artifact_filter, sort=ArtifactSort.CREATED_DESC, limit=PAGE, offset=offset
         )
-        found += page
+        # By id: what was made meanwhile moves the pages, and an artifact comes twice.
+        found |= {artifact.id: artifact for artifact in page}
         if len(page) < PAGE:
-            return found[::-1]
+            break
+    return list(found.values())[::-1]
 
 
 async def _runs(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRun]:
     """Every run of the flow, page by page."""
-    found: list[FlowRun] = []
-    while True:
+    found: dict[UUID, FlowRun] = {}
+    for offset in itertools.count(0, PAGE):
         page = await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
             flow_run_filter=run_filter,
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=PAGE,
-            offset=len(found),
+            offset=offset,
         )
-        found += page
+        found |= {run.id: run for run in page}
         if len(page) < PAGE:
-            return found
+            break
+    return list(found.values())
