@@ -19,6 +19,11 @@ from deployments.cli.errors import EXIT_CODES, report
 
 COMMANDS = {
     "compile": "deployments.cli.compile:compile_command",
+    "status": "deployments.cli.status:status_command",
+    "history": "deployments.cli.history:history_command",
+    "logs": "deployments.cli.logs:logs_command",
+    "artifacts": "deployments.cli.artifacts:app",
+    "devices": "deployments.cli.devices:devices_command",
     "plan": "deployments.cli.plan:plan_command",
     "manifest": "deployments.cli.manifest:app",
     "package": "deployments.cli.package:app",
