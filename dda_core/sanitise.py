@@ -60,6 +60,21 @@ def sanitise(text: str, secrets: Iterable[str] = (), *, mask_accounts: bool = Fa
     return _ACCOUNT.sub(ACCOUNT_MASK, text) if mask_accounts else text
 
 
+def unmasked(text: str, account_id: str, names: Iterable[str] = ()) -> str:
+    """A name or URI whose account id was masked, as it was; for those who may see it.
+
+    Args:
+        text: as it was written down, such as ``s3://models-************/...``.
+        account_id: the account that it belongs to.
+        names: names that may be part of it, whose own twelve digits (a date, say) were taken for an account id.
+    """
+    for name in names:
+        masked = sanitise(name, mask_accounts=True)
+        if masked != name:
+            text = text.replace(masked, name)
+    return text.replace(ACCOUNT_MASK, account_id)
+
+
 def _mask_key(match: re.Match[str]) -> str:
     """Mask 40 characters that look drawn at random; a hexadecimal digest or a path of that length is kept."""
     word = match[0]

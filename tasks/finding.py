@@ -10,10 +10,13 @@ from prefect.client.orchestration import PrefectClient
 from dda_core.compilation_log import log_uri
 from dda_core.download import Product
 from dda_core.exceptions import ArtifactMissing
-from dda_core.naming import compilation_output
+from dda_core.naming import compilation_output, training_part
+from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from tasks.history import JobRun, history_of, records_of, runs_of
 from tasks.use_case import load_use_case
+
+NOUNS = {Product.COMPILED: "compiled archive", Product.PACKAGE: "package", Product.LOG: "saved log"}
 
 
 class FoundJob(NamedTuple):
@@ -36,10 +39,12 @@ async def find_job(
     found = _newest_job(runs, target, attempt)
     if found is None:
         return None
-    name, run = found
+    written, run = found
     use_case = await load_use_case(run.use_case)
-    archive = _uris(run, target, name).get(Product.COMPILED)
-    return FoundJob(name, use_case, log_uri(name, archive or compilation_output(use_case.s3_bucket, name, target)))
+    name = _whole(written, training_job, use_case)
+    archive = _uris(run, target, written).get(Product.COMPILED)
+    folder = _whole(archive, training_job, use_case) if archive else None
+    return FoundJob(name, use_case, log_uri(name, folder or compilation_output(use_case.s3_bucket, name, target)))
 
 
 async def find_products(
@@ -61,7 +66,8 @@ async def find_products(
         if any(made.values()):
             owner = await load_use_case(name)
             for target, uris in made.items():
-                products.setdefault(target, {}).update({what: (uri, owner) for what, uri in uris.items()})
+                whole = {what: (_whole(uri, training_job, owner), owner) for what, uri in uris.items()}
+                products.setdefault(target, {}).update(whole)
     return products
 
 
@@ -78,10 +84,15 @@ async def find_product(client: PrefectClient, training_job: str, target: str, wh
         return job.saved_log, job.use_case
     others = ", ".join(products)
     raise ArtifactMissing(
-        f"no run of {training_job} has made a {what} of {target}"
+        f"no run of {training_job} has made the {NOUNS[what]} of {target}"
         + (f", only: {others}" if others else "")
         + f". `dda status {training_job}` tells where its targets stand; `dda compile {training_job}` makes them."
     )
+
+
+def _whole(text: str, training_job: str, use_case: UseCase) -> str:
+    """The name or URI as it was before its record was written, where account ids are masked."""
+    return unmasked(text, use_case.account_id, [training_job, training_part(training_job)])
 
 
 def _newest_job(runs: Sequence[JobRun], target: str, attempt: int | None) -> tuple[str, JobRun] | None:
