@@ -19,6 +19,7 @@ JOB_NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 COMPONENT_BASE_PATTERN = re.compile(r"model-[a-zA-Z0-9._-]+")
 """Devices look for components whose name starts with ``model-``."""
 
+REPACKAGED_NAME = "model_for_compilation.tar.gz"
 COMPONENT_NAME_LIMIT = 128
 TRAINING_PART_LIMIT = 40
 """Characters of the training job's name in a compilation job's name, so that suffix, digest and attempt fit."""
@@ -132,7 +133,7 @@ def component_arn(region: str, account_id: str, component: str, version: str | N
 
 def repackaged_uri(model_artifact: str) -> str:
     """Where the repackaged ``.pt`` goes: ``model_for_compilation.tar.gz`` beside the trained archive."""
-    return model_artifact.rpartition("/")[0] + "/model_for_compilation.tar.gz"
+    return f"{model_artifact.rpartition('/')[0]}/{REPACKAGED_NAME}"
 
 
 def trained_archive_uri(bucket: str, training_job: str) -> str:

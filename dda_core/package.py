@@ -155,7 +155,7 @@ def package_to_s3(
     """
     identity = json.dumps([compiled.uri, compiled.etag, run_id])
     staging_key = f"{STAGING}{hashlib.sha256(identity.encode()).hexdigest()[:32]}.zip"
-    with MultipartUpload(s3, bucket, staging_key, sweep=STAGING) as upload:
+    with MultipartUpload(s3, bucket, staging_key) as upload:
         package = build_package(compiled, manifest, upload, stop)
         upload.complete()
     publish_staged(s3, bucket, staging_key, package.key, etag=upload.etag)

@@ -12,6 +12,7 @@ from dda_core.archives.source import open_source, parse_s3_uri
 from dda_core.archives.trained import TrainedModel, read_trained_archive
 from dda_core.archives.upload import MultipartUpload
 from dda_core.following import patiently, run_stoppable
+from dda_core.sweeping import sweep
 from dda_core.training_job import TrainingJob, describe_training_job
 from tasks.run import current_run, tell
 
@@ -30,6 +31,8 @@ async def read_trained_model(training_job: str, model_artifact: str) -> TrainedM
     bucket, key = parse_s3_uri(naming.repackaged_uri(model_artifact))
 
     def read(stop: threading.Event) -> TrainedModel:
+        for each in {bucket, run.use_case.s3_bucket}:
+            sweep(run.aws.s3, each)
         source = open_source(model_artifact, run.aws.s3)
         return read_trained_archive(source, lambda: MultipartUpload(run.aws.s3, bucket, key), stop)
 

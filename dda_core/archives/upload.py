@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
@@ -30,8 +29,6 @@ logger = logging.getLogger(__name__)
 PART = 8 << 20
 """Bytes per uploaded part; 10,000 parts of it make 84 GB."""
 PARTS_IN_FLIGHT = 4
-STALE_AFTER = timedelta(hours=24)
-"""An upload this old has lost its process: no step runs that long."""
 
 _TAKEN = {"412", "PreconditionFailed"}
 _RACING = {"409", "ConditionalRequestConflict"}
@@ -69,9 +66,7 @@ class MultipartUpload:
         etag: the object's ETag once it is complete and ours, else None.
     """
 
-    def __init__(
-        self, s3: S3Client, bucket: str, key: str, *, if_none_match: bool = False, sweep: str | None = None
-    ) -> None:
+    def __init__(self, s3: S3Client, bucket: str, key: str, *, if_none_match: bool = False) -> None:
         """Nothing is sent yet.
 
         Args:
@@ -79,7 +74,6 @@ class MultipartUpload:
             bucket: the bucket's name.
             key: the object's key.
             if_none_match: keep an object that is already there.
-            sweep: the prefix under which uploads of killed processes are aborted; None for the key itself.
         """
         self.uri = f"s3://{bucket}/{key}"
         self.etag: str | None = None
@@ -87,7 +81,6 @@ class MultipartUpload:
         self._bucket = bucket
         self._key = key
         self._condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_none_match else {}
-        self._sweep = key if sweep is None else sweep
         self._pool = ThreadPoolExecutor(PARTS_IN_FLIGHT, thread_name_prefix="dda-part")
         self._held: list[bytes] = []
         self._held_size = 0
@@ -160,7 +153,6 @@ class MultipartUpload:
                     Bucket=self._bucket, Key=self._key, ChecksumAlgorithm="CRC32"
                 )
                 self._upload_id = created["UploadId"]
-                self._abort_stale(self._upload_id)
             if len(self._in_flight) >= PARTS_IN_FLIGHT:
                 done, self._in_flight = wait(self._in_flight, return_when=FIRST_COMPLETED)
                 self._parts += [future.result() for future in done]
@@ -170,21 +162,6 @@ class MultipartUpload:
         self._held, self._held_size = [], 0
         self._count += 1
         self._in_flight.add(self._pool.submit(self._send, self._count, body))
-
-    def _abort_stale(self, ours: str) -> None:
-        """Abort what killed processes left behind; a caller that may not list or abort leaves it there.
-
-        The age is that against our own upload, by the clock of S3: a run that is still going is never disturbed.
-        """
-        try:
-            found = self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=self._sweep).get("Uploads", [])
-            started = {upload["UploadId"]: upload["Initiated"] for upload in found}
-            for upload in found:
-                if ours in started and started[ours] - upload["Initiated"] > STALE_AFTER:
-                    self._s3.abort_multipart_upload(Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-                    logger.info("aborted the stale upload to s3://%s/%s", self._bucket, upload["Key"])
-        except Exception as error:
-            logger.debug("stale uploads under s3://%s/%s stay: %s", self._bucket, self._sweep, error)
 
     def _send(self, number: int, body: bytes) -> dict[str, Any]:
         checksum = _checksum(body)

@@ -3,6 +3,7 @@
 - CopyObject honours ``If-None-Match: *``, and conditional writes are atomic under concurrent callers.
 - A ranged read takes only its range from the object, so that many small ranges of a large one stay quick.
 - The checksums that come with a body are compared with it.
+- ListMultipartUploads tells when each upload was initiated.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import re
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.s3.exceptions import PreconditionFailed, S3ClientError
@@ -54,10 +57,20 @@ class S3(S3Response):  # type: ignore[misc]
         return super().upload_part()
 
     def _key_response_post(self, request: Any, body: bytes, bucket: str, query: dict[str, Any], key: str) -> Any:
-        if self.headers.get("If-None-Match"):
-            with _conditional:
-                return super()._key_response_post(request, body, bucket, query, key)
-        return super()._key_response_post(request, body, bucket, query, key)
+        with _conditional if self.headers.get("If-None-Match") else nullcontext():
+            answer = super()._key_response_post(request, body, bucket, query, key)
+        if "uploads" in query:
+            for upload in list(self.backend.list_multipart_uploads(bucket).values()):
+                vars(upload).setdefault("initiated", datetime.now(UTC))
+        return answer
+
+    def serialized(self, action_result: Any) -> Any:
+        """The answer as S3 writes it, with the times that moto does not keep."""
+        uploads = self.backend.list_multipart_uploads(self.bucket_name) if self.bucket_name else {}
+        found = action_result.result if isinstance(action_result.result, dict) else {}
+        for each in found.get("Uploads", []):
+            each["Initiated"] = uploads[each["UploadId"]].initiated
+        return super().serialized(action_result)
 
     def get_object(self) -> Any:
         """GetObject; a plain range is read on its own."""

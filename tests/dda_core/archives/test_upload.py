@@ -6,7 +6,6 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -203,54 +202,6 @@ def test_an_object_that_is_there_is_kept_on_request(s3: Any, data: bytes):
         assert sink.complete() is False
     assert body(s3, "k") == b"old"
     assert open_uploads(s3) == []
-
-
-class Aging:
-    """An S3 client that reports the uploads it already has as started that much before any new one."""
-
-    def __init__(self, s3: Any, age: timedelta) -> None:
-        self._s3 = s3
-        self._old = {upload["UploadId"] for upload in s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]}
-        self._age = age
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._s3, name)
-
-    def list_multipart_uploads(self, **request: Any) -> Any:
-        found = self._s3.list_multipart_uploads(**request)
-        for item in found["Uploads"]:
-            if item["UploadId"] in self._old:
-                item["Initiated"] -= self._age
-        return found
-
-
-def left_behind(s3: Any, age: timedelta, **options: Any) -> list[str]:
-    """The keys of the uploads that are left of three after a new one under ``staging/``."""
-    for key in ("staging/a", "staging/killed", "other/b"):
-        s3.create_multipart_upload(Bucket=BUCKET, Key=key)
-    with MultipartUpload(Aging(s3, age), BUCKET, "staging/a", **options) as sink:  # type: ignore[arg-type]
-        write(sink, DATA)
-        sink.complete()
-    assert body(s3, "staging/a") == DATA
-    return sorted(open_uploads(s3))
-
-
-def test_what_a_killed_process_left_is_swept(s3: Any):
-    assert left_behind(s3, timedelta(hours=25)) == ["other/b", "staging/killed"]
-
-
-def test_a_whole_prefix_can_be_swept(s3: Any):
-    assert left_behind(s3, timedelta(hours=25), sweep="staging/") == ["other/b"]
-
-
-def test_an_upload_that_may_still_be_going_is_left_alone(s3: Any):
-    assert left_behind(s3, timedelta(hours=23), sweep="staging/") == ["other/b", "staging/a", "staging/killed"]
-
-
-def test_a_caller_that_may_not_list_uploads_can_upload(s3: Any):
-    client = Recording(s3, list_multipart_uploads=[refusal("AccessDenied", 403)])
-    upload_data(client)
-    assert body(s3, "k") == DATA
 
 
 def test_a_staged_object_is_moved(s3: Any):

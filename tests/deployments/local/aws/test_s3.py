@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tests.deployments.local.aws.conftest import Aws, error_of
@@ -100,3 +101,12 @@ def test_a_body_that_is_not_its_checksum_is_refused(aws: Aws) -> None:
     refused = error_of(s3.upload_part, **upload, PartNumber=1, Body=b"abc", ChecksumCRC32=wrong)
     assert (refused["Code"], refused["Status"]) == ("BadDigest", 400)
     assert error_of(s3.head_object, Bucket=aws.bucket, Key="k")["Status"] == 404
+
+
+def test_open_uploads_tell_when_they_were_initiated(aws: Aws) -> None:
+    s3 = aws.client("s3")
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    upload = s3.create_multipart_upload(Bucket=aws.bucket, Key="a/b")
+    [found] = s3.list_multipart_uploads(Bucket=aws.bucket, Prefix="a/")["Uploads"]
+    assert (found["Key"], found["UploadId"]) == ("a/b", upload["UploadId"])
+    assert before <= found["Initiated"] <= datetime.now(UTC)
