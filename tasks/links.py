@@ -92,7 +92,6 @@ def links_page(training_job: str, made: Sequence[MadeLink], expires: datetime) -
             cell(each.target),
             each.what,
             link("download", each.link.url) if each.link else "gone",
-            _stamp(each.link.expires) if each.link else "",
             f"`{sanitise(each.uri, mask_accounts=True)}`",
         ]
         for each in made
@@ -102,7 +101,7 @@ def links_page(training_job: str, made: Sequence[MadeLink], expires: datetime) -
         f"**Valid until {_stamp(expires)}.** Whoever has a link may fetch the object without any credentials. This "
         f"page is removed once they have expired; start `{FLOW}` again for new ones.",
     )
-    return "\n\n".join([*head, table(["target", "what", "link", "until", "object"], rows)]) + "\n"
+    return "\n\n".join([*head, table(["target", "what", "link", "object"], rows)]) + "\n"
 
 
 async def _link_artifacts(client: PrefectClient) -> list[Artifact]:

@@ -1,0 +1,140 @@
+"""Presigned links and downloads, against the embedded AWS."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from dda_core.aws import AwsClients
+from dda_core.download import LONGEST, download, presign
+from dda_core.exceptions import FileMissing, UsageError
+from dda_core.use_case import UseCase
+from deployments.local.aws import LocalAws, local_aws
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with local_aws() as aws:
+        for name, value in aws.environ.items():
+            monkeypatch.setenv(name, value)
+        yield aws
+
+
+def clients(aws: LocalAws, **fields: Any) -> AwsClients:
+    return AwsClients(
+        UseCase(usecase_id="local", account_id="123456789012", region="us-east-1", s3_bucket=aws.bucket, **fields)
+    )
+
+
+def put(aws: LocalAws, content: bytes, key: str = "a/model.tar.gz") -> str:
+    aws.client("s3").put_object(Bucket=aws.bucket, Key=key, Body=content)
+    return f"s3://{aws.bucket}/{key}"
+
+
+def test_a_link_needs_no_credentials_and_says_when_it_expires(aws: LocalAws) -> None:
+    made = presign(clients(aws), put(aws, b"compiled"), timedelta(minutes=30))
+    with urllib.request.urlopen(made.url) as answer:
+        assert answer.read() == b"compiled"
+    query = parse_qs(urlsplit(made.url).query)
+    assert query["X-Amz-Expires"] == ["1800"]
+    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert abs(made.expires - datetime.now(UTC) - timedelta(minutes=30)) < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize("valid", [timedelta(0), timedelta(seconds=-5), LONGEST + timedelta(seconds=1)])
+def test_a_link_is_valid_for_twelve_hours_at_most(aws: LocalAws, valid: timedelta) -> None:
+    with pytest.raises(UsageError, match="12 hours"):
+        presign(clients(aws), put(aws, b"x"), valid)
+
+
+def test_there_is_no_link_to_nothing(aws: LocalAws) -> None:
+    with pytest.raises(FileMissing, match="gone"):
+        presign(clients(aws), f"s3://{aws.bucket}/gone", timedelta(hours=1))
+
+
+def test_a_link_ends_with_the_credentials_of_the_role_that_signs_it(aws: LocalAws) -> None:
+    role = "arn:aws:iam::123456789012:role/DDAPortal"
+    made = presign(clients(aws, cross_account_role_arn=role), put(aws, b"x"), timedelta(hours=12))
+    assert made.expires - datetime.now(UTC) <= timedelta(hours=1, seconds=5)
+
+
+def test_a_download_is_whole_and_leaves_nothing_beside_it(aws: LocalAws, tmp_path: Path) -> None:
+    content, told = os.urandom(20 * MEBIBYTE + 7), []
+    file = tmp_path / "model.tar.gz"
+    size = download(aws.client("s3"), put(aws, content), file, lambda done, size: told.append((done, size)))
+    assert size == len(content)
+    assert file.read_bytes() == content
+    assert os.listdir(tmp_path) == ["model.tar.gz"]
+    assert told[0] == (0, size)
+    assert told[-1] == (size, size)
+
+
+def test_an_interrupted_download_goes_on_where_it_was(aws: LocalAws, tmp_path: Path) -> None:
+    content, file = os.urandom(20 * MEBIBYTE), tmp_path / "model.tar.gz"
+    uri = put(aws, content)
+
+    def interrupt(done: int, size: int) -> None:
+        if done >= 9 * MEBIBYTE:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(aws.client("s3"), uri, file, interrupt)
+    assert not file.exists()
+    kept = (tmp_path / "model.tar.gz.part").stat().st_size
+    assert kept >= 9 * MEBIBYTE
+    told: list[int] = []
+    download(aws.client("s3"), uri, file, lambda done, size: told.append(done))
+    assert told[0] == kept, "what was there is not fetched again"
+    assert file.read_bytes() == content
+
+
+def test_an_object_that_was_replaced_since_starts_over(aws: LocalAws, tmp_path: Path) -> None:
+    file, uri = tmp_path / "f", put(aws, b"a" * 100)
+    (tmp_path / "f.part").write_bytes(b"a" * 50)
+    etag = aws.client("s3").head_object(Bucket=aws.bucket, Key="a/model.tar.gz")["ETag"]
+    (tmp_path / "f.part.json").write_text(json.dumps({"uri": uri, "etag": etag, "size": 100}))
+    put(aws, b"b" * 100)
+    download(aws.client("s3"), uri, file)
+    assert file.read_bytes() == b"b" * 100
+
+
+def test_an_object_that_is_replaced_meanwhile_starts_over(aws: LocalAws, tmp_path: Path) -> None:
+    first, second, file = os.urandom(80 * MEBIBYTE), os.urandom(60 * MEBIBYTE), tmp_path / "f"
+    uri = put(aws, first)
+    replaced = []
+
+    def replace(done: int, size: int) -> None:
+        if not replaced and done >= MEBIBYTE:
+            replaced.append(put(aws, second))
+
+    download(aws.client("s3"), uri, file, replace)
+    assert replaced
+    assert file.read_bytes() == second
+
+
+def test_a_part_that_nobody_accounts_for_is_not_trusted(aws: LocalAws, tmp_path: Path) -> None:
+    (tmp_path / "f.part").write_bytes(b"something else")
+    download(aws.client("s3"), put(aws, b"content of the object"), tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == b"content of the object"
+
+
+def test_an_empty_object_and_a_file_that_is_there(aws: LocalAws, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    assert download(aws.client("s3"), put(aws, b""), tmp_path / "f") == 0
+    assert (tmp_path / "f").read_bytes() == b""
+
+
+def test_a_folder_is_no_file(aws: LocalAws, tmp_path: Path) -> None:
+    with pytest.raises(FileMissing, match="folder"):
+        download(aws.client("s3"), put(aws, b"x"), tmp_path)
