@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,7 +25,7 @@ def prefect_errors() -> Iterator[None]:
     """Turn a server that cannot be reached, or refuses the caller, into an error that says so.
 
     Raises:
-        PrefectUnreachable: no server answers, or it wants other credentials.
+        PrefectUnreachable: no server answers, it is no Prefect server or in trouble, or wants other credentials.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -34,7 +35,7 @@ def prefect_errors() -> Iterator[None]:
         )
     try:
         yield
-    except (httpx.ConnectError, httpx.TimeoutException, httpx.RemoteProtocolError) as error:
+    except (httpx.TransportError, httpx.InvalidURL) as error:
         raise PrefectUnreachable(
             f"no Prefect server answers at {url} ({error}). Start it, or correct PREFECT_API_URL."
         ) from error
@@ -44,7 +45,14 @@ def prefect_errors() -> Iterator[None]:
                 f"the Prefect server at {url} refuses the caller ({error.response.status_code}). "
                 f"Set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY for Prefect Cloud)."
             ) from error
-        raise
+        raise PrefectUnreachable(
+            f"{url} answered {error.response.status_code} {error.response.reason_phrase}: PREFECT_API_URL is no "
+            f"Prefect API (which ends in /api), or that server is in trouble (its log tells)."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise PrefectUnreachable(
+            f"{url} does not answer as a Prefect API does. Correct PREFECT_API_URL: it ends in /api."
+        ) from error
 
 
 async def start_run(use_case: str, training_job: str, parameters: dict[str, Any], *, tags: list[str]) -> FlowRun:

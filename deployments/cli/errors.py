@@ -74,8 +74,8 @@ def _explain(error: Exception) -> tuple[int, str]:
         where = f"{error.filename}: " if error.filename else ""
         return 2 if error.errno in NOT_WRITABLE else 1, f"{where}{error.strerror or error}"
     return 1, (
-        f"unexpected {type(error).__name__}: {error}. This is a defect of dda: please report it, "
-        f"with what {DEBUG}=1 shows."
+        f"unexpected {type(error).__name__}: {' '.join(str(error).split())}. This is a defect of dda: please report "
+        f"it, with what {DEBUG}=1 shows."
     )
 
 
