@@ -6,7 +6,7 @@ import re
 
 from prefect import get_client
 from prefect.blocks.core import Block
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import Field, SecretStr
 
 from dda_core.exceptions import UnknownUseCase
@@ -74,5 +74,11 @@ async def load_use_case(name: str) -> UseCase:
 async def use_case_names() -> list[str]:
     """The names of every registered use case, in order."""
     async with get_client() as client:
-        documents = await client.read_block_documents_by_type(block_type_slug=UseCaseBlock.get_block_type_slug())
+        try:
+            documents = await client.read_block_documents_by_type(block_type_slug=UseCaseBlock.get_block_type_slug())
+        except PrefectHTTPStatusError as error:
+            # Before the first use case the server does not know the type of block.
+            if error.response.status_code == 404:
+                return []
+            raise
     return sorted(document.name for document in documents if document.name)

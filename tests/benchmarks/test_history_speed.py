@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from dda_core.history import Attempt, AttemptStatus, TargetLine
 from dda_core.status import TargetStatus
@@ -20,15 +17,6 @@ from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 
 JOBS, RUNS, TARGETS = 100, 25, 4
 LIMIT_SECONDS = 0.3
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[None]:
-    with (
-        prefect_test_harness(server_startup_timeout=90),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
 
 
 def past_run(job: int, run: int) -> PastRun:
@@ -69,7 +57,7 @@ def past_run(job: int, run: int) -> PastRun:
 
 
 @pytest.mark.slow
-async def test_one_history_among_ten_thousand_attempts(server: None) -> None:
+async def test_one_history_among_ten_thousand_attempts(prefect_server: None) -> None:
     began = time.perf_counter()
     await write_past_runs(past_run(job, run) for job in range(JOBS) for run in range(RUNS))
     print(f"\nwritten in {time.perf_counter() - began:.1f} s")

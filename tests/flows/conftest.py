@@ -1,9 +1,8 @@
-"""A Prefect server for the session, and an embedded AWS for each test, in this process."""
+"""An embedded AWS for each test, in this process, and the flow on the session's Prefect server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,9 +11,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow_async
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Scheduled
-from prefect.testing.utilities import prefect_test_harness
 
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
@@ -31,20 +28,6 @@ FAST = {
     "DDA_MAX_ATTEMPTS": "2",
     "DDA_PUBLISH_SPACING_SECONDS": "0",
 }
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    patch = pytest.MonkeyPatch()
-    # Written one by one, task runs keep SQLite busy for longer than the flows last.
-    patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE", "100")
-    patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE", "100")
-    patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL", "2")
-    patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    patch.setenv("PREFECT_LOGGING_LEVEL", "WARNING")
-    with prefect_test_harness(server_startup_timeout=90), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
-    patch.undo()
 
 
 class Pipeline(NamedTuple):

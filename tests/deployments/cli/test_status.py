@@ -1,0 +1,216 @@
+"""``dda status`` and ``dda history`` against a real Prefect server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import StateType
+from typer.testing import Result
+
+from tests.deployments.cli.command import dda
+from tests.fixtures.past_runs import PastRun, write_past_runs
+from tests.tasks.test_history import line
+
+Ask = Callable[..., Awaitable[Result]]
+FAILED = line("x86_64-cuda", "failed", (1, "failed"), reason="ClientError: no operator\x1b[31m")
+GOOD = line("x86_64-cpu", "deployable", (1, "deployable"), version="1.0.0", compilation_job="job-1")
+
+
+@pytest.fixture
+def ask(prefect_server: None) -> Ask:
+    async def run(*arguments: object) -> Result:
+        # The command has an event loop of its own, so it needs a thread without one.
+        return await asyncio.to_thread(dda, *arguments)
+
+    return run
+
+
+@pytest.fixture
+async def job(prefect_server: None) -> str:
+    """A training job of which one run failed in part, and the next skipped what was there."""
+    name = f"job-{uuid4().hex[:8]}"
+    use_case = f"case-{name}"
+    runs = [
+        PastRun(name, 0, [[GOOD, FAILED]], StateType.FAILED, [f"use-case:{use_case}", "trigger:cli"], use_case),
+        PastRun(name, 1, [[line("x86_64-cpu", "skipped")]], tags=[f"use-case:{use_case}"], use_case=use_case),
+    ]
+    await write_past_runs(runs)
+    return name
+
+
+async def test_one_job_is_shown_merged_over_its_runs(ask: Ask, job: str) -> None:
+    result = await ask("status", job, "--json")
+    assert result.exit_code == 0
+    shown = json.loads(result.stdout)
+    assert list(shown) == ["training_job", "flow_run_id", "state", "status", "targets"]
+    assert (shown["training_job"], shown["state"], shown["status"]) == (job, "Completed", "partial")
+    assert {name: each["status"] for name, each in shown["targets"].items()} == {
+        "x86_64-cpu": "deployable",
+        "x86_64-cuda": "failed",
+    }
+    assert list(shown["targets"]["x86_64-cpu"]) == [
+        "status",
+        "attempt",
+        "compilation_job",
+        "compiled_artifact",
+        "package",
+        "component",
+        "version",
+        "arn",
+        "seconds",
+        "reason",
+        "cause",
+        "remedy",
+    ]
+
+
+async def test_one_job_for_people(ask: Ask, job: str) -> None:
+    result = await ask("status", job)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{job}: partial\n")
+    assert "no operator" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+async def test_one_target_of_a_job(ask: Ask, job: str) -> None:
+    shown = json.loads((await ask("status", job, "--target", "x86_64-cuda", "--json")).stdout)
+    assert (shown["status"], list(shown["targets"])) == ("partial", ["x86_64-cuda"])
+
+
+async def test_an_unknown_job_is_not_started_and_no_error(ask: Ask) -> None:
+    result = await ask("status", "nobody-trained-this", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "training_job": "nobody-trained-this",
+        "flow_run_id": None,
+        "state": None,
+        "status": "not-started",
+        "targets": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("choice", "there"),
+    [
+        ([], True),
+        (["--status", "partial"], True),
+        (["--status", "failed"], False),
+        (["--status", "completed"], False),
+        (["--target", "x86_64-cuda"], True),
+        (["--target", "x86_64-cuda", "--status", "failed"], True),
+        (["--target", "x86_64-cpu", "--status", "failed"], False),
+        (["--target", "jetson-xavier"], False),
+        (["--use-case", "another"], False),
+    ],
+)
+async def test_the_list_holds_what_was_chosen(ask: Ask, job: str, choice: list[str], there: bool) -> None:
+    result = await ask("status", *choice, "--json")
+    assert result.exit_code == 0
+    assert (job in [each["training_job"] for each in json.loads(result.stdout)]) is there
+
+
+async def test_the_jobs_of_a_use_case(ask: Ask, job: str) -> None:
+    result = await ask("status", "--use-case", f"case-{job}")
+    assert result.stdout.count("\n") == 2
+    assert f"{job}  partial" in result.stdout
+    assert "Compile again: x86_64-cuda" in result.stdout
+
+
+async def test_an_empty_list_says_what_to_do(ask: Ask) -> None:
+    result = await ask("status", "--use-case", "nobody")
+    assert (result.exit_code, "dda compile" in result.stdout) == (0, True)
+    assert (await ask("status", "--use-case", "nobody", "--json")).stdout == "[]\n"
+
+
+async def test_a_status_cannot_be_chosen_of_one_job(ask: Ask, job: str) -> None:
+    result = await ask("status", job, "--status", "failed")
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+async def test_watching_a_job_that_has_ended_shows_it_once(ask: Ask, job: str) -> None:
+    result = await ask("status", job, "--watch", "--json")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) == 1
+    assert json.loads(result.stdout)["status"] == "partial"
+
+
+async def test_the_history_of_a_job(ask: Ask, job: str) -> None:
+    result = await ask("history", job, "--json")
+    assert result.exit_code == 0
+    rows = json.loads(result.stdout)
+    assert [(row["target"], row["attempt"], row["status"], row["trigger"]) for row in rows] == [
+        ("x86_64-cpu", 1, "deployable", "cli"),
+        ("x86_64-cuda", 1, "failed", "cli"),
+    ]
+    assert list(rows[0])[:4] == ["target", "attempt", "status", "started"]
+
+
+async def test_the_history_for_people_needs_no_aws(ask: Ask, job: str) -> None:
+    result = await ask("history", job)
+    assert result.exit_code == 0, result.stderr
+    assert "job-1" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert "/runs/flow-run/" in result.stdout
+
+
+async def test_a_job_without_attempts_has_an_empty_history(ask: Ask) -> None:
+    assert (await ask("history", "nobody-trained-this", "--json")).stdout == "[]\n"
+    assert "Nothing was attempted yet" in (await ask("history", "nobody-trained-this")).stdout
+
+
+async def test_what_was_deleted_in_aws_is_marked_as_gone(ask: Ask, pipeline: Any) -> None:
+    name = f"gone-{uuid4().hex[:8]}"
+    pipeline.train(name)
+    await pipeline.run(name, targets=["x86_64-cpu"])
+    before = (await ask("history", name)).stdout
+    assert "(gone)" not in before
+    (row,) = json.loads((await ask("history", name, "--json")).stdout)
+    pipeline.aws.client("sagemaker").delete_compilation_job(CompilationJobName=row["compilation_job"])
+    greengrass = pipeline.aws.client("greengrassv2")
+    arn = f"arn:aws:greengrass:us-east-1:123456789012:components:{row['component']}:versions:{row['version']}"
+    greengrass.delete_component(arn=arn)
+    after = await ask("history", name)
+    assert after.exit_code == 0
+    assert f"{row['compilation_job']} (gone)" in after.stdout
+    assert f"{row['version']} (gone)" in after.stdout
+
+
+@pytest.mark.parametrize("verb", [["status"], ["status", "lid-1"], ["history", "lid-1"]])
+def test_without_a_server_the_error_says_so(verb: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        result = dda(*verb)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "no Prefect server answers" in result.stderr
+
+
+def test_on_a_terminal_force_asks() -> None:
+    command = [sys.executable, "-m", "deployments.cli.main", "compile", "lid-1", "--use-case", "x", "--force"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.write(ours, b"n\n")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out.strip()) == (130, "")
+    assert "Compile anew what is deployable already? [y/N]" in err
+
+
+@pytest.mark.parametrize("answer", [["--yes"], []])
+def test_yes_answers_and_without_a_terminal_nothing_is_asked(
+    answer: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        result = dda("compile", "lid-1", "--use-case", "x", "--force", *answer)
+    assert "no Prefect server answers" in result.stderr
+    assert "anew" not in result.output
