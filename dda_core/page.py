@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from dda_core import naming
 from dda_core.history import TargetLine
+from dda_core.markdown import cell, hover, link, table
 from dda_core.sanitise import sanitise
 from dda_core.status import TargetStatus, run_status
 from dda_core.timeline import timeline_image
@@ -47,9 +49,9 @@ def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str,
     """
     status = run_status({line.target: line for line in lines})
     good = sum(line.status.good for line in lines)
-    head = [f"# {_cell(context.training_job)}: {status}, {good}/{len(lines)} deployable"]
+    head = [f"# {cell(context.training_job)}: {status}, {good}/{len(lines)} deployable"]
     about = [
-        f"{label} **{_cell(value)}**"
+        f"{label} **{cell(value)}**"
         for label, value in (("model", context.model_name), ("use case", context.use_case), ("Region", context.region))
         if value
     ]
@@ -94,44 +96,23 @@ def component_link(region: str, component: str, version: str) -> str:
 
 
 def _table(context: PageContext, lines: Sequence[TargetLine], links: dict[str, str]) -> str:
-    rows = [
-        "| target | status | duration | attempt | compilation job | component | version |",
-        "|---|---|---:|---:|---|---|---|",
-    ]
-    region = context.region or ""
+    region, rows = context.region, []
     for line in lines:
-        status = f"{MARKS[line.status]}&nbsp;{line.status}"
+        status, job, component, version = f"{MARKS[line.status]}&nbsp;{line.status}", "", cell(line.component), ""
         if line.target in links:
-            status += f" ([by this run]({links[line.target]}))"
-        version = line.version or ""
-        if line.component and line.version and region:
-            version = f"[{line.version}]({component_link(region, line.component, line.version)})"
-        rows.append(
-            "| "
-            + " | ".join(
-                (
-                    line.target,
-                    status,
-                    f"{line.seconds:.0f}&nbsp;s" if line.seconds is not None else "",
-                    str(line.attempt or ""),
-                    f"[{line.compilation_job}]({job_link(region, line.compilation_job)})"
-                    if line.compilation_job and region
-                    else line.compilation_job or "",
-                    _arn_hint(context, line),
-                    version,
-                )
+            status += f" ({link('by this run', links[line.target])})"
+        if line.compilation_job:
+            job = link(line.compilation_job, job_link(region, line.compilation_job)) if region else line.compilation_job
+        if line.component and line.version:
+            arn = naming.component_arn(region or "", "************", line.component, line.version)
+            component = hover(component, arn)
+            version = (
+                link(line.version, component_link(region, line.component, line.version)) if region else line.version
             )
-            + " |"
-        )
-    return "\n".join(rows)
-
-
-def _arn_hint(context: PageContext, line: TargetLine) -> str:
-    """The component's name; its ARN, with the account masked, on hover."""
-    if not (line.component and line.version):
-        return line.component or ""
-    arn = f"arn:aws:greengrass:{context.region}:************:components:{line.component}:versions:{line.version}"
-    return f'<span title="{arn}">{line.component}</span>'
+        seconds = f"{line.seconds:.0f}&nbsp;s" if line.seconds is not None else ""
+        rows.append([line.target, status, seconds, str(line.attempt or ""), job, component, version])
+    columns = ["target", "status", "duration", "attempt", "compilation job", "component", "version"]
+    return table(columns, rows, right=["duration", "attempt"])
 
 
 def _failure(line: TargetLine) -> str:
@@ -143,7 +124,7 @@ def _failure(line: TargetLine) -> str:
         ("Will a retry help?", line.facts.will_retry_help),
     ):
         if text:
-            parts.append(f"**{label}:** {_cell(text)}")
+            parts.append(f"**{label}:** {cell(text)}")
     if line.facts.log_tail:
         log = "\n".join(text.replace("```", "'''") for text in line.facts.log_tail)
         parts.append(f"Last lines of the log:\n\n```text\n{log}\n```")
@@ -173,30 +154,20 @@ def _resources(lines: Sequence[TargetLine]) -> str:
     rows = []
     for line in lines:
         facts = line.facts
-        cells = (
+        cells = [
             _seconds(facts.queue_seconds),
             _seconds(facts.compile_seconds),
             _bytes(facts.bytes_in),
             _bytes(facts.bytes_out),
             _bytes(facts.package_bytes),
-            f'<span title="{_cell(facts.model_digest)}">{facts.model_digest[:12]}…</span>'
-            if facts.model_digest
-            else "",
-            _cell((facts.inference_image or "").rpartition("/")[2]),
-        )
-        if any(cells):
-            rows.append(f"| {line.target} | {' | '.join(cells)} |")
-    if not rows:
-        return ""
-    return "\n".join(
-        [
-            "## Duration and resources",
-            "",
-            "| target | in the queue | compiling | input | compiled | package | digest | inference image |",
-            "|---|---:|---:|---:|---:|---:|---|---|",
-            *rows,
+            hover(f"{facts.model_digest[:12]}…", facts.model_digest) if facts.model_digest else "",
+            cell((facts.inference_image or "").rpartition("/")[2]),
         ]
-    )
+        if any(cells):
+            rows.append([line.target, *cells])
+    numbers = ["in the queue", "compiling", "input", "compiled", "package"]
+    columns = ["target", *numbers, "digest", "inference image"]
+    return f"## Duration and resources\n\n{table(columns, rows, right=numbers)}" if rows else ""
 
 
 def _places(context: PageContext, line: TargetLine) -> str:
@@ -222,11 +193,3 @@ def _bytes(value: int | None) -> str:
 
 def _node(text: str) -> str:
     return text.replace('"', "'").replace("<", "&lt;")
-
-
-def _cell(text: str | None) -> str:
-    """The text in one line, with nothing in it that markdown or HTML would take for its own."""
-    flat = " ".join((text or "").split())
-    for mark in ("\\", "|", "`", "*", "[", "]"):
-        flat = flat.replace(mark, f"\\{mark}")
-    return flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")

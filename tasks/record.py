@@ -57,6 +57,7 @@ class RunRecord:
         self.links: dict[str, str] = {}
         self._artifacts: dict[str, tuple[UUID, tuple[str | float, str]]] = {}
         self._lock = threading.Lock()
+        self._writing = asyncio.Lock()
         self._changed, self._closing = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
@@ -158,7 +159,7 @@ class RunRecord:
         if not self.targets:
             return True
         try:
-            async with get_client() as client:
+            async with self._writing, get_client() as client:
                 # One by one: SQLite, behind a small server, answers writes side by side with 503.
                 await self._put(client, "record", "table", json.dumps(self.rows()), "For programs; people: targets-…")
                 title = f"Where each target of {self.training_job} stands"

@@ -81,6 +81,7 @@ async def test_tags_artifacts_and_names_tell_what_the_run_is(pipeline: Pipeline)
         artifacts = await client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
         )
+    assert set(Counter(artifact.key for artifact in artifacts).values()) == {1}
     by_key = {artifact.key: str(artifact.data) for artifact in artifacts}
     progress = {"progress-arm64-cpu-lid-7", "progress-x86-64-cpu-lid-7"}
     assert set(by_key) == {"record-lid-7", "targets-lid-7", "model-lid", *progress}

@@ -88,7 +88,7 @@ def rows_of(page: str) -> dict[str, list[str]]:
     """The cells of the first table, by target."""
     table = page.split("\n\n## ")[0].split("![")[0]
     cells = [row[2:-2].split(" | ") for row in table.splitlines() if row.startswith("| ")]
-    return {row[0]: row for row in cells[1:]}
+    return {row[0]: row for row in cells[2:]}
 
 
 @EXAMPLES
