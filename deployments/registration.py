@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 
+from dda_core.exceptions import InvalidUseCase
 from dda_core.use_case import UseCase
 from flows.artifact_links import artifact_links
 from flows.compile_training_job import compile_training_job
@@ -26,8 +27,12 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
 
     The other is ``artifact-links/<name>``. All may be there already: the block is overwritten, a deployment keeps its
     id.
+
+    Raises:
+        InvalidUseCase: another use case has the name already.
     """
     name = block_name(use_case.usecase_id)
+    await _check_name_is_free(name, use_case.usecase_id)
     await UseCaseBlock.of(use_case).asave(name, overwrite=True)
     await ensure_work_pool(work_pool)
     deployment = await compile_training_job.ato_deployment(
@@ -54,6 +59,21 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
     # People find a page, which says what to do first, before the first scheduled refresh.
     await ensure_overview()
     return saved
+
+
+async def _check_name_is_free(name: str, usecase_id: str) -> None:
+    """Names keep only small letters, digits and hyphens, so two ids may come to the same one."""
+    async with get_client() as client:
+        try:
+            document = await client.read_block_document_by_name(name, UseCaseBlock.get_block_type_slug())
+        except ObjectNotFound:
+            return
+    there = document.data.get("usecase_id", usecase_id)
+    if there != usecase_id:
+        raise InvalidUseCase(
+            f"use case {usecase_id!r} would be registered as {name!r}, which is use case {there!r} already. Give it a "
+            f"usecase_id that differs in more than case and punctuation, or delete the block usecase/{name} first."
+        )
 
 
 async def ensure_work_pool(name: str = WORK_POOL) -> None:
