@@ -157,7 +157,7 @@ async def test_the_history_of_a_job(ask: Ask, job: str) -> None:
 async def test_the_history_for_people_needs_no_aws(ask: Ask, job: str) -> None:
     result = await ask("history", job)
     assert result.exit_code == 0, result.stderr
-    assert "job-1" in result.stdout
+    assert "x86_64-cuda  1        failed" in result.stdout
     assert "\x1b" not in result.stdout
     assert "/runs/flow-run/" in result.stdout
 
