@@ -6,6 +6,7 @@ is in the message and in the tags.
 
 from __future__ import annotations
 
+from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
@@ -17,7 +18,8 @@ from dda_core.sanitise import sanitise
 from dda_core.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.training_job import TrainingJob
 from tasks.overview import show_run
-from tasks.run import Run, run_link, set_tags, tags_of
+from tasks.record import artifact_key
+from tasks.run import Run, artifact_link, run_link, set_tags, tags_of
 
 RETRY_HELPS = {
     "never": "No. The same input fails again.",
@@ -37,6 +39,9 @@ def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
         region=run.use_case.region,
         billable_seconds=training_job.billable_seconds,
     )
+    log = get_run_logger()
+    log.info("Where each target stands: %s", artifact_link(artifact_key("targets", training_job.name)))
+    log.info("All training jobs: %s", artifact_link("training-jobs"))
 
 
 async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:

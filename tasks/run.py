@@ -108,9 +108,18 @@ async def tags_of(flow_run_id: str) -> list[str]:
 
 def run_link(flow_run_id: str) -> str:
     """The address of a flow run's page in the UI."""
+    return f"{_ui()}/runs/flow-run/{flow_run_id}"
+
+
+def artifact_link(key: str) -> str:
+    """The address of an artifact's page in the UI, which the sidebar does not lead to."""
+    return f"{_ui()}/artifacts/key/{key}"
+
+
+def _ui() -> str:
+    """The address of the UI; that of an open-source server has its newer pages below ``/v2``."""
     ui = (PREFECT_UI_URL.value() or "").rstrip("/")
-    path = "runs/flow-run" if ui.startswith("https://app.prefect.cloud") else "v2/runs/flow-run"
-    return f"{ui}/{path}/{flow_run_id}"
+    return ui if ui.startswith("https://app.prefect.cloud") else f"{ui}/v2"
 
 
 def tell() -> Callable[[str], None]:

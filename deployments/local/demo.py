@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -84,6 +85,7 @@ def run_demo(directory: StackDirectory, *, keep: bool) -> None:
         console.print(f"They answer. Prefect's UI: {ui}\n")
         _speak_to(directory)
         asyncio.run(_show(directory, str(content["aws_endpoint_url"]), console))
+        _say_where(ui, console)
         console.print(f"\nBoth sample jobs ended as they should, {time.monotonic() - began:.0f} s after the start.")
         if keep:
             console.print(f"Prefect's UI: {ui}    Ctrl-C ends it. From another shell:")
@@ -135,6 +137,38 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     print_end(view, await asyncio.to_thread(_component_states, aws_url, view), console)
     _explain(view, console)
     _expect(view, RunStatus.PARTIAL, {FAILING_TARGET})
+
+    console.print("\n3. What there is to see, on the command line; the UI has the same.")
+    version = next(record for record in view.targets.values() if record.status is TargetStatus.DEPLOYABLE)
+    installed = [{"name": version.component, "version": version.version}]
+    await asyncio.to_thread(control.add_device, thing="line-3-camera", installed=installed)
+    for words in (
+        ["status"],
+        ["history", SECOND],
+        ["logs", SECOND, FAILING_TARGET],
+        ["artifacts", "link", FIRST, "arm64-cpu", "--expires", "10m"],
+        ["devices"],
+    ):
+        _say(console, f"dda {' '.join(words)}")
+        command = [sys.executable, "-m", "deployments.cli.main", *words]
+        shown = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+        console.print(shown.stdout + (shown.stderr if shown.returncode else ""), markup=False)
+        if shown.returncode:
+            raise DemoFailed(f"dda {' '.join(words)} ended with {shown.returncode}; see above.")
+
+
+def _say_where(ui: str, console: Console) -> None:
+    """Say which pages to open."""
+    console.print("Pages to open in Prefect's UI:")
+    for what, path in (
+        ("all training jobs", "artifacts/key/training-jobs"),
+        ("the runs, one per training job", "runs"),
+        ("the failed target, why, and what to do", f"artifacts/key/targets-{SECOND}"),
+        ("every attempt", f"artifacts/key/history-{SECOND}"),
+        ("a model over time", "artifacts/key/model-lid-inspection"),
+        ("the form that starts one by hand: local, then Run", "deployments"),
+    ):
+        console.print(f"  {ui}/v2/{path}  {what}", markup=False)
 
 
 async def _compile(training_job: str, console: Console) -> RunView:

@@ -157,10 +157,9 @@ def test_a_run_with_a_failure_says_why_and_what_to_do(person: Person, tmp_path: 
 
     person.open(f"/runs/flow-run/{run}?tab=Details")
     person.reads("lid-inspection-7", "Failed", "use-case:local", "compile-training-job")
-    person.picture("run")
+    person.picture("flow-run")
     person.open(f"/runs/flow-run/{run}?tab=Artifacts")
     person.reads("targets-lid-inspection-7", "progress-arm64-cpu-lid-inspection-7")
-    person.picture("run-artifacts")
 
     person.open(f"/artifacts/artifact/{person.artifact('targets-lid-inspection-7')}")
     text = person.reads(
