@@ -28,6 +28,8 @@ _RULES = (
     (re.compile(rf"""(?i)({_NAMES}\s+(?:is\s+)?["']?)(?=\S*\d)[A-Za-z0-9+/=_%-]{{16,}}"""), rf"\1{MASK}"),
     # The query string of a URL that S3 signed the older way, whose names are too common to stand alone.
     (re.compile(r"""(?i)([?&](?:signature|credential|token)=)[^\s"'&<>]+"""), rf"\1{MASK}"),
+    # What is left of an Authorization header that was cut: a signature is 64 hexadecimal digits.
+    (re.compile(r"(?i)\b(signature\s*[=:]\s*)[0-9a-f]{64}(?![0-9a-f])"), rf"\1{MASK}"),
     # The user and password of a URL.
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@:]+:[^\s/@]+@"), rf"\1{MASK}@"),
     # Access key ids tell themselves by their prefix; role and user ids (AROA, AIDA) are no secrets.

@@ -1,0 +1,152 @@
+"""Nothing secret is in what the pipeline writes down: secrets are fed through every path, and looked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import string
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dda_core.compilation_log import LogLine, log_tail, sanitised
+from dda_core.device_page import DeviceSurvey, component_page
+from dda_core.devices import DeviceEntry, InstalledVersion
+from dda_core.download import DownloadLink, Product
+from dda_core.exceptions import CompilationFailed, PublishFailed
+from dda_core.status import TargetStatus
+from flows.ending import end_state, note_failure
+from tasks.links import MadeLink, links_page
+from tasks.record import RunRecord
+
+EXAMPLES = 150
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+letters, digits = string.ascii_uppercase, string.digits
+
+
+def drawn(alphabet: str, size: int) -> st.SearchStrategy[str]:
+    """Words of that many characters."""
+    return st.text(alphabet, min_size=size, max_size=size)
+
+
+class Secrets(NamedTuple):
+    """One of every kind. ``external_id`` is the use case's, which is known where its logs are saved."""
+
+    access_key: str
+    secret_key: str
+    session_token: str
+    signature: str
+    external_id: str
+    account: str
+
+
+mixed = string.ascii_letters + string.digits
+secrets = st.builds(
+    Secrets,
+    access_key=st.builds("{}{}".format, st.sampled_from(["AKIA", "ASIA"]), drawn(letters + digits, 16)),
+    secret_key=st.builds("aA1{}".format, drawn(mixed + "+", 37)),
+    session_token=st.builds("{}{}".format, st.sampled_from(["IQoJ", "FwoG"]), drawn(mixed, 80)),
+    signature=drawn("0123456789abcdef", 64),
+    external_id=st.builds("ext-{}".format, drawn(mixed, 20)),
+    account=st.builds("{}{}".format, st.sampled_from("123456789"), drawn(digits, 11)),
+)
+texts = st.lists(
+    st.sampled_from(
+        [
+            "User: arn:aws:sts::{account}:assumed-role/R/s is not authorized to perform: sts:AssumeRole",
+            "The AWS Access Key Id {access_key} you provided does not exist",
+            "aws_secret_access_key={secret_key}",
+            '{{"SecretAccessKey": "{secret_key}", "SessionToken": "{session_token}"}}',
+            "key {secret_key} was used",
+            "token {session_token}",
+            "X-Amz-Security-Token={session_token}",
+            "GET https://b.s3.amazonaws.com/k?X-Amz-Credential={access_key}%2F20260102%2Fus-east-1%2Fs3%2Faws4_request"
+            "&X-Amz-Expires=3600&X-Amz-Signature={signature} failed",
+            "Authorization: AWS4-HMAC-SHA256 Credential={access_key}/20260102/us-east-1/s3/aws4_request, "
+            "SignedHeaders=host, Signature={signature}",
+            "AssumeRole with ExternalId={external_id} refused",
+            "external_id: {external_id}",
+            "s3://models-{account}/lid/model.tar.gz",
+            "ClientError: InputConfiguration | `x` <b>",
+        ]
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def found(written: str, fed: Secrets) -> list[str]:
+    """Which kinds of secret can be read in what was written."""
+    return [kind for kind, secret in fed._asdict().items() if secret in written]
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(fed=secrets, parts=texts, publishing=st.booleans())
+def test_nothing_secret_is_in_a_runs_record_page_and_message(fed: Secrets, parts: list[str], publishing: bool) -> None:
+    """**Feature: compilation-job-visibility: sensitive data**
+
+    Whatever a reason, a log line, a name or a URI holds, the table, the page and the state's message show none of it.
+    """
+    text = "; ".join(parts).format(**fed._asdict())
+    error = (PublishFailed if publishing else CompilationFailed)(f"target failed: {text}", reason=text)
+
+    async def written() -> str:
+        record = RunRecord("lid-7", "00000000-0000-4000-8000-000000000000")
+        record.expect(["arm64-cpu", "x86_64-cpu", "x86_64-cuda"])
+        run: Any = SimpleNamespace(record=record, flow_run_id="1")
+        record.note("arm64-cpu", status=TargetStatus.COMPILING, compilation_job="lid-7-arm64cpu-00000000-1", attempt=1)
+        record.note_facts("arm64-cpu", log_tail=log_tail([LogLine(stream="s", at=AT, text=text)]), inference_image=text)
+        note_failure(run, "arm64-cpu", error)
+        record.note(
+            "x86_64-cpu",
+            status=TargetStatus.DEPLOYABLE,
+            compiled_artifact=f"s3://b-{fed.account}/{text}",
+            package=f"s3://b-{fed.account}/{text}",
+            component="model-a",
+            version="1.0.0",
+            arn=f"arn:aws:greengrass:us-east-1:{fed.account}:components:model-a:versions:1.0.0",
+        )
+        note_failure(run, "x86_64-cuda", RuntimeError(text))
+        return "\n".join([json.dumps(record.rows()), record.page(), str(end_state(run).message)])
+
+    assert found(asyncio.run(written()), fed) == []
+
+
+@settings(max_examples=EXAMPLES)
+@given(fed=secrets, parts=texts)
+def test_nothing_secret_is_in_a_saved_log(fed: Secrets, parts: list[str]) -> None:
+    """**Feature: compilation-job-visibility: sensitive data**
+
+    A log is saved without any of it, the use case's external id in whatever form included.
+    """
+    raw = [part.format(**fed._asdict()) for part in [*parts, "sts said {external_id}."]]
+    lines = [LogLine(stream="lid-1", at=AT, text=text) for text in raw]
+    saved = "\n".join(line.text for line in sanitised(lines, [fed.external_id]))
+    assert found(saved + "\n".join(log_tail(lines, secrets=[fed.external_id])), fed) == []
+
+
+@settings(max_examples=EXAMPLES)
+@given(fed=secrets, parts=texts)
+def test_nothing_secret_is_in_the_pages_of_devices_and_links(fed: Secrets, parts: list[str]) -> None:
+    """**Feature: compilation-job-visibility: sensitive data**
+
+    A deployment's name, a failure and a URI may hold any of it; the pages do not. A link's own signature is in the page
+    of links alone, and there only as the link.
+    """
+    text = "; ".join(parts).format(**fed._asdict())
+    device = DeviceEntry(thing="press", status="HEALTHY", state="RUNNING", deployment=text, last_seen=AT)
+    version = InstalledVersion(component="model-a", version="1.0.0", count=1, devices=(device,))
+    good = DeviceSurvey(use_case="a", region="eu-central-1", versions=(version,))
+    failed = DeviceSurvey(use_case="b", region="eu-central-1", failure=text)
+    assert found(component_page("model-a", [good, failed], AT), fed) == []
+
+    url = "https://example.com/link"
+    link = DownloadLink(uri=text, url=url, expires=AT + timedelta(hours=1))
+    made = [MadeLink("arm64-cpu", Product.COMPILED, f"s3://{text}", link)]
+    page = links_page("lid-7", made, AT)
+    assert f"[download]({url})" in page
+    assert found(page, fed) == []
