@@ -24,7 +24,7 @@ ATTEMPT_MARKS = {
 }
 SHOWN = 500
 """Attempts on a history's page, the newest; `dda history` shows all."""
-_REASON = 80
+_REASON = 48
 
 
 def history_page(training_job: str, rows: Sequence[HistoryRow]) -> str:
