@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dda_core.exceptions import DdaError, FileMissing, InvalidName, LocalStackError, UnknownTarget
+from dda_core.exceptions import DdaError, FileMissing, InvalidName, LocalStackError, UnknownTarget, UsageError
 from deployments.local.aws import LocalAws, local_aws
 from deployments.local.aws.cli import register
 from deployments.local.directory import StackDirectory
@@ -79,6 +79,19 @@ def test_faults(stack: LocalAws) -> None:
     assert json.loads(run("fault", "clear", "--json")) == {"cleared": 3}
     assert run("fault", "list") == "No faults are in force.\n"
     assert json.loads(run("fault", "list", "--json")) == []
+
+
+def test_device_add(stack: LocalAws) -> None:
+    said = run("device", "add", "press-1", "--component", "model-a", "--version", "2.0.0", "--group", "hall")
+    assert said == "press-1 is a core device with model-a 2.0.0.\n"
+    assert json.loads(run("device", "add", "press-2", "--unhealthy", "--json"))["status"] == "UNHEALTHY"
+    greengrass = stack.client("greengrassv2")
+    devices = {row["coreDeviceThingName"]: row["status"] for row in greengrass.list_core_devices()["coreDevices"]}
+    assert devices == {"press-1": "HEALTHY", "press-2": "UNHEALTHY"}
+    installed = greengrass.list_installed_components(coreDeviceThingName="press-1")["installedComponents"]
+    assert [(row["componentName"], row["componentVersion"]) for row in installed] == [("model-a", "2.0.0")]
+    with pytest.raises(UsageError, match="one version for each"):
+        run("device", "add", "press-3", "--component", "model-a")
 
 
 def test_a_verb_finds_its_stack(stack: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
