@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 from dda_core import naming
 from dda_core.history import TargetLine
@@ -95,6 +96,12 @@ def component_link(region: str, component: str, version: str) -> str:
     return f"{console(region)}/iot/home?region={region}#/greengrass/v2/components/private/{component}/{version}"
 
 
+def object_link(region: str, uri: str) -> str:
+    """The console's page of an object in S3."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return f"{console(region)}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
+
+
 def _table(context: PageContext, lines: Sequence[TargetLine], links: dict[str, str]) -> str:
     region, rows = context.region, []
     for line in lines:
@@ -178,7 +185,8 @@ def _places(context: PageContext, line: TargetLine) -> str:
         ("compilation log", line.facts.log_uri),
     ):
         if uri:
-            parts.append(f"- {what}: `{uri}`")
+            at = f" ({link('in the console', object_link(context.region, uri))})" if context.region else ""
+            parts.append(f"- {what}: `{uri}`{at}")
     parts.append(f"- fetch it: `dda artifacts get {context.training_job} {line.target} -o {line.target}.tar.gz`")
     return "\n".join([parts[0], "", *parts[1:]])
 

@@ -85,11 +85,10 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
 def note_skip(run: Run, target: str, there: Delivered) -> None:
     """Record that devices can install the target already: made by an earlier run, or by this one before a retry."""
     maker = there.version.flow_run_id
-    if maker:
-        run.record.links[target] = run_link(maker)
+    if maker and maker != run.flow_run_id:
+        run.record.note_maker(target, maker, run_link(maker))
     run.record.settle(
         target,
-        by_flow_run=maker,
         status=TargetStatus.DEPLOYABLE if maker == run.flow_run_id else TargetStatus.SKIPPED,
         attempt=there.attempt,
         compilation_job=there.compilation_job,

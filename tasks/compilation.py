@@ -74,6 +74,8 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
         return None
     run.record.note(target, compilation_job=job.name, attempt=job.attempt)
     maker = await asyncio.to_thread(creator_of, run.aws.sagemaker, job)
+    if maker and maker != run.flow_run_id:
+        run.record.note_maker(target, maker, run_link(maker))
     if maker == run.flow_run_id:
         tell()(f"{target}: compilation job {job.name} is {job.status}")
     elif job.status is CompilationStatus.COMPLETED:

@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, StateType
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import DdaError
 from dda_core.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
@@ -54,6 +54,8 @@ class RunView(BaseModel):
     state: str | None
     status: RunStatus
     targets: dict[str, TargetRecord]
+    made_by: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """The flow runs that made what the newest run skipped or joined, by target; not part of the contract."""
 
     @property
     def ended(self) -> bool:
@@ -148,6 +150,7 @@ async def view_of_runs(
         state=newest.state.name if newest.state else None,
         status=status_of(runs, targets),
         targets=targets,
+        made_by={line.target: line.by_flow_run for line in runs[-1].lines if line.by_flow_run},
     )
 
 

@@ -99,6 +99,13 @@ class RunRecord:
             self.targets[target] = line.model_copy(update={"phases": (Phase(status=line.status, at=now),)})
         self._mark()
 
+    def note_maker(self, target: str, flow_run_id: str, link: str) -> None:
+        """Record which other run made what this one goes on with; ``link`` is the address of its page."""
+        with self._lock:
+            self.links[target] = link
+            self.targets[target] = self.targets[target].model_copy(update={"by_flow_run": flow_run_id})
+        self._mark()
+
     def note_facts(self, target: str, **facts: Any) -> None:
         """Add to what is known of a target's compilation, at any time."""
         with self._lock:

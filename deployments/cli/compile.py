@@ -123,6 +123,8 @@ def progress_table(view: RunView) -> Table:
 
 def print_view(view: RunView) -> None:
     """Print a run that has ended: what each target became, and of each failure the cause and the remedy."""
+    from tasks.run import run_link
+
     typer.echo(f"{view.training_job}: {view.status}\n")
     print_table(
         ["target", "status", "seconds", "attempt", "component", "version", "compilation job"],
@@ -145,6 +147,7 @@ def print_view(view: RunView) -> None:
             ("compiled artifact", record.compiled_artifact),
             ("package", record.package),
             ("component version", record.arn),
+            ("made by", run_link(view.made_by[target]) if target in view.made_by else None),
             ("reason", record.reason),
             ("cause", record.cause),
             ("what to do", record.remedy),

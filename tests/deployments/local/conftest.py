@@ -43,10 +43,17 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
 class Up:
     """One ``dda local up``, started from a script with ``&`` where ``ampersand`` says so."""
 
-    def __init__(self, directory: Path, *, ampersand: bool = False, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        ampersand: bool = False,
+        environment: dict[str, str] | None = None,
+        options: tuple[str, ...] = QUICK,
+    ) -> None:
         self.directory = directory
         self.output = directory.with_suffix(".out")
-        command = [PYTHON, "-m", "deployments.local", "up", "--dir", str(directory), *QUICK]
+        command = [PYTHON, "-m", "deployments.local", "up", "--dir", str(directory), *options]
         if ampersand:
             # Without job control a shell's & makes the program ignore SIGINT, and that is inherited.
             command = ["bash", "-c", '"$@" & echo $! >"$0"; wait $!', str(directory.with_suffix(".pid")), *command]

@@ -1,0 +1,145 @@
+"""A flow run's process that is killed, and a worker that is ended: real processes of a real stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+
+from deployments.local.processes import marked_processes
+from tests.deployments.local.conftest import Up, api, until
+from tests.fixtures.archives import trained_archive
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+TARGETS = ["--targets", "arm64-cpu,x86_64-cpu"]
+
+
+class Stack(NamedTuple):
+    """A stack whose compilations last 12 seconds, and a shell that speaks to it."""
+
+    up: Up
+    content: dict[str, Any]
+    environment: dict[str, str]
+
+    def dda(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "deployments.cli.main", *words]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180)
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.content["aws_endpoint_url"],
+            region_name=self.content["region"],
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+
+    def jobs(self) -> dict[str, str]:
+        summaries = self.client("sagemaker").list_compilation_jobs(MaxResults=100)["CompilationJobSummaries"]
+        return {job["CompilationJobName"]: job["CompilationJobStatus"] for job in summaries}
+
+    def start(self, training_job: str, folder: Path) -> str:
+        """Train and compile; the id of the run once both its jobs are in progress."""
+        archive = trained_archive(folder / f"{training_job}.tar.gz")
+        assert self.dda("local", "train", training_job, "--model-archive", str(archive)).returncode == 0
+        started = self.dda("compile", training_job, "--use-case", "local", *TARGETS, "--json")
+        until(lambda: sum(name.startswith(training_job) for name in self.jobs()) == 2, 60)
+        until(lambda: "INPROGRESS" in [status for name, status in self.jobs().items() if name.startswith(training_job)])
+        return str(json.loads(started.stdout)["flow_run_id"])
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("killed")
+    options = ("--compile-seconds", "12", "--publish-seconds", "1", "--component-versions-per-second", "0")
+    up = Up(folder / "stack", options=options)
+    try:
+        content = up.ready()
+        environment = {
+            **os.environ,
+            "PREFECT_API_URL": content["prefect_api_url"],
+            "PREFECT_HOME": str(folder / "prefect"),
+            "AWS_ENDPOINT_URL": content["aws_endpoint_url"],
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_DEFAULT_REGION": content["region"],
+        }
+        yield Stack(up, content, environment)
+    finally:
+        up.signal(signal.SIGTERM)
+
+
+def flow_processes(stack: Stack, flow_run_id: str) -> list[int]:
+    """The processes that carry a flow run: known by its id in their environment."""
+    found = []
+    for process in marked_processes():
+        environ = Path(f"/proc/{process.pid}/environ")
+        if environ.exists() and flow_run_id.encode() in environ.read_bytes():
+            found.append(process.pid)
+    return found
+
+
+def test_a_killed_run_is_history_and_the_next_one_goes_on_with_its_jobs(stack: Stack, tmp_path: Path) -> None:
+    run = stack.start("killed-1", tmp_path)
+    processes = flow_processes(stack, run)
+    assert processes
+    for pid in processes:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: api(stack.content, f"flow_runs/{run}")["state_name"] == "Crashed", 30)
+
+    rows = json.loads(stack.dda("history", "killed-1", "--json").stdout)
+    assert {(row["target"], row["attempt"], row["status"]) for row in rows} == {
+        ("arm64-cpu", 1, "crashed"),
+        ("x86_64-cpu", 1, "crashed"),
+    }
+    assert {row["flow_run_id"] for row in rows} == {run}
+
+    again = stack.dda("compile", "killed-1", "--use-case", "local", *TARGETS, "--wait", "--json")
+    assert again.returncode == 0, again.stderr
+    view = json.loads(again.stdout)
+    assert {target["status"] for target in view["targets"].values()} == {"deployable"}
+    assert {target["attempt"] for target in view["targets"].values()} == {1}
+    assert {target["version"] for target in view["targets"].values()} == {"1.0.0"}
+    assert sum(name.startswith("killed-1") for name in stack.jobs()) == 2
+
+    rows = json.loads(stack.dda("history", "killed-1", "--json").stdout)
+    assert [row["status"] for row in rows] == ["crashed", "crashed", "deployable", "deployable"]
+    assert {row["flow_run_id"] for row in rows[2:]} == {view["flow_run_id"]}
+
+    retried = api(
+        stack.content,
+        f"flow_runs/{run}/set_state",
+        {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True},
+    )
+    assert retried["status"] == "ACCEPT"
+    until(lambda: api(stack.content, f"flow_runs/{run}")["state_name"] == "Completed", 60)
+    assert sum(name.startswith("killed-1") for name in stack.jobs()) == 2
+
+
+def test_a_cancelled_run_stops_its_jobs(stack: Stack, tmp_path: Path) -> None:
+    run = stack.start("cancelled-1", tmp_path)
+    api(stack.content, f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    until(lambda: {stack.jobs()[name] for name in stack.jobs() if name.startswith("cancelled-1")} == {"STOPPED"}, 20)
+    until(lambda: api(stack.content, f"flow_runs/{run}")["state_name"] == "Cancelled", 40)
+    view = json.loads(stack.dda("status", "cancelled-1", "--json").stdout)
+    assert {target["status"] for target in view["targets"].values()} == {"stopped"}
+    assert (view["state"], view["status"]) == ("Cancelled", "failed")
+
+
+def test_a_worker_that_is_ended_leaves_the_jobs_alone(stack: Stack, tmp_path: Path) -> None:
+    run = stack.start("left-1", tmp_path)
+    for pid in flow_processes(stack, run):
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: not flow_processes(stack, run), 40)
+    statuses = [status for name, status in stack.jobs().items() if name.startswith("left-1")]
+    assert len(statuses) == 2
+    assert set(statuses) <= {"INPROGRESS", "COMPLETED"}
