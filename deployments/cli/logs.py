@@ -57,7 +57,7 @@ async def _show(training_job: str, target: str, attempt: int | None, *, follow: 
         if job or not going_on:
             break
         if not waiting:
-            typer.echo(f"{training_job} has no {which} for {target} yet; waiting for it.", err=True)
+            typer.echo(f"{training_job}, {target}: waiting for {which}.", err=True)
             waiting = True
         await asyncio.sleep(FOLLOW_SECONDS)
     if job is None:
