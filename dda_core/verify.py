@@ -58,7 +58,7 @@ def _content_findings(package: zipfile.ZipFile) -> list[str]:
                 findings.append(f"{parent} is a file and {name} is below it; remove one")
     manifest: object = None
     for member in package.infolist():
-        if not member.is_dir():
+        if not member.filename.endswith("/"):
             text, problem = _read(package, member, keep=member.filename == MANIFEST_NAME)
             findings += problem
             if member.filename == MANIFEST_NAME and not problem:
@@ -70,7 +70,9 @@ def _content_findings(package: zipfile.ZipFile) -> list[str]:
 def _member_findings(member: zipfile.ZipInfo) -> list[str]:
     name = member.orig_filename
     findings = []
-    if reason := unsafe_name(name):
+    if not name:
+        findings.append("a member has no name; remove it")
+    elif reason := unsafe_name(name):
         findings.append(f"{name!r} {reason}; remove it")
     mode = member.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -247,6 +247,16 @@ def test_two_names_for_one_member_are_found(path: Path):
     assert "mochi/dlr.i is damaged" in only(verify_package(path))
 
 
+def test_a_member_without_a_name_is_found(path: Path):
+    assert hostile(path, "") == "a member has no name; remove it"
+
+
+def test_a_name_of_zero_bytes_is_found(path: Path):
+    write_zip(path, GOOD, (member("ab"), b"x"))
+    path.write_bytes(path.read_bytes().replace(b"ab", b"\0\0"))
+    assert any("control character in its name" in finding for finding in verify_package(path))
+
+
 def test_a_manifest_bomb_is_found(path: Path):
     findings = found(path, files=GOOD | {"manifest.json": bytes(MAX_TEXT + 1)})
     assert any(f"manifest.json has {MAX_TEXT + 1} bytes" in finding for finding in findings)
