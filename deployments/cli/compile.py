@@ -125,7 +125,10 @@ def print_view(view: RunView) -> None:
     """Print a run that has ended: what each target became, and of each failure the cause and the remedy."""
     from tasks.run import run_link
 
-    typer.echo(f"{view.training_job}: {view.status}\n")
+    typer.echo(f"{view.training_job}: {view.status}")
+    if not view.targets:
+        return
+    typer.echo()
     print_table(
         ["target", "status", "seconds", "attempt", "component", "version", "compilation job"],
         [
