@@ -46,7 +46,7 @@ def history_page(training_job: str, rows: Sequence[HistoryRow]) -> str:
         )
     else:
         parts.append("Nothing was attempted yet.")
-    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True)
+    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=[training_job])
 
 
 def _attempt(row: HistoryRow) -> list[str]:
@@ -99,7 +99,7 @@ def model_page(model: str, runs: Sequence[ModelRun]) -> str:
     ]
     for target in dict.fromkeys(line.target for run in runs for line in run.lines):
         parts += [f"## {cell(target)}", _one_target(runs, target)]
-    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True)
+    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=[model, *(run.training_job for run in runs)])
 
 
 def _one_target(runs: Sequence[ModelRun], target: str) -> str:

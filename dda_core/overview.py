@@ -134,7 +134,8 @@ def overview_page(rows: Sequence[OverviewRow], now: datetime, notes: Sequence[st
     if len(rows) > SHOWN:
         parts.append(f"{len(rows) - SHOWN} more are not shown here: `dda status` lists all.")
     parts += [f"⚠️ {cell(note)}" for note in notes]
-    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True)
+    names = [name for row in rows for name in (row.training_job, row.model)]
+    return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=names)
 
 
 FIRST_STEPS = """\

@@ -71,11 +71,12 @@ def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str,
     ]
     # The picture is Base64, which looks like a secret in places.
     image = timeline_image(lines, now)
-    return "\n\n".join(part for part in (*map(_masked, before), image, *map(_masked, after)) if part) + "\n"
+    names = [context.training_job, context.model_name or ""]
 
+    def masked(text: str) -> str:
+        return sanitise(text, mask_accounts=True, keep=names)
 
-def _masked(text: str) -> str:
-    return sanitise(text, mask_accounts=True)
+    return "\n\n".join(part for part in (*map(masked, before), image, *map(masked, after)) if part) + "\n"
 
 
 def console(region: str) -> str:

@@ -39,6 +39,7 @@ _RULES = (
 )
 
 _SECRET_KEY = re.compile(r"(?<![A-Za-z0-9+/=_-])[A-Za-z0-9+/]{40}(?![A-Za-z0-9+/=_-])")
+_TWELVE = re.compile(r"(?<!\d)\d{12}(?!\d)")
 # Neither the id of a package, nor the end of a UUID, nor decimals are an account's id.
 _ACCOUNT = re.compile(
     r"(?<![0-9A-Za-z])(?<!\d\.)(?<!model_artifacts/model-)(?<![0-9a-f]{4}-[0-9a-f]{4}-)"
@@ -46,34 +47,28 @@ _ACCOUNT = re.compile(
 )
 
 
-def sanitise(text: str, secrets: Iterable[str] = (), *, mask_accounts: bool = False) -> str:
+def sanitise(text: str, secrets: Iterable[str] = (), *, mask_accounts: bool = False, keep: Iterable[str] = ()) -> str:
     """The text without AWS keys, session tokens, Authorization headers and signatures of presigned URLs.
 
     Args:
         text: any text, such as an error message.
         secrets: further words that must not be seen, such as a use case's external id.
         mask_accounts: whether 12-digit account ids become asterisks too, as wherever others than the owner read it.
+        keep: names, of training jobs and models, whose own twelve digits (a date, say) are no account's.
     """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MASK)
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     text = _SECRET_KEY.sub(_mask_key, text)
-    return _ACCOUNT.sub(ACCOUNT_MASK, text) if mask_accounts else text
+    if not mask_accounts:
+        return text
+    known = {digits for name in keep for digits in _TWELVE.findall(name)}
+    return _ACCOUNT.sub(lambda match: match[0] if match[0] in known else ACCOUNT_MASK, text)
 
 
-def unmasked(text: str, account_id: str, names: Iterable[str] = ()) -> str:
-    """A name or URI whose account id was masked, as it was; for those who may see it.
-
-    Args:
-        text: as it was written down, such as ``s3://models-************/...``.
-        account_id: the account that it belongs to.
-        names: names that may be part of it, whose own twelve digits (a date, say) were taken for an account id.
-    """
-    for name in names:
-        masked = sanitise(name, mask_accounts=True)
-        if masked != name:
-            text = text.replace(masked, name)
+def unmasked(text: str, account_id: str) -> str:
+    """A name or URI whose account id was masked, as it was; for those who may see it."""
     return text.replace(ACCOUNT_MASK, account_id)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 from prefect import get_client
 
+from dda_core.exceptions import DdaError
 from dda_core.history import HistoryRow
 from dda_core.overview import OverviewRow, in_order
+from dda_core.sanitise import unmasked
 from dda_core.status import RunStatus, run_status
 from dda_core.use_case import UseCase
 from deployments.runs import prefect_errors
 from tasks.history import JobRun, RunView, history_of, runs_of, view_of_runs
 from tasks.overview import jobs_with_runs, stored_rows
-from tasks.use_case import block_name
+from tasks.use_case import block_name, load_use_case
 
 
 class JobView(NamedTuple):
@@ -53,7 +56,21 @@ async def read_history(training_job: str, use_case: str | None = None) -> list[H
     Raises:
         PrefectUnreachable: there is no server to ask.
     """
-    return history_of(await read_runs(training_job, use_case))
+    runs = await read_runs(training_job, use_case)
+    accounts = {}
+    with prefect_errors():
+        for name in {run.use_case for run in runs if run.use_case}:
+            with suppress(DdaError):
+                accounts[name] = (await load_use_case(name)).account_id
+    owners = {str(run.run.id): accounts.get(run.use_case or "") for run in runs}
+    return [_whole(row, owners[row.flow_run_id]) for row in history_of(runs)]
+
+
+def _whole(row: HistoryRow, account_id: str | None) -> HistoryRow:
+    """The row with the account id that artifacts do not hold."""
+    if account_id is None:
+        return row
+    return row.model_copy(update={name: unmasked(value, account_id) for name, value in row if type(value) is str})
 
 
 async def read_runs(training_job: str, use_case: str | None = None) -> list[JobRun]:

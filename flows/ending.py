@@ -68,7 +68,7 @@ async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
 
 def end_state(run: Run) -> State[None]:
     """The state that the run ends in: Completed only when devices can install every target's component."""
-    message = sanitise(run_message(run.record.targets), mask_accounts=True)
+    message = sanitise(run_message(run.record.targets), mask_accounts=True, keep=[run.record.training_job])
     if run_status(run.record.targets) is RunStatus.COMPLETED:
         return Completed(message=message)
     return Failed(message=message)
@@ -79,7 +79,7 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     for target in run.record.targets:
         note_failure(run, target, error)
     await tag_run(run, model_name, refused=True)
-    return Failed(message=sanitise(str(error), mask_accounts=True))
+    return Failed(message=sanitise(str(error), mask_accounts=True, keep=[run.record.training_job]))
 
 
 def note_skip(run: Run, target: str, there: Delivered) -> None:

@@ -10,7 +10,7 @@ from prefect.client.orchestration import PrefectClient
 from dda_core.compilation_log import log_uri
 from dda_core.download import Product
 from dda_core.exceptions import ArtifactMissing
-from dda_core.naming import compilation_output, training_part
+from dda_core.naming import compilation_output
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from tasks.history import JobRun, history_of, records_of, runs_of
@@ -41,9 +41,9 @@ async def find_job(
         return None
     written, run = found
     use_case = await load_use_case(run.use_case)
-    name = _whole(written, training_job, use_case)
+    name = unmasked(written, use_case.account_id)
     archive = _uris(run, target, written).get(Product.COMPILED)
-    folder = _whole(archive, training_job, use_case) if archive else None
+    folder = unmasked(archive, use_case.account_id) if archive else None
     return FoundJob(name, use_case, log_uri(name, folder or compilation_output(use_case.s3_bucket, name, target)))
 
 
@@ -66,7 +66,7 @@ async def find_products(
         if any(made.values()):
             owner = await load_use_case(name)
             for target, uris in made.items():
-                whole = {what: (_whole(uri, training_job, owner), owner) for what, uri in uris.items()}
+                whole = {what: (unmasked(uri, owner.account_id), owner) for what, uri in uris.items()}
                 products.setdefault(target, {}).update(whole)
     return products
 
@@ -88,11 +88,6 @@ async def find_product(client: PrefectClient, training_job: str, target: str, wh
         + (f", only: {others}" if others else "")
         + f". `dda status {training_job}` tells where its targets stand; `dda compile {training_job}` makes them."
     )
-
-
-def _whole(text: str, training_job: str, use_case: UseCase) -> str:
-    """The name or URI as it was before its record was written, where account ids are masked."""
-    return unmasked(text, use_case.account_id, [training_job, training_part(training_job)])
 
 
 def _newest_job(runs: Sequence[JobRun], target: str, attempt: int | None) -> tuple[str, JobRun] | None:

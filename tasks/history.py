@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dda_core.exceptions import DdaError
 from dda_core.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
 from dda_core.naming import component_arn
+from dda_core.sanitise import unmasked
 from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.use_case import UseCase
 from tasks.record import artifact_key
@@ -143,7 +144,7 @@ async def view_of_runs(
             training_job=training_job, flow_run_id=None, state=None, status=RunStatus.NOT_STARTED, targets={}
         )
     newest = runs[-1].run
-    targets = await _with_arns(merged(map(records_of, runs)), newest, {} if use_cases is None else use_cases)
+    targets = await _all_whole(merged(map(records_of, runs)), newest, {} if use_cases is None else use_cases)
     return RunView(
         training_job=runs[-1].training_job,
         flow_run_id=str(newest.id),
@@ -288,12 +289,10 @@ def _row(run: JobRun, target: str, attempt: Attempt) -> HistoryRow:
     return HistoryRow(target=target, **attempt.model_dump(), flow_run_id=str(run.run.id), trigger=run.trigger)
 
 
-async def _with_arns(
+async def _all_whole(
     records: dict[str, TargetRecord], run: FlowRun, use_cases: dict[str, UseCase | None]
 ) -> dict[str, TargetRecord]:
-    """Artifacts hold no account id; an ARN is computed from the use case."""
-    if not any(record.component and record.version for record in records.values()):
-        return records
+    """The records with the account id that artifacts do not hold, from the use case."""
     name = str(run.parameters.get("use_case", ""))
     if name not in use_cases:
         try:
@@ -303,14 +302,15 @@ async def _with_arns(
     use_case = use_cases[name]
     if use_case is None:
         return records
-    return {target: _with_arn(record, use_case) for target, record in records.items()}
+    return {target: _whole(record, use_case) for target, record in records.items()}
 
 
-def _with_arn(record: TargetRecord, use_case: UseCase) -> TargetRecord:
-    if not (record.component and record.version):
-        return record
-    arn = component_arn(use_case.region, use_case.account_id, record.component, record.version)
-    return record.model_copy(update={"arn": arn})
+def _whole(record: TargetRecord, use_case: UseCase) -> TargetRecord:
+    account = use_case.account_id
+    changes = {name: unmasked(value, account) for name, value in record if type(value) is str}
+    if record.component and record.version:
+        changes["arn"] = component_arn(use_case.region, account, record.component, record.version)
+    return record.model_copy(update=changes)
 
 
 def _writings(artifacts: Iterable[Artifact]) -> list[Writing]:

@@ -115,10 +115,11 @@ class RunRecord:
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per target. ARNs are left out: they hold the account's id, and can be computed."""
+        names = [self.training_job, self.context.model_name or ""]
         return [
             {
                 "target": line.target,
-                **_masked(line.model_dump(mode="json", exclude={"target", "arn"})),
+                **_masked(line.model_dump(mode="json", exclude={"target", "arn"}), names),
             }
             for line in self.targets.values()
         ]
@@ -231,12 +232,12 @@ def _attempts(before: TargetLine, line: TargetLine, now: datetime) -> tuple[Atte
     return (*attempts[:-1], last)
 
 
-def _masked(value: Any) -> Any:
-    """The value with every text in it free of secrets and account ids."""
+def _masked(value: Any, keep: list[str]) -> Any:
+    """The value with every text in it free of secrets and account ids; the digits of names to ``keep`` stay."""
     if isinstance(value, str):
-        return sanitise(value, mask_accounts=True)
+        return sanitise(value, mask_accounts=True, keep=keep)
     if isinstance(value, list | tuple):
-        return [_masked(each) for each in value]
+        return [_masked(each, keep) for each in value]
     if isinstance(value, dict):
-        return {name: _masked(each) for name, each in value.items()}
+        return {name: _masked(each, keep) for name, each in value.items()}
     return value

@@ -115,7 +115,7 @@ async def test_nothing_stays_pending_behind_a_failed_target(pipeline: Pipeline) 
     pipeline.train()
     pipeline.aws.faults.add("compile", target="x86_64-cuda", reason=OPERATORS)
     view = await pipeline.run()
-    tasks = await ended_task_runs(UUID(view.flow_run_id), 4 + 4 * 5 - 3)
+    tasks = await ended_task_runs(UUID(str(view.flow_run_id)), 4 + 4 * 5 - 3)
     assert Counter(task.state_type for task in tasks) == {StateType.COMPLETED: 20, StateType.FAILED: 1}
 
 
@@ -369,3 +369,22 @@ async def test_a_device_would_refuse_it_so_no_job_is_started(pipeline: Pipeline)
     assert view.status is RunStatus.FAILED
     assert "threshold" in str(view.targets["arm64-cpu"].reason)
     assert pipeline.jobs() == []
+
+
+async def test_names_with_twelve_digits_stay_and_account_ids_do_not(pipeline: Pipeline) -> None:
+    pipeline.train("lid-202601021530", model_name="Lid 202601021530")
+    reason = f"ClientError: role arn:aws:iam::{ACCOUNT}:role/X may not read s3://dda-{ACCOUNT}-models"
+    pipeline.aws.faults.add("compile", target="x86_64-cpu", reason=reason)
+    view = await pipeline.run("lid-202601021530", targets=["arm64-cpu", "x86_64-cpu"])
+    done, failed = view.targets["arm64-cpu"], view.targets["x86_64-cpu"]
+    assert str(done.compilation_job).startswith("lid-202601021530-arm64cpu-")
+    assert "lid-202601021530" in str(done.compiled_artifact)
+    assert done.component == "model-lid-202601021530-arm64-cpu"
+    assert failed.reason == reason, "whole for those who may see it"
+    async with get_client() as client:
+        artifacts = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(str(view.flow_run_id))]))
+        )
+    written = "".join(str(artifact.data) for artifact in artifacts)
+    assert "lid-202601021530-arm64cpu-" in written
+    assert ACCOUNT not in written

@@ -150,7 +150,11 @@ def test_what_is_deployable_is_not_compiled_twice(targets: list[str], data: st.D
     there = {target: delivered(target, maker) for target, maker in makers.items()}
     asked: Any = [SimpleNamespace(target=target) for target in targets]
     settled: dict[str, dict[str, Any]] = {}
-    record = SimpleNamespace(links={}, settle=lambda target, **fields: settled.__setitem__(target, fields))
+    links: dict[str, str] = {}
+    record = SimpleNamespace(
+        settle=lambda target, **fields: settled.__setitem__(target, fields),
+        note_maker=lambda target, maker, link: links.__setitem__(target, link),
+    )
     run: Any = SimpleNamespace(flow_run_id=own, record=record)
     with mock.patch.object(flow_module, "find_deployable_components", mock.AsyncMock(return_value=there)):
         todo = asyncio.run(flow_module.without_deployable(run, asked, force))
@@ -161,7 +165,8 @@ def test_what_is_deployable_is_not_compiled_twice(targets: list[str], data: st.D
     assert set(settled) == {target for target, maker in makers.items() if not force or maker == own}
     for target, fields in settled.items():
         assert fields["status"] is (TargetStatus.DEPLOYABLE if makers[target] == own else TargetStatus.SKIPPED)
-        assert record.links[target].endswith(f"/flow-run/{makers[target]}")
+        assert (target in links) == (makers[target] != own)
+        assert links.get(target, makers[target]).endswith(makers[target])
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
