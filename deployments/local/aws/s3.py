@@ -66,10 +66,10 @@ class S3(S3Response):  # type: ignore[misc]
 
     def serialized(self, action_result: Any) -> Any:
         """The answer as S3 writes it, with the times that moto does not keep."""
-        uploads = self.backend.list_multipart_uploads(self.bucket_name) if self.bucket_name else {}
-        found = action_result.result if isinstance(action_result.result, dict) else {}
-        for each in found.get("Uploads", []):
-            each["Initiated"] = uploads[each["UploadId"]].initiated
+        if isinstance(action_result.result, dict) and (found := action_result.result.get("Uploads")):
+            uploads = self.backend.list_multipart_uploads(self.bucket_name)
+            for each in found:
+                each["Initiated"] = uploads[each["UploadId"]].initiated
         return super().serialized(action_result)
 
     def get_object(self) -> Any:

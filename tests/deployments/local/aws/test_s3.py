@@ -110,3 +110,11 @@ def test_open_uploads_tell_when_they_were_initiated(aws: Aws) -> None:
     [found] = s3.list_multipart_uploads(Bucket=aws.bucket, Prefix="a/")["Uploads"]
     assert (found["Key"], found["UploadId"]) == ("a/b", upload["UploadId"])
     assert before <= found["Initiated"] <= datetime.now(UTC)
+
+
+def test_a_bucket_that_is_not_there_is_said_to_be_missing(aws: Aws) -> None:
+    s3 = aws.client("s3")
+    where = {"Bucket": "dda-nobodys-bucket", "Key": "a"}
+    assert error_of(s3.get_object, **where)["Code"] == "NoSuchBucket"
+    assert error_of(s3.head_object, **where)["Status"] == 404
+    assert error_of(s3.create_multipart_upload, **where)["Code"] == "NoSuchBucket"
