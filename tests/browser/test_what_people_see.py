@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import HTTPError
 
 import pytest
 
@@ -55,17 +54,8 @@ class Person(NamedTuple):
         )
 
     def api(self, path: str, body: Any = None) -> Any:
-        """A call to the Prefect API; SQLite behind it may be busy for a moment."""
-
-        def answer() -> Any:
-            try:
-                return [api(self.stack, path, body)]
-            except HTTPError as error:
-                if error.code != 503:
-                    raise
-                return None
-
-        return until(answer, 30)[0]
+        """A call to the Prefect API."""
+        return api(self.stack, path, body)
 
     def open(self, path: str) -> None:
         self.browser.get(f"{self.stack['ui_url']}/v2{path}")

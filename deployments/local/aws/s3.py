@@ -66,10 +66,12 @@ class S3(S3Response):  # type: ignore[misc]
 
     def serialized(self, action_result: Any) -> Any:
         """The answer as S3 writes it, with the times that moto does not keep."""
-        if isinstance(action_result.result, dict) and (found := action_result.result.get("Uploads")):
+        found = action_result.result.get("Uploads") if isinstance(action_result.result, dict) else None
+        if found and self.bucket_name in self.backend.buckets:
             uploads = self.backend.list_multipart_uploads(self.bucket_name)
             for each in found:
-                each["Initiated"] = uploads[each["UploadId"]].initiated
+                if upload := uploads.get(each["UploadId"]):  # not ended by somebody else meanwhile
+                    each["Initiated"] = upload.initiated
         return super().serialized(action_result)
 
     def get_object(self) -> Any:

@@ -110,7 +110,7 @@ def test_each_byte_is_fetched_once_and_only_a_few_ranges_ahead(s3: Any):
 
 def test_a_body_that_breaks_off_is_asked_for_again_from_there(s3: Any):
     client = Client(s3)
-    client.breaks = {0: 0, 1: 7_000, 5: 19_999}
+    client.breaks = {0: 0, 1: 7_000, 5: 9_999}
     assert b"".join(S3Source(client, BUCKET, "a/model.tar.gz").blocks()) == DATA
     assert len(client.ranges) == 18
     assert len(set(client.ranges)) >= 17  # the one that broke at once is the same request again

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -92,8 +93,17 @@ def api(stack: dict[str, Any], path: str, body: Any = None, method: str | None =
         headers={"Content-Type": "application/json"},
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        content = answer.read()
+
+    def answer() -> list[bytes] | None:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return [response.read()]
+        except urllib.error.HTTPError as error:
+            if error.code != 503:
+                raise
+            return None  # SQLite is busy
+
+    [content] = until(answer, 30)
     return json.loads(content) if content else None
 
 
