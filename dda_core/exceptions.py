@@ -66,9 +66,9 @@ class UsageError(DdaError):
 class UnknownTarget(UsageError):
     """A target's name is in no row of the table of targets."""
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str], where: str = "") -> None:
         self.name = name
-        super().__init__(f"unknown target {name!r}; known targets: {', '.join(known)}")
+        super().__init__(f"unknown target {name!r}{where}; known targets: {', '.join(known)}")
 
 
 class RunParametersRefused(UsageError):

@@ -8,9 +8,9 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.aws import is_not_found
-from dda_core.exceptions import TrainingJobMissing, TrainingJobNotCompleted
+from dda_core.exceptions import TrainingJobMissing, TrainingJobNotCompleted, UnknownTarget
 from dda_core.naming import check_training_job_name
-from dda_core.targets import CompilationTarget, find_targets
+from dda_core.targets import CompilationTarget, find_targets, target_names
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -45,8 +45,13 @@ class TrainingJob(BaseModel):
         """
         # SageMaker allows no comma in a tag's value, so the tag may separate names by blanks, '+' or ':' too.
         tag = self.tags.get(TARGETS_TAG, "").replace(",", " ").replace("+", " ").replace(":", " ").split()
-        names = given or tag
-        return find_targets(names) if names else use_case.default_targets()
+        if given or not tag:
+            return find_targets(given) if given else use_case.default_targets()
+        try:
+            return find_targets(tag)
+        except UnknownTarget as error:
+            where = f" in the tag {TARGETS_TAG} of training job {self.name!r}"
+            raise UnknownTarget(error.name, target_names(), where) from error
 
 
 def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> TrainingJob:

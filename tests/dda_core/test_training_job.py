@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from dda_core.exceptions import UnknownTarget
+from dda_core.training_job import TrainingJob
+from dda_core.use_case import UseCase
+
+USE_CASE = UseCase(
+    usecase_id="lids",
+    account_id="123456789012",
+    region="eu-west-1",
+    s3_bucket="dda-lids",
+    targets=("arm64-cpu",),
+)
+
+
+def job(**tags: str) -> TrainingJob:
+    arn = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/lid-1"
+    return TrainingJob(
+        name="lid-1", arn=arn, status="Completed", model_artifact="s3://dda-lids/lid-1/model.tar.gz", tags=tags
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "tag", "expected"),
+    [
+        (["x86_64", "x86_64-cpu"], "jetson", ["x86_64-cpu"]),
+        ([], "jetson x86_64-cuda", ["jetson-xavier", "x86_64-cuda"]),
+        ([], "jetson+aarch64:x86_64", ["jetson-xavier", "arm64-cpu", "x86_64-cpu"]),
+        ([], " ", ["arm64-cpu"]),
+        ([], None, ["arm64-cpu"]),
+    ],
+)
+def test_targets_are_those_given_else_of_the_tag_else_of_the_use_case(
+    given: list[str], tag: str | None, expected: list[str]
+):
+    training_job = job() if tag is None else job(**{"dda:targets": tag})
+    assert [target.name for target in training_job.targets(given, USE_CASE)] == expected
+
+
+def test_an_unknown_target_of_the_tag_is_said_to_be_there():
+    with pytest.raises(
+        UnknownTarget, match="'armv7' in the tag dda:targets of training job 'lid-1'; known targets: jet"
+    ):
+        job(**{"dda:targets": "arm64-cpu armv7"}).targets([], USE_CASE)
+    with pytest.raises(UnknownTarget, match="^unknown target 'armv7'; known"):
+        job().targets(["armv7"], USE_CASE)
+
+
+def test_the_models_name_is_the_one_given_else_of_the_tag_else_of_the_job():
+    assert job().model_name() == "lid-1"
+    assert job(**{"dda:model-name": "Lid"}).model_name() == "Lid"
+    assert job(**{"dda:model-name": "Lid"}).model_name("Cap") == "Cap"
