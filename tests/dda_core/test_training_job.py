@@ -44,7 +44,7 @@ def test_an_unknown_target_of_the_tag_is_said_to_be_there():
         UnknownTarget, match="'armv7' in the tag dda:targets of training job 'lid-1'; known targets: jet"
     ):
         job(**{"dda:targets": "arm64-cpu armv7"}).targets([], USE_CASE)
-    with pytest.raises(UnknownTarget, match="^unknown target 'armv7'; known"):
+    with pytest.raises(UnknownTarget, match=r"^unknown target 'armv7'; known"):
         job().targets(["armv7"], USE_CASE)
 
 
