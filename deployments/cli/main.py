@@ -58,11 +58,22 @@ class Dda(TyperGroup):
         options |= {"prog_name": "dda", "standalone_mode": False}
         try:
             code = super().main(*args, **options)
+            # Now, while it can still be reported: at Python's own end it would be exit code 120.
+            sys.stdout.flush()
         except Exception as error:
             code = report(error)
         except KeyboardInterrupt:
             code = 130
+        _let_go_of_output()
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _let_go_of_output() -> None:
+    """What cannot be written by now never will be: leave nothing for Python's end to fail at."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _load(name: str) -> TyperCommand | TyperGroup:
