@@ -23,7 +23,8 @@ def reference(compiled: Path, manifest: Path, out: Path) -> None:
     stage = json.loads(manifest.read_text())["model_graph"]["stages"][0]["type"]
     with tempfile.TemporaryDirectory(dir=out) as folder:
         with tarfile.open(compiled) as archive:
-            archive.extractall(folder, filter="data")
+            # Python 3.11.3 and older have no filters.
+            archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         with zipfile.ZipFile(out / "reference.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as package:
             package.write(manifest, "manifest.json")
             for path in sorted(Path(folder).rglob("*")):
