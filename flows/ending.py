@@ -50,8 +50,7 @@ async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
     Tags that others gave the run are kept. The overview of training jobs is brought up to date with the tags.
     """
     record = run.record
-    tags = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
-    tags += [
+    tags = [
         f"use-case:{run.use_case.usecase_id}",
         f"model:{model_name}",
         f"training-job:{record.training_job}",
@@ -62,7 +61,12 @@ async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
     if ended:
         tags.append(f"status:{status}")
         tags += [f"failed:{name}" for name, target in record.targets.items() if not target.status.good]
-    await set_tags(run.flow_run_id, tags)
+    try:
+        others = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
+        await set_tags(run.flow_run_id, [*others, *tags])
+    except Exception as error:
+        # What AWS holds by now counts, not whether the server takes tags at this moment.
+        get_run_logger().warning("The run's tags could not be set (%s); refresh-overview sets them later.", error)
     await show_run(run, model_name, ended=ended)
 
 

@@ -388,3 +388,14 @@ async def test_names_with_twelve_digits_stay_and_account_ids_do_not(pipeline: Pi
     written = "".join(str(artifact.data) for artifact in artifacts)
     assert "lid-202601021530-arm64cpu-" in written
     assert ACCOUNT not in written
+
+
+async def test_a_server_that_takes_no_tags_fails_no_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(flow_run_id: str, tags: list[str]) -> None:
+        raise OSError("the database is locked")
+
+    monkeypatch.setattr("flows.ending.set_tags", refuse)
+    pipeline.train()
+    view = await pipeline.run(targets=["arm64-cpu"])
+    assert view.status is RunStatus.COMPLETED
+    assert view.state == "Completed"
