@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import ClientError
 
+from dda_core.archives.source import error_code as error_code
 from dda_core.exceptions import MissingCredentials, RoleNotAssumable
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
@@ -125,11 +126,6 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
     core = botocore.session.get_session()
     core._credentials = DeferredRefreshableCredentials(refresh, "assume-role")  # type: ignore[attr-defined]
     return boto3.Session(botocore_session=core, region_name=use_case.region)
-
-
-def error_code(error: BaseException) -> str:
-    """The code of an AWS error, or an empty text for any other error."""
-    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
 
 
 def error_message(error: BaseException) -> str:

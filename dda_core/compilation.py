@@ -304,11 +304,6 @@ def create_job(
     return describe_job(sagemaker, work, attempt)
 
 
-def creator_of(sagemaker: SageMakerClient, job: CompilationJob) -> str | None:
-    """The id of the flow run that created the job, from its tag ``dda:flow-run``; None for a job without one."""
-    return _flow_run_of(sagemaker, job.arn)
-
-
 def stop_jobs_of(sagemaker: SageMakerClient, training_job: str, flow_run_id: str) -> list[str]:
     """Stop every active compilation job that the flow run created; the names of those stopped."""
     stopped = []
@@ -322,7 +317,7 @@ def stop_jobs_of(sagemaker: SageMakerClient, training_job: str, flow_run_id: str
         for page in pages:
             for summary in page["CompilationJobSummaries"]:
                 name, arn = summary["CompilationJobName"], summary["CompilationJobArn"]
-                if naming.attempt_of(name) is None or _flow_run_of(sagemaker, arn) != flow_run_id:
+                if naming.attempt_of(name) is None or creator_of(sagemaker, arn) != flow_run_id:
                     continue
                 if _stop(sagemaker, name):
                     stopped.append(name)
@@ -341,7 +336,8 @@ def _stop(sagemaker: SageMakerClient, name: str) -> bool:
     return True
 
 
-def _flow_run_of(sagemaker: SageMakerClient, arn: str) -> str | None:
+def creator_of(sagemaker: SageMakerClient, arn: str) -> str | None:
+    """The id of the flow run that created the job of that ARN, from its tag ``dda:flow-run``; None without one."""
     for page in sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn):
         for tag in page.get("Tags", []):
             if tag["Key"] == FLOW_RUN_TAG:

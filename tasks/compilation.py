@@ -73,7 +73,7 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
         tell()(f"{target}: a new compilation job has to wait for a slot or for the time between two attempts")
         return None
     run.record.note(target, compilation_job=job.name, attempt=job.attempt)
-    maker = await asyncio.to_thread(creator_of, run.aws.sagemaker, job)
+    maker = await asyncio.to_thread(creator_of, run.aws.sagemaker, job.arn)
     if maker and maker != run.flow_run_id:
         run.record.note_maker(target, maker, run_link(maker))
     if maker == run.flow_run_id:
