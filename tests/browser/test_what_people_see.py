@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.deployments.local.conftest import Up, api, until
+from tests.deployments.local.conftest import Up, api, dda, shell, until
 from tests.fixtures.archives import trained_archive
 
 pytestmark = [
@@ -45,13 +44,7 @@ class Person(NamedTuple):
     pictures: Path
 
     def dda(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "deployments.cli.main", *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        return dda(self.environment, *words)
 
     def api(self, path: str, body: Any = None) -> Any:
         """A call to the Prefect API."""
@@ -108,15 +101,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
         options.add_argument(flag)
     try:
         stack = up.ready()
-        environment = {
-            **os.environ,
-            "PREFECT_API_URL": stack["prefect_api_url"],
-            "PREFECT_HOME": str(folder / "prefect"),
-            "AWS_ENDPOINT_URL": stack["aws_endpoint_url"],
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": stack["region"],
-        }
+        environment = shell(stack, folder)
         browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
         pictures = Path(SCREENSHOTS).absolute() if SCREENSHOTS else folder
         try:

@@ -85,6 +85,25 @@ class Up:
         return self.process.wait(60)
 
 
+def shell(stack: dict[str, Any], folder: Path) -> dict[str, str]:
+    """The environment of a shell that speaks to a stack; Prefect keeps what it writes in ``folder``."""
+    return {
+        **os.environ,
+        "PREFECT_API_URL": stack["prefect_api_url"],
+        "PREFECT_HOME": str(folder / "prefect"),
+        "AWS_ENDPOINT_URL": stack["aws_endpoint_url"],
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": stack["region"],
+    }
+
+
+def dda(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    """A command line of ``dda`` in that shell, to its end."""
+    command = [PYTHON, "-m", "deployments.cli.main", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+
+
 def api(stack: dict[str, Any], path: str, body: Any = None, method: str | None = None) -> Any:
     """A call to the Prefect API of a stack."""
     request = urllib.request.Request(

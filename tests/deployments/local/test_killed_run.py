@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import boto3
 import pytest
 
 from deployments.local.processes import marked_processes
-from tests.deployments.local.conftest import Up, api, until
+from tests.deployments.local.conftest import Up, api, dda, shell, until
 from tests.fixtures.archives import trained_archive
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -31,8 +30,7 @@ class Stack(NamedTuple):
     environment: dict[str, str]
 
     def dda(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "deployments.cli.main", *words]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=180)
+        return dda(self.environment, *words)
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -64,15 +62,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     up = Up(folder / "stack", options=options)
     try:
         content = up.ready()
-        environment = {
-            **os.environ,
-            "PREFECT_API_URL": content["prefect_api_url"],
-            "PREFECT_HOME": str(folder / "prefect"),
-            "AWS_ENDPOINT_URL": content["aws_endpoint_url"],
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
-            "AWS_DEFAULT_REGION": content["region"],
-        }
+        environment = shell(content, folder)
         yield Stack(up, content, environment)
     finally:
         up.signal(signal.SIGTERM)
