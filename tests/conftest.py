@@ -3,9 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
+
+COUNTED = "counted"
+"""The name under which a test's report carries what it counted, also from one process of pytest-xdist to another."""
+
+
+@pytest.fixture
+def counted(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """``counted("crash matrix: kills", 4)`` adds to a sum that stands at the end of the tests' output."""
+
+    def count(what: str, number: int = 1) -> None:
+        record_property(COUNTED, (what, number))
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the tests that passed counted."""
+    sums: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == COUNTED:
+                sums[value[0]] += value[1]
+    if sums:
+        terminalreporter.section("counted")
+    for what, number in sorted(sums.items()):
+        terminalreporter.write_line(f"{what}: {number}")
 
 
 @pytest.fixture(autouse=True)
