@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from deployments.registration import save_use_case
 from flows import refresh_overview as refreshing
 from tasks.artifacts import keep_artifact, latest_artifact
 from tasks.history import runs_of
+from tasks.idle_runs import forget_idle_runs
 from tasks.overview import PAGE_KEY, ROWS_KEY, ensure_overview, refresh, stored_rows
 from tests.fixtures.past_runs import PastRun, write_past_runs
 from tests.tasks.test_history import line
@@ -147,7 +149,7 @@ async def test_there_is_a_page_from_the_start(prefect_server: None) -> None:
 
 
 async def test_the_flow_keeps_few_runs_of_its_own(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refreshing, "KEPT", 2)
+    monkeypatch.setattr(refreshing, "forget_idle_runs", partial(forget_idle_runs, keep=2))
     for _ in range(4):
         state = await refreshing.refresh_overview(return_state=True)
         assert state.is_completed()
