@@ -15,10 +15,11 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from dda_core.archives.source import error_code as error_code
 from dda_core.exceptions import MissingCredentials, RoleNotAssumable
+from dda_core.iam import is_denied, principal_of
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sts import STSClient
 
 SESSION_NAME = "dda-pipeline"
 
@@ -65,6 +67,27 @@ class AwsClients:
         """The logs of compilation jobs."""
         client: CloudWatchLogsClient = self._session.client("logs", config=self._config)
         return client
+
+    @cached_property
+    def sts(self) -> STSClient:
+        """Whose credentials these are."""
+        client: STSClient = self._session.client("sts", config=self._config)
+        return client
+
+    @cached_property
+    def iam(self) -> Any:
+        """Roles, and what they may do."""
+        return self._session.client("iam", config=self._config)
+
+    @cached_property
+    def sqs(self) -> Any:
+        """Queues of training events."""
+        return self._session.client("sqs", config=self._config)
+
+    @cached_property
+    def cloudformation(self) -> Any:
+        """The stacks by which AWS tells of training jobs."""
+        return self._session.client("cloudformation", config=self._config)
 
     def credentials_end(self) -> datetime | None:
         """When the credentials that requests are signed with now end; None where they do not, or nobody says."""
@@ -117,15 +140,33 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
         try:
             return fetcher.fetch_credentials()
         except ClientError as error:
-            raise RoleNotAssumable(
-                f"use case {use_case.usecase_id!r}: role {use_case.cross_account_role_arn} cannot be assumed "
-                f"({error.response['Error'].get('Message', error)}). Let its trust policy name the caller's account, "
-                f"and give the external id that the policy asks for in the use case."
-            ) from error
+            # A call that was throttled, or keys that have run out, say nothing about the role.
+            if not is_denied(error):
+                raise
+            raise _not_assumable(use_case, source.client("sts", config=config), error) from error
 
     core = botocore.session.get_session()
     core._credentials = DeferredRefreshableCredentials(refresh, "assume-role")  # type: ignore[attr-defined]
     return boto3.Session(botocore_session=core, region_name=use_case.region)
+
+
+def _not_assumable(use_case: UseCase, sts: STSClient, error: ClientError) -> RoleNotAssumable:
+    """The error that says which role, and what its trust policy must say. The external id is not quoted."""
+    role = use_case.cross_account_role_arn
+    try:
+        principal = principal_of(sts.get_caller_identity()["Arn"])
+    except (ClientError, BotoCoreError):
+        principal = "the caller's role"
+    condition = (
+        'under the condition {"StringEquals": {"sts:ExternalId": "..."}} with the external id of the use case'
+        if use_case.external_id
+        else "without asking for an external id, because the use case has none (set external_id if it does)"
+    )
+    return RoleNotAssumable(
+        f"use case {use_case.usecase_id!r}: role {role} cannot be assumed by {principal} ({error_message(error)})",
+        f'Let the trust policy of {role} allow sts:AssumeRole for {{"AWS": "{principal}"}} {condition}, and let the '
+        f"policy of {principal} allow sts:AssumeRole on {role}.",
+    )
 
 
 def error_message(error: BaseException) -> str:

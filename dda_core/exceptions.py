@@ -9,6 +9,7 @@
     │   ├── FlowRunMissing
     │   ├── InvalidName
     │   ├── ArtifactMissing
+    │   ├── InvalidEvent
     │   └── FileMissing
     ├── ConfigurationError            exit code 3: settings, use cases, credentials
     │   ├── InvalidUseCase
@@ -17,9 +18,12 @@
     │   ├── InvalidCatalogue
     │   ├── MissingCredentials
     │   ├── RoleNotAssumable
+    │   ├── AccessRefused
     │   ├── PrefectUnreachable
+    │   ├── WebhookRefused
     │   └── LocalStackError
     ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
+    │   ├── StackFailed
     │   └── ObjectChanged
     ├── InputRefused                  exit code 1: an archive or training job that cannot become a component
     │   ├── TrainingJobMissing
@@ -87,6 +91,10 @@ class ArtifactMissing(UsageError):
     """No run has made what was asked for, or a later one has it still to make."""
 
 
+class InvalidEvent(UsageError):
+    """A file or message is not the event of a completed training job."""
+
+
 class FileMissing(UsageError):
     """A file that the caller named is not there, or is not a file."""
 
@@ -120,9 +128,26 @@ class MissingCredentials(ConfigurationError):
 class RoleNotAssumable(ConfigurationError):
     """AssumeRole was refused: the role, its trust policy or the external id is wrong."""
 
+    def __init__(self, found: str, remedy: str) -> None:
+        self.found = found
+        self.remedy = remedy
+        super().__init__(f"{found}. {remedy}")
+
+
+class AccessRefused(ConfigurationError):
+    """The caller or the SageMaker role cannot reach what a run needs; ``problems`` lists each, with its remedy."""
+
+    def __init__(self, use_case: str, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"access check of use case {use_case!r}: " + " ".join(self.problems))
+
 
 class PrefectUnreachable(ConfigurationError):
     """No Prefect server answers where ``PREFECT_API_URL`` points, or it refuses the caller."""
+
+
+class WebhookRefused(ConfigurationError):
+    """EventBridge cannot call the Prefect server as it is: not by https, or without a password."""
 
 
 class LocalStackError(ConfigurationError):
@@ -133,6 +158,10 @@ class AwsCallFailed(DdaError):
     """AWS answered with an error that no retry of botocore mended."""
 
     exit_code = 4
+
+
+class StackFailed(AwsCallFailed):
+    """CloudFormation could not create, change or delete a stack."""
 
 
 class ObjectChanged(AwsCallFailed):

@@ -1,0 +1,169 @@
+"""The event by which AWS says that a training job is completed, and the queue where such events may wait.
+
+AWS may send an event several times, late, or out of order. Each gives the same idempotency key, under which the
+Prefect server has one run for ever.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dda_core.aws import error_code
+from dda_core.exceptions import InvalidEvent
+from dda_core.naming import JOB_NAME_PATTERN
+
+EVENT_SOURCE = "aws.sagemaker"
+EVENT_TYPE = "SageMaker Training Job State Change"
+BATCH = 10
+"""The most messages that SQS hands out at once."""
+WAIT_SECONDS = 1
+"""How long SQS waits for a first message: over 0, so that it looks on all of its machines."""
+LONGEST_SHOWN = 200
+
+
+class TrainingJobDetail(BaseModel):
+    """What the event says about the training job; the rest of it is not for us to rely on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    training_job: Annotated[str, Field(alias="TrainingJobName", pattern=f"^{JOB_NAME_PATTERN.pattern}$", max_length=63)]
+    status: Annotated[Literal["Completed"], Field(alias="TrainingJobStatus")]
+
+
+class TrainingEvent(BaseModel):
+    """One event of EventBridge, as far as a run is started from it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: Literal["aws.sagemaker"]
+    detail_type: Annotated[Literal["SageMaker Training Job State Change"], Field(alias="detail-type")]
+    account: Annotated[str, Field(pattern=r"^\d{12}$")]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    detail: TrainingJobDetail
+
+    @property
+    def training_job(self) -> str:
+        """The name of the training job that is completed."""
+        return self.detail.training_job
+
+    def idempotency_key(self, use_case: str) -> str:
+        """What the Prefect server tells this event's run by. ``use_case`` is the name of the use case's deployment.
+
+        The key is unique per flow and not per deployment, so the use case is part of it.
+        """
+        return f"sagemaker/{self.account}/{self.region}/{use_case}/{self.training_job}"
+
+
+def parse_training_event(text: str | bytes, where: str) -> TrainingEvent:
+    """The event of a completed training job that ``text`` holds as JSON.
+
+    Raises:
+        InvalidEvent: it is none; the message names ``where`` and every wrong field.
+    """
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(f"{where} holds no JSON ({error}). {_EXPECTED}") from error
+    if not isinstance(fields, dict):
+        raise InvalidEvent(f"{where} holds {type(fields).__name__}, not a JSON object. {_EXPECTED}")
+    try:
+        return TrainingEvent.model_validate(fields)
+    except ValidationError as error:
+        problems = "; ".join(_problem(problem) for problem in error.errors())
+        raise InvalidEvent(f"{where} is not the event of a completed training job: {problems}. {_EXPECTED}") from error
+
+
+_EXPECTED = (
+    f"Expected is an event of EventBridge with source {EVENT_SOURCE}, detail-type {EVENT_TYPE!r}, account, region, "
+    f"detail.TrainingJobName and detail.TrainingJobStatus Completed."
+)
+
+
+def _problem(problem: Any) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where}: {problem['msg']} (found {str(problem['input'])[:LONGEST_SHOWN]!r})"
+
+
+def training_event(training_job: str, account: str, region: str) -> dict[str, Any]:
+    """An event as AWS sends it when that training job is completed, cut down to what a run is started from."""
+    return {
+        "version": "0",
+        "source": EVENT_SOURCE,
+        "detail-type": EVENT_TYPE,
+        "account": account,
+        "region": region,
+        "resources": [f"arn:aws:sagemaker:{region}:{account}:training-job/{training_job}"],
+        "detail": {"TrainingJobName": training_job, "TrainingJobStatus": "Completed"},
+    }
+
+
+def queue_name(use_case: str) -> str:
+    """The queue where a use case's events wait for a server that AWS cannot reach."""
+    return f"dda-training-{use_case}"
+
+
+def undelivered_name(use_case: str) -> str:
+    """The queue of events that the server, or a drain of the other queue, did not take."""
+    return f"dda-undelivered-{use_case}"
+
+
+class QueuedMessage(NamedTuple):
+    """One message of a queue. ``receipt`` is what it is deleted by."""
+
+    message_id: str
+    receipt: str
+    body: str
+
+    def event(self) -> TrainingEvent:
+        """The event that it holds.
+
+        Raises:
+            InvalidEvent: it holds none.
+        """
+        return parse_training_event(self.body, f"message {self.message_id}")
+
+
+class TrainingQueue:
+    """A queue of training events. ``sqs`` is boto3's client of Amazon SQS."""
+
+    def __init__(self, sqs: Any, name: str, url: str) -> None:
+        self.name = name
+        self._sqs = sqs
+        self._url = url
+
+    def messages(self, most: int) -> Iterator[QueuedMessage]:
+        """At most ``most`` messages of the queue, read in batches until it is empty.
+
+        Each is hidden from other readers for the queue's visibility timeout, and comes again unless it is deleted.
+        """
+        read = 0
+        while read < most:
+            batch = self._sqs.receive_message(
+                QueueUrl=self._url, MaxNumberOfMessages=min(BATCH, most - read), WaitTimeSeconds=WAIT_SECONDS
+            ).get("Messages", [])
+            if not batch:
+                return
+            read += len(batch)
+            for message in batch:
+                yield QueuedMessage(message["MessageId"], message["ReceiptHandle"], message["Body"])
+
+    def delete(self, message: QueuedMessage) -> None:
+        """Take a message out of the queue: what it asked for is done."""
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt)
+
+
+def find_queue(sqs: Any, name: str) -> TrainingQueue | None:
+    """The queue of that name; None where there is none, or where SQS lets the caller know of none."""
+    try:
+        return TrainingQueue(sqs, name, sqs.get_queue_url(QueueName=name)["QueueUrl"])
+    except ClientError as error:
+        if error_code(error) in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+            return None
+        raise
