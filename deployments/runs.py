@@ -11,7 +11,9 @@ from uuid import UUID
 
 import httpx
 from prefect import get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
@@ -63,16 +65,9 @@ async def start_run(use_case: str, training_job: str, parameters: dict[str, Any]
         RunParametersRefused: the deployment's schema does not allow the parameters.
         PrefectUnreachable: there is no server to ask.
     """
-    name = block_name(use_case)
     with prefect_errors():
         async with get_client() as client:
-            try:
-                deployment = await client.read_deployment_by_name(f"{FLOW}/{name}")
-            except ObjectNotFound:
-                raise UnknownUseCase(
-                    f"use case {use_case!r} has no deployment {FLOW}/{name}. Registered: "
-                    f"{', '.join(await use_case_names()) or 'none'}. Register it with `dda use-case save FILE`."
-                ) from None
+            deployment = await read_deployment(client, use_case)
             try:
                 return await client.create_flow_run_from_deployment(
                     deployment.id,
@@ -83,9 +78,25 @@ async def start_run(use_case: str, training_job: str, parameters: dict[str, Any]
             except PrefectHTTPStatusError as error:
                 if error.response.status_code in (409, 422):
                     raise RunParametersRefused(
-                        f"the deployment {FLOW}/{name} refuses the parameters: {error.response.text}"
+                        f"the deployment {FLOW}/{deployment.name} refuses the parameters: {error.response.text}"
                     ) from error
                 raise
+
+
+async def read_deployment(client: PrefectClient, use_case: str) -> DeploymentResponse:
+    """The use case's own deployment of the flow.
+
+    Raises:
+        UnknownUseCase: the use case has none.
+    """
+    name = block_name(use_case)
+    try:
+        return await client.read_deployment_by_name(f"{FLOW}/{name}")
+    except ObjectNotFound:
+        raise UnknownUseCase(
+            f"use case {use_case!r} has no deployment {FLOW}/{name}. Registered: "
+            f"{', '.join(await use_case_names()) or 'none'}. Register it with `dda use-case save FILE`."
+        ) from None
 
 
 async def read_run(flow_run_id: UUID) -> RunView:
