@@ -7,7 +7,6 @@ Prefect server has one run for ever.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -138,21 +137,16 @@ class TrainingQueue:
         self._sqs = sqs
         self._url = url
 
-    def messages(self, most: int) -> Iterator[QueuedMessage]:
-        """At most ``most`` messages of the queue, read in batches until it is empty.
+    def receive(self) -> list[QueuedMessage]:
+        """The next messages, ``BATCH`` at most; none when the queue is empty.
 
-        Each is hidden from other readers for the queue's visibility timeout, and comes again unless it is deleted.
+        They are hidden from other readers for the queue's visibility timeout, and come again unless they are deleted.
         """
-        read = 0
-        while read < most:
-            batch = self._sqs.receive_message(
-                QueueUrl=self._url, MaxNumberOfMessages=min(BATCH, most - read), WaitTimeSeconds=WAIT_SECONDS
-            ).get("Messages", [])
-            if not batch:
-                return
-            read += len(batch)
-            for message in batch:
-                yield QueuedMessage(message["MessageId"], message["ReceiptHandle"], message["Body"])
+        answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=WAIT_SECONDS)
+        return [
+            QueuedMessage(message["MessageId"], message["ReceiptHandle"], message["Body"])
+            for message in answer.get("Messages", [])
+        ]
 
     def delete(self, message: QueuedMessage) -> None:
         """Take a message out of the queue: what it asked for is done."""

@@ -1,0 +1,39 @@
+"""Starting runs for completed training jobs where AWS cannot reach the Prefect server: their events are fetched."""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from tasks.idle_runs import forget_idle_runs
+from tasks.training_events import drain
+from tasks.use_case import use_case_names
+
+
+@flow(name="drain-training-events", flow_run_name="training events")
+async def drain_training_events(undelivered: bool = False) -> State[None]:
+    """Start a run for every training job whose completion waits in the queue of a use case.
+
+    `dda webhook install --queue` makes the queue. It fails where a message or a whole queue could not be read; the
+    others are served all the same.
+
+    Args:
+        undelivered: Take what a webhook or an earlier run could not deliver as well. Do it once the cause is mended.
+    """
+    names = await use_case_names()
+    drained = await asyncio.gather(*(drain(name, undelivered=undelivered) for name in names))
+    started = [f"{job} ({each.use_case})" for each in drained for job in each.started]
+    known = sum(len(each.known) for each in drained)
+    problems = [f"{each.use_case}: {problem}" for each in drained for problem in each.problems]
+    if not (started or known or problems):
+        await forget_idle_runs()
+        return Completed(message="no training job has completed since the last time")
+    message = f"{len(started)} runs started{': ' if started else ''}{', '.join(started)}"
+    if known:
+        message += f"; {known} events of training jobs that have their run already"
+    if problems:
+        return Failed(message=f"{message}. Not taken: {'; '.join(problems)}")
+    return Completed(message=message)

@@ -1,0 +1,148 @@
+"""Fetching the events of completed training jobs from a use case's queue, and starting a run for each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import httpx
+from botocore.exceptions import BotoCoreError, ClientError
+from prefect import get_client, get_run_logger
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+from dda_core.aws import AwsClients, error_code, error_message
+from dda_core.exceptions import DdaError
+from dda_core.sanitise import sanitise
+from dda_core.training_event import (
+    QueuedMessage,
+    TrainingEvent,
+    TrainingQueue,
+    find_queue,
+    queue_name,
+    undelivered_name,
+)
+from tasks.history import FLOW
+from tasks.run import run_link
+from tasks.use_case import load_use_case
+
+TRIGGER = "trigger:queue"
+MOST_BATCHES = 100
+"""Batches that are fetched from one queue in one go; the next run goes on."""
+
+
+class Drained(NamedTuple):
+    """What came of one use case: its training jobs with a new run, those that had theirs, and what went wrong."""
+
+    use_case: str
+    started: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+async def drain(name: str, *, undelivered: bool = False) -> Drained:
+    """Start a run for every event that waits for the use case registered as ``name``.
+
+    A message is deleted once the server has its run. What cannot be taken stays, for the queue's own rule to put it
+    with the undelivered ones. Without a queue there is nothing to do; a failure is an answer too.
+
+    Args:
+        name: of the use case's block and deployment.
+        undelivered: take those as well that a webhook, or an earlier drain, could not deliver.
+    """
+    logger = get_run_logger()
+    try:
+        queues = await _queues(name, [queue_name(name), *([undelivered_name(name)] if undelivered else [])])
+    except ClientError as error:
+        # Most use cases have no queue, and nobody then allows the worker to look for one.
+        logger.warning("Whether use case %s has a queue of training events cannot be told: %s", name, _reason(error))
+        return Drained(name)
+    except (DdaError, BotoCoreError) as error:
+        logger.error("The training events of use case %s cannot be fetched: %s", name, _reason(error))
+        return Drained(name, problems=(_reason(error),))
+    parts = [await _drain_queue(name, queue) for queue in queues]
+    return Drained(
+        name,
+        started=tuple(job for part in parts for job in part.started),
+        known=tuple(job for part in parts for job in part.known),
+        problems=tuple(problem for part in parts for problem in part.problems),
+    )
+
+
+async def _queues(name: str, queues: Sequence[str]) -> list[TrainingQueue]:
+    sqs = AwsClients(await load_use_case(name)).sqs
+    found = [await asyncio.to_thread(find_queue, sqs, queue) for queue in queues]
+    return [queue for queue in found if queue]
+
+
+async def _drain_queue(name: str, queue: TrainingQueue) -> Drained:
+    logger = get_run_logger()
+    started: list[str] = []
+    known: list[str] = []
+    problems: list[str] = []
+    try:
+        async with get_client() as client:
+            for _ in range(MOST_BATCHES):
+                if not (batch := await asyncio.to_thread(queue.receive)):
+                    break
+                for message in batch:
+                    try:
+                        event = message.event()
+                        run, new = await start_run_of(client, event, name)
+                    except (DdaError, ObjectNotFound, PrefectHTTPStatusError, httpx.TransportError) as error:
+                        problems.append(f"message {message.message_id} was left in {queue.name}: {_reason(error)}")
+                        logger.error("%s", problems[-1])
+                        continue
+                    await _delete(queue, message)
+                    (started if new else known).append(event.training_job)
+                    link = run_link(str(run.id))
+                    logger.info("%s %s: %s", event.training_job, "starts" if new else "has its run already", link)
+    except (ClientError, BotoCoreError) as error:
+        problems.append(f"{queue.name} cannot be read: {_reason(error)}")
+        logger.error("%s", problems[-1])
+    return Drained(name, tuple(started), tuple(known), tuple(problems))
+
+
+async def start_run_of(client: PrefectClient, event: TrainingEvent, use_case: str) -> tuple[FlowRun, bool]:
+    """The event's one run, and whether it is new. ``use_case`` is the name of the use case's deployment.
+
+    Raises:
+        ObjectNotFound: the use case has no deployment.
+        PrefectHTTPStatusError: the server does not take the run.
+    """
+    key = event.idempotency_key(use_case)
+    there = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[key])), limit=1
+    )
+    if there:
+        return there[0], False
+    deployment = await client.read_deployment_by_name(f"{FLOW}/{use_case}")
+    run = await client.create_flow_run_from_deployment(
+        deployment.id,
+        parameters={"training_job_name": event.training_job},
+        name=event.training_job,
+        tags=[TRIGGER],
+        # Not the look above but this makes it one run: the server keeps the key unique.
+        idempotency_key=key,
+    )
+    return run, True
+
+
+async def _delete(queue: TrainingQueue, message: QueuedMessage) -> None:
+    try:
+        await asyncio.to_thread(queue.delete, message)
+    except (ClientError, BotoCoreError) as error:
+        # It comes again, and finds its run.
+        get_run_logger().warning("A message stays in %s although it has its run: %s", queue.name, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ObjectNotFound):
+        return "the use case has no deployment; `dda use-case save FILE` makes it"
+    if isinstance(error, PrefectHTTPStatusError):
+        return sanitise(f"the server answered {error.response.status_code}: {error.response.text}", mask_accounts=True)
+    code = error_code(error)
+    return sanitise(f"{code}: {error_message(error)}" if code else str(error), mask_accounts=True)
