@@ -30,6 +30,7 @@ COMMANDS = {
     "targets": "deployments.cli.targets:targets_command",
     "explain": "deployments.cli.explain:explain_command",
     "use-case": "deployments.cli.use_case:app",
+    "webhook": "deployments.cli.webhook:app",
     "config": "deployments.cli.config:app",
     "local": "deployments.local.cli:app",
 }

@@ -1,0 +1,187 @@
+"""``dda webhook``: let AWS start a run by itself when a training job is completed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dda_core.exceptions import UsageError
+from deployments.cli.options import AsJson
+from deployments.cli.printing import print_json, printable
+
+if TYPE_CHECKING:
+    from dda_core.use_case import UseCase
+    from deployments.webhook import WebhookRequest
+
+app = typer.Typer(no_args_is_help=True, help="Let AWS start a run by itself when a training job is completed.")
+
+UseCaseName = Annotated[
+    str, typer.Option("--use-case", metavar="NAME", help="The use case, as registered with `dda use-case save`.")
+]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The server's API as AWS reaches it, where that is not PREFECT_API_URL."),
+]
+DRAIN = "drain-training-events"
+
+
+@app.command("install")
+def install(
+    use_case: UseCaseName,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Let the events wait in a queue, for a server that AWS cannot reach.")
+    ] = False,
+    url: Url = None,
+    alarm_topic: Annotated[
+        str, typer.Option(metavar="ARN", help="An SNS topic that is told when an event could not be delivered.")
+    ] = "",
+) -> None:
+    """Create or change the use case's CloudFormation stack `dda-webhook-NAME`, and wait for it. It may be repeated.
+
+    EventBridge then calls the Prefect server by https, with the user and password of PREFECT_API_AUTH_STRING, which
+    are kept in AWS Secrets Manager. With --queue AWS calls nobody: the deployment drain-training-events fetches.
+    """
+    from dda_core.aws import AwsClients
+    from deployments.webhook import TEMPLATE, webhook_parameters
+    from deployments.webhook_stack import QUEUE_TEMPLATE, answers_without_password, check_reachable_by_aws
+    from deployments.webhook_stack import install as install_stack
+
+    loaded = _load(use_case)
+    parameters = asyncio.run(webhook_parameters(use_case, url))
+    if queue:
+        template, parameters = QUEUE_TEMPLATE, {"UseCase": parameters["UseCase"]}
+    else:
+        template = TEMPLATE
+        check_reachable_by_aws(parameters, answers_without_password)
+    tags = {**loaded.tags, "dda-portal:managed": "true", "dda-portal:usecase-id": loaded.usecase_id}
+    outcome, stack = install_stack(
+        AwsClients(loaded).cloudformation, template, {**parameters, "AlarmTopic": alarm_topic}, tags
+    )
+    typer.echo(f"{outcome}: stack dda-webhook-{parameters['UseCase']} in {loaded.account_id}, {loaded.region}")
+    for name, value in stack.outputs.items():
+        typer.echo(f"  {name}: {value}")
+    if queue and not asyncio.run(_drain_is_deployed()):
+        typer.echo(
+            f"Nobody fetches from the queue yet: the server has no deployment {DRAIN}. Run, in the project's folder: "
+            f"prefect --no-prompt deploy --all",
+            err=True,
+        )
+
+
+@app.command("uninstall")
+def uninstall(use_case: UseCaseName) -> None:
+    """Delete the stack, with its queues and the events that wait in them. It may be repeated."""
+    from dda_core.aws import AwsClients
+    from deployments.webhook_stack import stack_name
+    from deployments.webhook_stack import uninstall as uninstall_stack
+    from tasks.use_case import block_name
+
+    loaded = _load(use_case)
+    name = block_name(use_case)
+    deleted = uninstall_stack(AwsClients(loaded).cloudformation, name)
+    typer.echo(
+        f"{'deleted' if deleted else 'not there'}: stack {stack_name(name)} in {loaded.account_id}, {loaded.region}"
+    )
+
+
+@app.command("request")
+def request(
+    event: Annotated[Path, typer.Option(metavar="FILE", help="The event as EventBridge has it, as JSON.")],
+    use_case: UseCaseName,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the request that EventBridge would send for an event, without sending it. Nothing need be installed.
+
+    With --json it is the exact request, and so holds the server's password, in the header Authorization.
+    """
+    from deployments.webhook import read_event, webhook_parameters, webhook_request
+
+    content = read_event(event)
+    made = webhook_request(content, asyncio.run(webhook_parameters(use_case, url)))
+    if as_json:
+        print_json(made._asdict())
+        return
+    typer.echo(f"{made.method} {printable(made.url)}")
+    for name, value in made.headers.items():
+        typer.echo(f"{name}: {'Basic *** (shown by --json)' if name == 'Authorization' else value}")
+    typer.echo(f"\n{json.dumps(made.body, indent=2)}")
+
+
+@app.command("test")
+def send_request(
+    use_case: Annotated[
+        str | None, typer.Option("--use-case", metavar="NAME", help="The use case; may be left out where there is one.")
+    ] = None,
+    event: Annotated[Path | None, typer.Option(metavar="FILE", help="The event as EventBridge has it.")] = None,
+    training_job: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Instead: the event of this training job, made up here.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send the request that EventBridge would send, from here, and say what came of it. It starts a run.
+
+    A training job has one run by webhook for ever: sent again, the request finds it.
+    """
+    from deployments.webhook import send
+    from tasks.run import run_link
+
+    started = send(_test_request(use_case or _only_use_case(), event, training_job, url))
+    link = run_link(started.flow_run_id)
+    if as_json:
+        print_json({**started._asdict(), "link": link})
+        return
+    what = "starts" if started.status == 201 else f"is there already ({started.state})"
+    typer.echo(f"{started.status}: flow run {started.flow_run_id} of {printable(started.name)} {what}: {link}")
+
+
+def _test_request(use_case: str, event: Path | None, training_job: str | None, url: str | None) -> WebhookRequest:
+    from dda_core.naming import check_training_job_name
+    from dda_core.training_event import training_event
+    from deployments.webhook import read_event, webhook_parameters, webhook_request
+
+    if (event is None) == (training_job is None):
+        raise UsageError("give either --event FILE or --training-job NAME")
+    if event is not None:
+        content = read_event(event)
+    else:
+        assert training_job is not None
+        loaded = _load(use_case)
+        content = training_event(check_training_job_name(training_job), loaded.account_id, loaded.region)
+    return webhook_request(content, asyncio.run(webhook_parameters(use_case, url)))
+
+
+def _load(use_case: str) -> UseCase:
+    from deployments.runs import prefect_errors
+    from tasks.use_case import block_name, load_use_case
+
+    with prefect_errors():
+        return asyncio.run(load_use_case(block_name(use_case)))
+
+
+def _only_use_case() -> str:
+    from deployments.runs import prefect_errors
+    from tasks.use_case import use_case_names
+
+    with prefect_errors():
+        names = asyncio.run(use_case_names())
+    if len(names) != 1:
+        raise UsageError(f"give --use-case; registered are: {', '.join(names) or 'none'}")
+    return names[0]
+
+
+async def _drain_is_deployed() -> bool:
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    async with get_client() as client:
+        try:
+            await client.read_deployment_by_name(f"{DRAIN}/{DRAIN}")
+        except ObjectNotFound:
+            return False
+    return True

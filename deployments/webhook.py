@@ -1,0 +1,224 @@
+"""The request by which EventBridge starts a run when a training job is completed: read from the template, and sent.
+
+``deployments/aws/webhook.yaml`` is the one place that says what is sent. Here the few rules of EventBridge's input
+transformer turn an event into that request, before anything is installed and wherever the Prefect server answers.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import yaml
+from prefect import get_client
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+
+from dda_core.exceptions import FileMissing, InvalidEvent, PrefectUnreachable, RunParametersRefused, UnknownUseCase
+from dda_core.training_event import parse_training_event
+from deployments.runs import prefect_errors, read_deployment
+from tasks.use_case import block_name
+
+TEMPLATE = Path(__file__).parent / "aws" / "webhook.yaml"
+ANSWER_SECONDS = 5.0
+"""How long EventBridge waits for an answer."""
+USER_AGENT = "Amazon/EventBridge/ApiDestinations"
+
+_PARAMETER = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"<([^<>\"]+)>")
+_STRING_OR_VARIABLE = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>"]+>')
+
+
+class WebhookRequest(NamedTuple):
+    """What EventBridge sends. The headers hold the server's password, where the server asks for one."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+class StartedRun(NamedTuple):
+    """What the server made of the request: ``status`` 201 says that the run is new, 200 that it was there."""
+
+    status: int
+    flow_run_id: str
+    name: str
+    state: str
+
+
+async def webhook_parameters(use_case: str, url: str | None = None) -> dict[str, str]:
+    """The template's parameters for a use case.
+
+    Args:
+        use_case: its id or name; it has a deployment.
+        url: the server's API as AWS reaches it, where that is not ``PREFECT_API_URL``.
+
+    Raises:
+        UnknownUseCase: it has no deployment.
+        PrefectUnreachable: there is no server to ask.
+    """
+    with prefect_errors():
+        async with get_client() as client:
+            deployment = await read_deployment(client, use_case)
+    auth = PREFECT_API_AUTH_STRING.value()
+    user, _, password = auth.get_secret_value().partition(":") if auth else ("", "", "")
+    return {
+        "UseCase": block_name(use_case),
+        "ApiUrl": (url or PREFECT_API_URL.value() or "").rstrip("/"),
+        "DeploymentId": str(deployment.id),
+        "User": user,
+        "Password": password,
+    }
+
+
+def read_event(path: Path) -> dict[str, Any]:
+    """The event of a completed training job in a file.
+
+    Raises:
+        FileMissing: there is no such file.
+        InvalidEvent: it holds something else.
+    """
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise FileMissing(f"{path}: no such file. Give a file with the event as JSON.") from error
+    except OSError as error:
+        raise InvalidEvent(f"{path} cannot be read: {error.strerror or error}") from error
+    parse_training_event(text, str(path))
+    event: dict[str, Any] = json.loads(text)
+    return event
+
+
+def webhook_request(event: Mapping[str, Any], parameters: Mapping[str, str]) -> WebhookRequest:
+    """What EventBridge sends for ``event`` once the template is installed with ``parameters``."""
+    resources = fill(read_template(TEMPLATE)["Resources"], parameters)
+    [target] = resources["TrainingCompleted"]["Properties"]["Targets"]
+    transformer = target["InputTransformer"]
+    destination = resources["CreateFlowRun"]["Properties"]
+    basic = resources["PrefectServer"]["Properties"]["AuthParameters"]["BasicAuthParameters"]
+    headers = {"User-Agent": USER_AGENT, **target["HttpParameters"]["HeaderParameters"]}
+    if basic["Username"] or basic["Password"]:
+        credentials = f"{basic['Username']}:{basic['Password']}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
+    body = json.loads(transform(transformer["InputTemplate"], transformer["InputPathsMap"], event))
+    return WebhookRequest(destination["HttpMethod"], destination["InvocationEndpoint"], headers, body)
+
+
+def transform(template: str, paths: Mapping[str, str], event: Mapping[str, Any]) -> str:
+    """The text that EventBridge's input transformer makes of an event.
+
+    A variable inside a string of the template is replaced by its value as it is; one outside by its value as JSON, a
+    string in quotes. Nothing in a string's value is escaped, as EventBridge escapes nothing.
+
+    Raises:
+        InvalidEvent: the event has no value at a path.
+    """
+    values = {name: _value_at(path, event) for name, path in paths.items()}
+
+    def bare(match: re.Match[str]) -> str:
+        value = values[match[1]]
+        return value if isinstance(value, str) else json.dumps(value)
+
+    def replaced(match: re.Match[str]) -> str:
+        if match[0].startswith('"'):
+            return _VARIABLE.sub(bare, match[0])
+        value = values[match[0][1:-1]]
+        return f'"{value}"' if isinstance(value, str) else json.dumps(value)
+
+    return _STRING_OR_VARIABLE.sub(replaced, template)
+
+
+def _value_at(path: str, event: Mapping[str, Any]) -> Any:
+    value: Any = event
+    for key in path.removeprefix("$.").split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise InvalidEvent(f"the event has no {path}, which the webhook's template asks for")
+        value = value[key]
+    return value
+
+
+def read_template(path: Path) -> dict[str, Any]:
+    """A CloudFormation template, its short functions spelt out: ``!Ref X`` is ``{"Ref": "X"}``."""
+    template: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _TemplateLoader)  # noqa: S506 - a safe one
+    return template
+
+
+class _TemplateLoader(yaml.SafeLoader):
+    """YAML with the tags of CloudFormation."""
+
+
+def _function(loader: _TemplateLoader, name: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
+
+
+_TemplateLoader.add_multi_constructor("!", _function)
+
+
+def fill(value: Any, parameters: Mapping[str, str]) -> Any:
+    """The part of a template with its parameters put in; what only AWS knows stays as it is."""
+    if isinstance(value, list):
+        return [fill(each, parameters) for each in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"Ref": str(name)} if name in parameters:
+            return parameters[name]
+        case {"Fn::Sub": str(text)}:
+            return _PARAMETER.sub(lambda found: parameters.get(found[1], found[0]), text)
+    return {key: fill(each, parameters) for key, each in value.items()}
+
+
+def send(request: WebhookRequest) -> StartedRun:
+    """Send the request as EventBridge would, once.
+
+    Raises:
+        PrefectUnreachable: nobody answers in time, the server is in trouble, or it refuses the password.
+        UnknownUseCase: the server has no such deployment.
+        RunParametersRefused: the server does not take the body.
+    """
+    try:
+        answer = httpx.request(
+            request.method, request.url, headers=request.headers, json=request.body, timeout=ANSWER_SECONDS
+        )
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        why = f"no answer within {ANSWER_SECONDS:g} s" if isinstance(error, httpx.TimeoutException) else error
+        raise PrefectUnreachable(
+            f"{request.url}: {why}. EventBridge would try again for 24 hours. Start the server, or correct the URL."
+        ) from error
+    status = answer.status_code
+    if status in (401, 403):
+        raise PrefectUnreachable(
+            f"{request.url} answered {status}: the server refuses the user and password. EventBridge would not try "
+            f"again. Set PREFECT_API_AUTH_STRING to the server's PREFECT_SERVER_API_AUTH_STRING, and install again."
+        )
+    if status == 404:
+        raise UnknownUseCase(
+            f"{request.url} answered 404: the server has no such deployment. EventBridge would not try again. "
+            f"Register the use case with `dda use-case save FILE`, and install again."
+        )
+    if 400 <= status < 500 and status != 429:
+        raise RunParametersRefused(
+            f"{request.url} answered {status}: {answer.text}. EventBridge would not try again, and put the event "
+            f"into the queue of undelivered ones."
+        )
+    if status not in (200, 201):
+        raise PrefectUnreachable(
+            f"{request.url} answered {status} {answer.reason_phrase}. EventBridge would try again for 24 hours."
+        )
+    try:
+        run = answer.json()
+        return StartedRun(status, run["id"], run["name"], run["state"]["name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PrefectUnreachable(f"{request.url} does not answer as a Prefect API does.") from error

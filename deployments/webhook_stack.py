@@ -1,0 +1,180 @@
+"""The CloudFormation stack by which AWS tells of completed training jobs: created, changed and deleted.
+
+A use case has at most one, with the webhook's template or the queue's; installing the other one changes the stack.
+Every verb may be repeated, and goes on with what an interrupted one had begun.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+from botocore.exceptions import ClientError
+
+from dda_core.aws import error_code, error_message
+from dda_core.exceptions import StackFailed, WebhookRefused
+from deployments.webhook import ANSWER_SECONDS, TEMPLATE
+
+QUEUE_TEMPLATE = TEMPLATE.with_name("training-events-queue.yaml")
+SETTLE_SECONDS = 900.0
+"""How long CloudFormation may take."""
+POLL_SECONDS = 3.0
+DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
+UNUSABLE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
+"""What a stack that never came to be is left as; it can only be deleted."""
+
+
+class Stack(NamedTuple):
+    """A stack as CloudFormation has it. ``arn`` tells it also when it is deleted."""
+
+    arn: str
+    status: str
+    outputs: dict[str, str]
+
+
+def stack_name(use_case: str) -> str:
+    """The name of the stack of a use case, itself given by its deployment's name."""
+    return f"dda-webhook-{use_case}"
+
+
+def check_reachable_by_aws(parameters: Mapping[str, str], deployment_is_open: Callable[[str], bool]) -> None:
+    """Whether EventBridge could call the server, and nobody else.
+
+    Args:
+        parameters: of the template.
+        deployment_is_open: whether the server shows what is at a URL to whom gives no password.
+
+    Raises:
+        WebhookRefused: the URL is not https, there is no password, or the server asks for none.
+    """
+    url = parameters["ApiUrl"]
+    if not url.startswith("https://"):
+        raise WebhookRefused(
+            f"EventBridge calls https addresses only, and the Prefect server's is {url}. Give its public one with "
+            f"--url https://.../api; where AWS cannot reach the server at all, install with --queue."
+        )
+    if not parameters["Password"]:
+        raise WebhookRefused(
+            "PREFECT_API_AUTH_STRING is not set, and EventBridge needs a user and a password. Start the server with "
+            "PREFECT_SERVER_API_AUTH_STRING=user:password and set PREFECT_API_AUTH_STRING to the same. (Prefect Cloud "
+            "has webhooks of its own: see docs/operate.md.)"
+        )
+    if deployment_is_open(f"{url}/deployments/{parameters['DeploymentId']}"):
+        raise WebhookRefused(
+            f"the Prefect server at {url} answers without a password, so anybody who finds it could start runs. "
+            f"Start it with PREFECT_SERVER_API_AUTH_STRING=user:password."
+        )
+
+
+def answers_without_password(url: str) -> bool:
+    """Whether what is at the URL is shown to everybody. False also where it cannot be reached from here."""
+    try:
+        return httpx.get(url, timeout=ANSWER_SECONDS).is_success
+    except (httpx.TransportError, httpx.InvalidURL):
+        return False
+
+
+def install(
+    cloudformation: Any, template: Path, parameters: Mapping[str, str], tags: Mapping[str, str]
+) -> tuple[str, Stack]:
+    """Create the use case's stack, or change it where it differs: ``created``, ``changed`` or ``unchanged``.
+
+    Args:
+        cloudformation: boto3's client.
+        template: one of the two.
+        parameters: of the template; ``UseCase`` is the name of the use case's deployment.
+        tags: of the stack, and so of all that is in it.
+
+    Raises:
+        StackFailed: CloudFormation could not; the message has its first reason. A new stack is taken away again.
+    """
+    use_case = parameters["UseCase"]
+    name = stack_name(use_case)
+    request: dict[str, Any] = {
+        "StackName": name,
+        "TemplateBody": template.read_text(encoding="utf-8"),
+        "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        "Capabilities": ["CAPABILITY_IAM"],
+        "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+    }
+    there = settled(cloudformation, name)
+    if there and there.status in UNUSABLE:
+        uninstall(cloudformation, use_case)
+        there = None
+    if there is None:
+        outcome, made = "created", cloudformation.create_stack(**request, OnFailure="DELETE")
+    else:
+        try:
+            outcome, made = "changed", cloudformation.update_stack(**request)
+        except ClientError as error:
+            if "No updates are to be performed" not in error_message(error):
+                raise
+            return "unchanged", there
+    # By its ARN, because a stack that could not be created is deleted.
+    stack = settled(cloudformation, made["StackId"])
+    if stack is None or stack.status not in DONE:
+        status = stack.status if stack else "gone"
+        raise StackFailed(f"stack {name} could not be {outcome} ({status}): {_first_failure(cloudformation, made)}")
+    return outcome, stack
+
+
+def uninstall(cloudformation: Any, use_case: str) -> bool:
+    """Delete the use case's stack with all that is in it; False when there is none.
+
+    Raises:
+        StackFailed: CloudFormation could not.
+    """
+    name = stack_name(use_case)
+    there = settled(cloudformation, name)
+    if there is None:
+        return False
+    cloudformation.delete_stack(StackName=name)
+    after = settled(cloudformation, there.arn)
+    if after and after.status != "DELETE_COMPLETE":
+        why = _first_failure(cloudformation, {"StackId": there.arn})
+        raise StackFailed(f"stack {name} could not be deleted ({after.status}): {why}")
+    return True
+
+
+def settled(cloudformation: Any, stack: str) -> Stack | None:
+    """The stack of that name or ARN once nothing is going on in it; None where there is none.
+
+    Raises:
+        StackFailed: it goes on for longer than ``SETTLE_SECONDS``.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while (found := _describe(cloudformation, stack)) and found.status.endswith("_IN_PROGRESS"):
+        if time.monotonic() > deadline:
+            raise StackFailed(
+                f"stack {stack} was still {found.status} after {SETTLE_SECONDS:g} s. It was left alone; look at it in "
+                f"the CloudFormation console, then repeat the command."
+            )
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def _describe(cloudformation: Any, stack: str) -> Stack | None:
+    try:
+        [found] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
+    except ClientError as error:
+        if error_code(error) == "ValidationError" and "does not exist" in error_message(error):
+            return None
+        raise
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+    return Stack(found["StackId"], found["StackStatus"], outputs)
+
+
+def _first_failure(cloudformation: Any, made: Mapping[str, str]) -> str:
+    """Why the last change of a stack failed, in CloudFormation's words. Events come newest first."""
+    reason = "see its events in the CloudFormation console"
+    for page in cloudformation.get_paginator("describe_stack_events").paginate(StackName=made["StackId"]):
+        for event in page["StackEvents"]:
+            status, why = event.get("ResourceStatus", ""), event.get("ResourceStatusReason", "")
+            if event["PhysicalResourceId"] == made["StackId"] and why == "User Initiated":
+                return reason
+            if status.endswith("_FAILED") and "cancelled" not in why:
+                reason = f"{event['LogicalResourceId']}: {why}"
+    return reason
