@@ -20,6 +20,7 @@
     │   ├── RoleNotAssumable
     │   ├── AccessRefused
     │   ├── PrefectUnreachable
+    │   ├── ApprovalImpossible
     │   ├── WebhookRefused
     │   └── LocalStackError
     ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
@@ -43,6 +44,7 @@
         ├── CompilationMismatch
         ├── QuotaReached
         ├── RunCancelled
+        ├── PublishingRejected
         ├── PublishFailed
         └── StepTimedOut
 
@@ -150,6 +152,10 @@ class WebhookRefused(ConfigurationError):
     """EventBridge cannot call the Prefect server as it is: not by https, or without a password."""
 
 
+class ApprovalImpossible(ConfigurationError):
+    """A use case asks for approval, and the run cannot be suspended."""
+
+
 class LocalStackError(ConfigurationError):
     """The local stack is not there, or did not come up."""
 
@@ -251,6 +257,10 @@ class QuotaReached(TargetFailed):
 
 class RunCancelled(TargetFailed):
     """A person cancelled the run before this target came to its end."""
+
+
+class PublishingRejected(TargetFailed):
+    """A person decided that the components are not published."""
 
 
 class PublishFailed(TargetFailed):

@@ -34,13 +34,14 @@ PROGRESS = {
 
 
 class PageContext(NamedTuple):
-    """What a run's page says besides its targets. ``run_link`` makes the address of another run's page."""
+    """What a run's page says besides its targets. ``notice`` is a sentence about the whole run, as markdown."""
 
     training_job: str
     model_name: str | None = None
     use_case: str | None = None
     region: str | None = None
     billable_seconds: int | None = None
+    notice: str | None = None
 
 
 def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str, str], now: datetime) -> str:
@@ -61,6 +62,7 @@ def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str,
     before = [
         *head,
         ", ".join(about),
+        context.notice or "",
         _table(context, lines, links),
         *(_failure(line) for line in lines if line.reason or line.cause),
     ]

@@ -34,6 +34,7 @@ class UseCase(BaseModel):
     localserver: dict[str, ComponentName] = {}
     targets: tuple[str, ...] = ()
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = {}
+    require_approval: bool = False
 
     @field_validator("account_id", mode="before")
     @classmethod

@@ -1,16 +1,18 @@
 """The main job: from a finished training job to components that factory devices can install.
 
-Read ``compile_training_job`` from top to bottom; it is the whole story. ``carry`` is its middle, for one target.
+Read ``compile_training_job`` from top to bottom; it is the whole story. ``make_package`` and ``publish`` are its
+middle, for one target.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import flow, get_run_logger, unmapped
+from prefect import flow, get_client, get_run_logger, unmapped
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.futures import PrefectFuture
@@ -18,16 +20,21 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run
 
 from dda_core.delivery import Delivery, deliveries
-from dda_core.exceptions import DdaError, RunCancelled
+from dda_core.exceptions import DdaError, PublishingRejected, RunCancelled
+from dda_core.finished_training import belongs_to
+from dda_core.history import TargetLine
 from dda_core.manifest import dda_manifest
 from dda_core.status import TargetStatus
 from dda_core.training_job import check_completed
-from flows.ending import describe_page, end_state, note_failure, note_skip, refuse, tag_run
+from flows.approval import check_can_wait, wait_for_approval
+from flows.ending import describe_page, end_state, ignore, note_failure, note_skip, refuse, reject, tag_run
 from flows.parameters import ComponentBaseName, OptionalText, TargetName, TrainingJobName
 from tasks.compilation import choose_attempts, compile_model, start_compilation, stop_own_jobs
-from tasks.packaging import package_model
+from tasks.history import last_lines
+from tasks.packaging import Packaged, package_model
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
 from tasks.record import RunRecord
+from tasks.retry_order import RetryOrder, read_retry_order
 from tasks.run import Run, begin_run, begun, is_cancelling
 from tasks.training_job import read_trained_model, read_training_job
 
@@ -68,10 +75,14 @@ async def compile_training_job(
         name = model_name or training_job_name
         try:
             training_job = await read_training_job(training_job_name)
+            if not belongs_to(training_job, run.use_case):
+                return await ignore(run, training_job)
             model_artifact = check_completed(training_job)
+            check_can_wait(run)
             name = training_job.model_name(model_name)
             chosen = training_job.targets(targets, run.use_case)
-            run.record.expect([target.name for target in chosen])
+            order, earlier = await read_retry_order(run.retry) if run.retry else RetryOrder(), await earlier_lines(run)
+            run.record.expect([target.name for target in chosen], earlier if run.resumed else None)
             describe_page(run, training_job, name)
             await tag_run(run, name)
             model = await read_trained_model(training_job_name, model_artifact)
@@ -87,25 +98,30 @@ async def compile_training_job(
                 component_name=component_name,
                 friendly_name=friendly_name,
             )
-            first = await first_attempts(run, asked, force)
-            todo = await without_deployable(run, asked, force)
+            first = await first_attempts(run, asked, force, order)
+            todo = leave_alone(run, await without_deployable(run, asked, force), order, earlier)
         except (DdaError, ClientError, BotoCoreError) as error:
             get_run_logger().error("%s", error)
             return await refuse(run, error, name)
 
+        anew = force or order.force
         jobs = start_compilation.map(
             [delivery.target for delivery in todo],
             [delivery.work for delivery in todo],
             [first[delivery.target] for delivery in todo],
-            unmapped(force),
+            unmapped(anew),
         )
+        packages = [
+            asyncio.ensure_future(make_package(run, delivery, job, first[delivery.target], anew, manifest))
+            for delivery, job in zip(todo, jobs, strict=True)
+        ]
         try:
-            await asyncio.gather(
-                *(
-                    carry(run, delivery, job, first[delivery.target], force, manifest)
-                    for delivery, job in zip(todo, jobs, strict=True)
-                )
-            )
+            if run.use_case.require_approval:
+                made = zip(todo, await asyncio.gather(*packages), strict=True)
+                await wait_for_approval(run, {delivery.target: package for delivery, package in made if package})
+            await asyncio.gather(*map(partial(publish, run), todo, packages))
+        except PublishingRejected as rejected:
+            return await reject(run, rejected, (delivery.target for delivery in todo), name)
         except asyncio.CancelledError:
             await stop_if_cancelled(run, name)
             raise
@@ -113,15 +129,15 @@ async def compile_training_job(
         return end_state(run)
 
 
-async def carry(
+async def make_package(
     run: Run,
     delivery: Delivery,
     job: PrefectFuture[Any],
     first: int,
     force: bool,
     manifest: dict[str, Any],
-) -> None:
-    """Take one target from its compilation job to a deployable component. Its failure is its own."""
+) -> Packaged | None:
+    """Take one target from its compilation job to a package; None where it failed. Its failure is its own."""
     target, note = delivery.target, partial(run.record.note, delivery.target)
     try:
         note(status=TargetStatus.COMPILING, component=delivery.component.component)
@@ -135,10 +151,23 @@ async def carry(
         )
         run.record.note_facts(target, **compiled.facts.known())
         package = await package_model(target, compiled, manifest)
-        package_uri = f"s3://{run.use_case.s3_bucket}/{package.key}"
+        uri = f"s3://{run.use_case.s3_bucket}/{package.key}"
         run.record.note_facts(target, package_bytes=package.size)
-        note(package=package_uri, status=TargetStatus.PUBLISHING)
-        version = await publish_component(target, delivery.component, package_uri, compiled.compilation_job)
+        note(package=uri)
+        return Packaged(uri, package.size, compiled.compilation_job)
+    except Exception as error:
+        note_failure(run, target, error)
+        return None
+
+
+async def publish(run: Run, delivery: Delivery, packaged: Awaitable[Packaged | None]) -> None:
+    """Take one target from its package to a deployable component."""
+    target, note = delivery.target, partial(run.record.note, delivery.target)
+    if (package := await packaged) is None:
+        return
+    try:
+        note(status=TargetStatus.PUBLISHING)
+        version = await publish_component(target, delivery.component, package.uri, package.compilation_job)
         note(version=version.version, arn=version.arn)
         await wait_until_deployable(target, version.arn)
         note(status=TargetStatus.DEPLOYABLE)
@@ -159,11 +188,32 @@ async def without_deployable(run: Run, asked: list[Delivery], force: bool) -> li
     return todo
 
 
-async def first_attempts(run: Run, asked: list[Delivery], force: bool) -> dict[str, int]:
+def leave_alone(run: Run, todo: list[Delivery], order: RetryOrder, earlier: Mapping[str, TargetLine]) -> list[Delivery]:
+    """The deliveries that this retry may do; a failed target that it may not do stays as it was."""
+    left = {name: line for name, line in earlier.items() if order.leaves_alone(name) and line.status.ended}
+    for delivery in todo:
+        if line := left.get(delivery.target):
+            run.record.keep(line)
+    return [delivery for delivery in todo if delivery.target not in left]
+
+
+async def earlier_lines(run: Run) -> dict[str, TargetLine]:
+    """The targets as the run's last process left them, where it was suspended or had ended; else none."""
+    if not run.resumed and not run.retry:
+        return {}
+    async with get_client() as client:
+        return await last_lines(client, run.flow_run_id, run.record.training_job)
+
+
+async def first_attempts(run: Run, asked: list[Delivery], force: bool, order: RetryOrder) -> dict[str, int]:
     """Each target's first attempt: as chosen when the run began, or anew since it had ended and was retried."""
     targets, works = [delivery.target for delivery in asked], [delivery.work for delivery in asked]
     chosen = await choose_attempts(targets, works, force, retry=0)
-    return await choose_attempts(targets, works, force, retry=run.retry, floors=chosen) if run.retry else chosen
+    if not run.retry:
+        return chosen
+    # Told to compile anew, it takes no finished compilation for its own, whoever made it.
+    floors = None if order.force else chosen
+    return await choose_attempts(targets, works, force or order.force, retry=run.retry, floors=floors)
 
 
 async def stop_if_cancelled(run: Run, model_name: str) -> None:

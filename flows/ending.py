@@ -6,19 +6,24 @@ is in the message and in the tags.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from dda_core.delivery import Delivered
-from dda_core.exceptions import CompilationStopped, RunCancelled
+from dda_core.exceptions import CompilationStopped, PublishingRejected, RunCancelled
 from dda_core.failures import guidance_for
+from dda_core.finished_training import USE_CASE_TAG
 from dda_core.page import PageContext
 from dda_core.sanitise import sanitise
 from dda_core.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.training_job import TrainingJob
+from tasks.history import IGNORED
 from tasks.overview import show_run
 from tasks.record import artifact_key
+from tasks.retry_order import RETRY
 from tasks.run import Run, artifact_link, run_link, set_tags, tags_of
 
 RETRY_HELPS = {
@@ -27,17 +32,19 @@ RETRY_HELPS = {
     "quota": "Yes, once other compilation jobs have ended.",
     "reconcile": "Look first at what is there; then it may.",
 }
-OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:")
+OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:", RETRY)
 
 
 def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
     """Give the run's page what it says besides the targets."""
-    run.record.context = PageContext(
-        training_job=training_job.name,
-        model_name=model_name,
-        use_case=run.use_case.usecase_id,
-        region=run.use_case.region,
-        billable_seconds=training_job.billable_seconds,
+    run.record.describe(
+        PageContext(
+            training_job=training_job.name,
+            model_name=model_name,
+            use_case=run.use_case.usecase_id,
+            region=run.use_case.region,
+            billable_seconds=training_job.billable_seconds,
+        )
     )
     log = get_run_logger()
     log.info("Where each target stands: %s", artifact_link(artifact_key("targets", training_job.name)))
@@ -47,7 +54,8 @@ def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
 async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
     """Tag the run with use case, model, training job and targets, and with how it stands once it has ended.
 
-    Tags that others gave the run are kept. The overview of training jobs is brought up to date with the tags.
+    Tags that others gave the run are kept; those that told a retry what to do have been read by now. The overview of
+    training jobs is brought up to date with the tags.
     """
     record = run.record
     tags = [
@@ -72,10 +80,35 @@ async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
 
 def end_state(run: Run) -> State[None]:
     """The state that the run ends in: Completed only when devices can install every target's component."""
-    message = sanitise(run_message(run.record.targets), mask_accounts=True, keep=[run.record.training_job])
+    message = _message(run, run_message(run.record.targets))
     if run_status(run.record.targets) is RunStatus.COMPLETED:
         return Completed(message=message)
     return Failed(message=message)
+
+
+async def ignore(run: Run, training_job: TrainingJob) -> State[None]:
+    """End a run whose training job is not its use case's: nothing is compiled, and no page mentions it."""
+    use_case = run.use_case
+    owner = training_job.tags.get(USE_CASE_TAG)
+    why = (
+        f"its tag {USE_CASE_TAG} says {owner!r}"
+        if owner
+        else f"it has no tag {USE_CASE_TAG}, and its model is not in bucket {use_case.s3_bucket}"
+    )
+    message = f"ignored: training job {training_job.name} does not belong to use case {use_case.usecase_id!r}: {why}"
+    get_run_logger().info("%s. To compile it all the same, give it the tag.", message)
+    tags = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
+    about = [f"use-case:{use_case.usecase_id}", f"training-job:{training_job.name}"]
+    await set_tags(run.flow_run_id, [*tags, *about, IGNORED])
+    return Completed(message=_message(run, message))
+
+
+async def reject(run: Run, error: PublishingRejected, targets: Iterable[str], model_name: str) -> State[None]:
+    """End a run whose components a person does not want published."""
+    for target in targets:
+        note_failure(run, target, error)
+    await tag_run(run, model_name)
+    return Cancelled(message=_message(run, str(error)))
 
 
 async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
@@ -83,7 +116,11 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     for target in run.record.targets:
         note_failure(run, target, error)
     await tag_run(run, model_name, refused=True)
-    return Failed(message=sanitise(str(error), mask_accounts=True, keep=[run.record.training_job]))
+    return Failed(message=_message(run, str(error)))
+
+
+def _message(run: Run, text: str) -> str:
+    return sanitise(text, mask_accounts=True, keep=[run.record.training_job])
 
 
 def note_skip(run: Run, target: str, there: Delivered) -> None:
@@ -108,7 +145,7 @@ def note_failure(run: Run, target: str, error: BaseException) -> None:
     """Record why a target failed, what that means and what to do."""
     guidance = guidance_for(error)
     reason = sanitise(getattr(error, "reason", None) or str(error) or type(error).__name__)
-    stopped = isinstance(error, CompilationStopped | RunCancelled)
+    stopped = isinstance(error, CompilationStopped | RunCancelled | PublishingRejected)
     run.record.note_facts(target, will_retry_help=RETRY_HELPS[guidance.retry])
     run.record.note(
         target,

@@ -31,10 +31,13 @@ from dda_core.naming import component_arn
 from dda_core.sanitise import unmasked
 from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.use_case import UseCase
+from tasks.origin import trigger_of
 from tasks.record import artifact_key
 from tasks.use_case import block_name, load_use_case
 
 FLOW = "compile-training-job"
+IGNORED = "status:ignored"
+"""The tag of a run that left its training job alone, because it belongs to another use case."""
 PAGE = 200
 """The most that Prefect's API gives at once."""
 LOST = "The flow run's process ended before this target did."
@@ -111,8 +114,8 @@ class JobRun(NamedTuple):
 
     @property
     def trigger(self) -> str:
-        """What started the run: ``cli``, ``eventbridge``, ``schedule``, ``demo``, ... or ``ui``."""
-        return self.tag("trigger") or ("schedule" if self.run.auto_scheduled else "ui")
+        """What started the run."""
+        return trigger_of(self.run)
 
 
 def training_job_of(run: FlowRun) -> str:
@@ -130,6 +133,19 @@ async def view_of(client: PrefectClient, run: FlowRun) -> RunView:
         ),
     )
     return await view_of_runs([JobRun(run, _writings(artifacts))])
+
+
+async def last_lines(client: PrefectClient, flow_run_id: str, training_job: str) -> dict[str, TargetLine]:
+    """The targets of a run as its last process left them; none where no process has written any."""
+    artifacts = await _artifacts(
+        client,
+        ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]),
+            key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]),
+        ),
+    )
+    writings = _writings(artifacts)
+    return {line.target: _with_attempt(writings[-1], line) for line in writings[-1].lines} if writings else {}
 
 
 async def view_of_runs(
@@ -213,10 +229,15 @@ def history_of(runs: Iterable[JobRun]) -> list[HistoryRow]:
     """Every attempt of every target, the oldest first. A ``skipped`` target adds no row."""
     rows = []
     for run in runs:
-        for number, writing in enumerate(run.writings):
+        told: set[tuple[str, int | None, datetime]] = set()
+        for number, writing in reversed(list(enumerate(run.writings))):
             superseded = number < len(run.writings) - 1
             for line in writing.lines:
-                rows += [_row(run, line.target, each) for each in _attempts(run, writing, line, superseded)]
+                for each in _attempts(run, writing, line, superseded):
+                    # A process that goes on with an attempt tells it again; the last one knows how it ended.
+                    if (key := (line.target, each.attempt, each.started)) not in told:
+                        told.add(key)
+                        rows.append(_row(run, line.target, each))
         if not run.writings and run.run.state and run.run.state.is_final():
             for target in run.run.parameters.get("targets") or []:
                 begun = Attempt(attempt=None, status=AttemptStatus.NOT_STARTED, started=_began(run.run))
@@ -232,6 +253,7 @@ def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], endin
     final = [bool(run.run.state and run.run.state.is_final()) or str(run.run.id) == ending for run in runs]
     for run, ended in zip(runs, final, strict=True):
         waiting = run.run.state is None or run.run.state.type in (StateType.SCHEDULED, StateType.PENDING)
+        waiting = waiting and not run.run.run_count
         if not ended and not waiting:
             return RunStatus.IN_PROGRESS
     if not final[-1]:
@@ -255,13 +277,19 @@ def records_of(run: JobRun) -> dict[str, TargetRecord]:
 
 
 def _attempts(run: JobRun, writing: Writing, line: TargetLine, superseded: bool) -> list[Attempt]:
-    attempts = list(line.attempts)
-    if not attempts and line.status in (TargetStatus.FAILED, TargetStatus.STOPPED):
-        status = AttemptStatus(line.status.value)
-        attempts = [Attempt(attempt=None, status=status, started=writing.began, ended=writing.last, reason=line.reason)]
+    attempts = _with_attempt(writing, line).attempts
     if superseded:
         return [each.ending(AttemptStatus.CRASHED, writing.last, LOST) for each in attempts]
     return [_ended_with(run, each, writing.last) for each in attempts]
+
+
+def _with_attempt(writing: Writing, line: TargetLine) -> TargetLine:
+    """The line, with an attempt also where the target ended before there was a compilation job."""
+    if line.attempts or line.status not in (TargetStatus.FAILED, TargetStatus.STOPPED):
+        return line
+    status = AttemptStatus(line.status.value)
+    attempt = Attempt(attempt=None, status=status, started=writing.began, ended=writing.last, reason=line.reason)
+    return line.model_copy(update={"attempts": (attempt,)})
 
 
 def _ended_with(run: JobRun, attempt: Attempt, at: datetime | None) -> Attempt:
@@ -347,7 +375,7 @@ async def _artifacts(client: PrefectClient, artifact_filter: ArtifactFilter) -> 
 
 
 async def _runs(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRun]:
-    """Every run of the flow, page by page."""
+    """Every run of the flow, page by page, but for those that had nothing to do with their training job."""
     found: dict[UUID, FlowRun] = {}
     for offset in itertools.count(0, PAGE):
         page = await client.read_flow_runs(
@@ -357,7 +385,7 @@ async def _runs(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRu
             limit=PAGE,
             offset=offset,
         )
-        found |= {run.id: run for run in page}
+        found |= {run.id: run for run in page if IGNORED not in run.tags}
         if len(page) < PAGE:
             break
     return list(found.values())

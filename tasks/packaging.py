@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import task
 from prefect.cache_policies import DEFAULT
@@ -13,6 +13,14 @@ from dda_core.compilation import CompiledModel
 from dda_core.following import run_stoppable
 from dda_core.package import ModelPackage, package_to_s3
 from tasks.run import current_run, tell
+
+
+class Packaged(NamedTuple):
+    """A target's package: its ``s3://`` URI, its size in bytes, and the compilation job that it was compiled by."""
+
+    uri: str
+    size: int
+    compilation_job: str
 
 
 @task(name="package", task_run_name="package[{target}]", cache_policy=DEFAULT, persist_result=True)

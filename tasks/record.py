@@ -13,6 +13,7 @@ import contextlib
 import json
 import re
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -62,18 +63,34 @@ class RunRecord:
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
 
-    def expect(self, targets: list[str]) -> None:
-        """The run's targets, in the order they are shown."""
-        self.targets = {target: TargetLine(target=target) for target in targets}
+    def expect(self, targets: list[str], earlier: Mapping[str, TargetLine] | None = None) -> None:
+        """The run's targets, in the order they are shown; those in ``earlier`` go on from where they stood."""
+        self.targets = {target: (earlier or {}).get(target) or TargetLine(target=target) for target in targets}
+        self._mark()
+
+    def describe(self, context: PageContext) -> None:
+        """What the run's page says besides the targets."""
+        self.context = context
+        self._mark()
+
+    def keep(self, line: TargetLine) -> None:
+        """Leave a target as an earlier process of the run left it."""
+        with self._lock:
+            self.targets[line.target] = line
         self._mark()
 
     def note(self, target: str, **changes: Any) -> None:
-        """Set fields of a target's line; safe from any thread. An end is final, and the first reason stays."""
+        """Set fields of a target's line; safe from any thread.
+
+        An end is final, the first reason stays, and a status never goes back to an earlier phase.
+        """
         with self._lock:
             before, now = self.targets[target], datetime.now(UTC)
             if before.status.ended:
                 return
             line = before.model_copy(update=_checked(changes))
+            if line.status.phase < before.status.phase:
+                line = line.model_copy(update={"status": before.status})
             if line.status is not before.status:
                 line = line.model_copy(update={"phases": (*before.phases, Phase(status=line.status, at=now))})
             line = line.model_copy(update={"attempts": _attempts(before, line, now)})

@@ -7,36 +7,45 @@ kept: steps are given plain values, and find the rest here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from prefect import get_client, get_run_logger
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_UI_URL
 
 from dda_core.aws import AwsClients
 from dda_core.following import Pace
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
+from tasks.origin import started_by
 from tasks.record import RunRecord
 from tasks.use_case import load_use_case
 
 _current: ContextVar[Run] = ContextVar("dda_run")
+_ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One flow run at work. ``retry`` counts how often it had come to an end before it was begun again."""
+    """One flow run at work.
+
+    ``retry`` counts how often it had come to an end before it was begun again; ``resumed`` tells that it had been
+    suspended. ``created_by`` says who or what started it, as the tag ``dda-portal:created-by`` does.
+    """
 
     use_case: UseCase
     aws: AwsClients
     settings: Settings
     flow_run_id: str
     retry: int
+    resumed: bool
+    created_by: str
     record: RunRecord
     publishing: Pace
 
@@ -75,15 +84,31 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
     settings = load_settings()
     loaded = await load_use_case(use_case)
     aws = await asyncio.to_thread(AwsClients, loaded, settings)
-    retry = await times_ended(flow_run_id)
-    return Run(loaded, aws, settings, flow_run_id, retry, record, Pace(settings.publish_spacing_seconds))
-
-
-async def times_ended(flow_run_id: str) -> int:
-    """How often the run has come to an end so far. A crash is no end: a run begun again after one goes on."""
     async with get_client() as client:
+        flow_run = await client.read_flow_run(UUID(flow_run_id))
         states = await client.read_flow_run_states(UUID(flow_run_id))
-    return sum(state.type in (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED) for state in states)
+    return Run(
+        loaded,
+        aws,
+        settings,
+        flow_run_id,
+        retry=times_ended(states),
+        resumed=was_suspended(states),
+        created_by=started_by(flow_run),
+        record=record,
+        publishing=Pace(settings.publish_spacing_seconds),
+    )
+
+
+def times_ended(states: Sequence[State[Any]]) -> int:
+    """How often a run with these states has ended. A crash is no end: a run begun again after one goes on."""
+    return sum(state.type in _ENDS for state in states)
+
+
+def was_suspended(states: Sequence[State[Any]]) -> bool:
+    """Whether the run's last process, of these states the oldest first, had suspended it."""
+    stops = [state.type for state in states if state.type in (*_ENDS, StateType.PAUSED, StateType.CRASHED)]
+    return bool(stops) and stops[-1] is StateType.PAUSED
 
 
 async def is_cancelling(flow_run_id: str) -> bool:

@@ -37,6 +37,7 @@ class UseCaseBlock(Block):
     )
     targets: list[str] = Field(default_factory=list, description="The targets compiled when nobody says which")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags for every AWS resource that is created")
+    require_approval: bool = Field(False, description="Whether a person must approve what a run is about to publish")
 
     @classmethod
     def of(cls, use_case: UseCase) -> UseCaseBlock:

@@ -130,7 +130,7 @@ async def test_a_bucket_named_after_the_account_is_found_though_its_record_masks
     pipeline.aws.client("s3").create_bucket(Bucket=bucket)
     use_case = UseCase(usecase_id="named", account_id=ACCOUNT, region="us-east-1", s3_bucket=bucket)
     await UseCaseBlock.of(use_case).asave("named", overwrite=True)
-    pipeline.train("get-202601021530")  # a date has as many digits as an account id
+    pipeline.train("get-202601021530", tags={"dda:use-case": "named"})  # a date has as many digits as an account id
     await pipeline.run("get-202601021530", targets=["arm64-cpu"], use_case="named")
     [record] = await artifacts(any_=["record-get-202601021530"])
     assert ACCOUNT_MASK in str(record.data)

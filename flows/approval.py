@@ -1,0 +1,91 @@
+"""The approval before publishing: the run suspends until a person has decided, and holds no process meanwhile.
+
+The decision is Prefect's run input, which the server keeps: a run that crashes after it is not asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prefect import get_client, get_run_logger
+from prefect.flow_runs import asuspend_flow_run
+from prefect.runtime import deployment
+
+from dda_core.exceptions import ApprovalImpossible, PublishingRejected
+from dda_core.markdown import cell, table
+from tasks.approval import Approval, given_for, pause_key
+from tasks.packaging import Packaged
+from tasks.run import Run, set_tags, tags_of
+
+APPROVAL = "approval:"
+"""The tag says ``waiting``, ``given`` or ``rejected``."""
+
+
+def check_can_wait(run: Run) -> None:
+    """Make sure that a run of a use case that asks for approval can be suspended.
+
+    Raises:
+        ApprovalImpossible: it has no deployment, so no worker could go on with it.
+    """
+    if run.use_case.require_approval and not deployment.get_id():
+        raise ApprovalImpossible(
+            f"use case {run.use_case.usecase_id!r} asks for approval before publishing, and only a run of a deployment "
+            f"can wait for it. Start it with `dda compile`, or from the deployment in the UI."
+        )
+
+
+async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:
+    """Suspend the run, once, until a person has decided about ``packages``, by target.
+
+    What an earlier retry of the run was allowed to publish is not asked for again.
+
+    Raises:
+        PublishingRejected: the person decided against it.
+    """
+    if not packages:
+        return
+    training_job = run.record.training_job
+    shown = what_it_publishes(run, packages)
+    async with get_client() as client:
+        decision = await given_for(client, run.flow_run_id, run.retry, [each.uri for each in packages.values()])
+    if decision is None:
+        _notice(run, f"⏸️ **Waits for approval:** Resume on the run's page, or `dda approve {training_job}`.\n\n{shown}")
+        await _tag(run, "waiting")
+        get_run_logger().info("Every target is packaged or ended; waiting for `dda approve %s`", training_job)
+        form = Approval.with_initial_data(description=shown)
+        decision = await asuspend_flow_run(wait_for_input=form, key=pause_key(run.retry))
+        assert decision is not None, "Prefect gives what it was told to wait for"
+    told = f"by {decision.who}" + (f": {decision.why}" if decision.why else "")
+    get_run_logger().info("Publishing was %s %s", decision.word, told)
+    _notice(run, f"Publishing was **{decision.word}** {cell(told)}")
+    await _tag(run, decision.word)
+    if decision.rejects:
+        raise PublishingRejected(f"publishing was rejected {told}")
+
+
+def what_it_publishes(run: Run, packages: Mapping[str, Packaged]) -> str:
+    """What the person is asked about, as markdown: the new component versions, and what will not be there."""
+    rows = [
+        [target, cell(run.record.targets[target].component), f"`{each.uri}`", f"{each.size / 1e6:.1f}&nbsp;MB"]
+        for target, each in packages.items()
+    ]
+    rest = [f"{name}: {line.status}" for name, line in run.record.targets.items() if name not in packages]
+    return "\n\n".join(
+        [
+            f"A new version of each of these components of {run.record.training_job}:",
+            table(["target", "component", "package", "size"], rows, right=["size"]),
+            *([f"Not among them: {', '.join(rest)}."] if rest else []),
+        ]
+    )
+
+
+def _notice(run: Run, text: str) -> None:
+    run.record.describe(run.record.context._replace(notice=text))
+
+
+async def _tag(run: Run, word: str) -> None:
+    try:
+        others = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(APPROVAL)]
+        await set_tags(run.flow_run_id, [*others, f"{APPROVAL}{word}"])
+    except Exception as error:
+        get_run_logger().warning("The tag %s%s could not be set: %s", APPROVAL, word, error)

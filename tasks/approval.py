@@ -1,0 +1,76 @@
+"""The decision about publishing: what the form in the UI and `dda approve` give, and what a run was given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.input import RunInput
+from prefect.input.run_input import keyset_from_base_key
+from pydantic import Field, ValidationError
+
+
+class Approval(RunInput):
+    """What the form asks; programs give the same words."""
+
+    decision: Literal["publish", "reject"] = Field("publish", description="Whether the components are published")
+    who: str = Field(min_length=1, max_length=100, description="Your name")
+    why: str = Field("", max_length=500, description="Why, for those who look back")
+
+    @property
+    def rejects(self) -> bool:
+        """Nothing is published."""
+        return self.decision == "reject"
+
+    @property
+    def word(self) -> str:
+        """``approved`` or ``rejected``."""
+        return "rejected" if self.rejects else "approved"
+
+
+async def decision_of(client: PrefectClient, flow_run_id: str, retry: int) -> Approval | None:
+    """What was decided about this retry of the run; None where nothing was."""
+    text = await _input(client, flow_run_id, retry, "response")
+    try:
+        return Approval.model_validate(json.loads(text)) if text else None
+    except ValidationError:
+        return None
+
+
+async def given_for(
+    client: PrefectClient, flow_run_id: str, retry: int, package_uris: Sequence[str]
+) -> Approval | None:
+    """The decision that holds for these packages now, or None: the one about this retry of the run, whatever it is.
+
+    Else an approval in an earlier one that had shown every one of the packages.
+    """
+    if now := await decision_of(client, flow_run_id, retry):
+        return now
+    for earlier in reversed(range(retry)):
+        decision = await decision_of(client, flow_run_id, earlier)
+        shown = await _input(client, flow_run_id, earlier, "description") or ""
+        if decision and not decision.rejects and all(uri in shown for uri in package_uris):
+            return decision
+    return None
+
+
+async def _input(
+    client: PrefectClient, flow_run_id: str, retry: int, what: Literal["response", "description"]
+) -> str | None:
+    """A run input of the suspension. The names are Prefect's: state, pause key, and what it is."""
+    key = keyset_from_base_key(f"suspended-{pause_key(retry)}")[what]
+    try:
+        return await client.read_flow_run_input(UUID(flow_run_id), key)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == 404:
+            return None
+        raise
+
+
+def pause_key(retry: int) -> str:
+    """The key under which a retry of a run suspends: Prefect suspends once under each."""
+    return f"approval-{retry}"

@@ -1,0 +1,45 @@
+"""Which targets a run that is done again may do: what its tags say, read once and then removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prefect import task
+from prefect.cache_policies import DEFAULT
+from pydantic import BaseModel, ConfigDict
+
+from tasks.run import current_run, tags_of
+
+RETRY = "retry:"
+"""``retry:<target>`` names a target, ``retry:force`` the way."""
+FORCE = "force"
+
+
+class RetryOrder(BaseModel):
+    """What a retry does: the named targets (none: every failed one), with ``force`` compiled anew."""
+
+    model_config = ConfigDict(frozen=True)
+
+    targets: tuple[str, ...] = ()
+    force: bool = False
+
+    def leaves_alone(self, target: str) -> bool:
+        """Whether a failed target stays as it is."""
+        return bool(self.targets) and target not in self.targets
+
+
+def retry_tags(targets: Iterable[str], *, force: bool) -> list[str]:
+    """The tags that tell a run what to do again."""
+    return [f"{RETRY}{word}" for word in (*targets, *([FORCE] if force else []))]
+
+
+def order_of(tags: Iterable[str]) -> RetryOrder:
+    """What the tags of a run say."""
+    words = [tag.removeprefix(RETRY) for tag in tags if tag.startswith(RETRY)]
+    return RetryOrder(targets=tuple(word for word in words if word != FORCE), force=FORCE in words)
+
+
+@task(name="read-retry-order", task_run_name="read what to do again", cache_policy=DEFAULT, persist_result=True)
+async def read_retry_order(retry: int) -> RetryOrder:
+    """What the run's tags say for this ``retry`` of it. Kept as a result: the tags are gone when a crash is mended."""
+    return order_of(await tags_of(current_run().flow_run_id))
