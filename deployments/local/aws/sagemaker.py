@@ -18,6 +18,7 @@ from deployments.local.aws.environment import current
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.shapes import request_violations, summary
 from deployments.local.aws.training import TrainingJob
+from deployments.local.aws.training_events import announce
 
 PAGE = 10
 """How many jobs a list gives when the caller does not say, as SageMaker does: callers have to follow NextToken."""
@@ -123,7 +124,9 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
 
     def describe_training_job(self) -> ActionResult:
         """DescribeTrainingJob."""
-        return ActionResult(self._training_job("DescribeTrainingJob").response_object)
+        job = self._training_job("DescribeTrainingJob")
+        announce(job)
+        return ActionResult(job.response_object)
 
     def stop_training_job(self) -> ActionResult:
         """StopTrainingJob."""
@@ -181,6 +184,7 @@ def add_training_job(backend: Any, job: TrainingJob) -> None:
         if job.training_job_name in backend.training_jobs:
             raise AwsError("ResourceInUse", f"Training job names must be unique: {job.arn} already exists.")
         backend.training_jobs[job.training_job_name] = job
+    announce(job)
 
 
 def _refuse_double_tags(request: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import moto.backend_index
+from moto.events.utils import EventTemplateParser
 from moto.s3.models import S3Backend
 
 from deployments.local.aws import greengrassv2
@@ -25,6 +26,12 @@ from deployments.local.aws.sagemaker import SageMaker
 from deployments.local.aws.sts import Sts
 
 GREENGRASS_HOST = re.compile(r"https?://greengrass\.(.+)\.amazonaws\.com")
+
+EVENT = (
+    '{"version": "0", "id": "<id>", "detail-type": "<detail-type>", "source": "<source>", "account": "<account>", '
+    '"time": <time>, "region": "<region>", "resources": <resources>, "detail": <detail>}'
+)
+"""An event as a target gets it: moto's own has no account."""
 
 
 @cache
@@ -41,6 +48,7 @@ def install() -> None:
     S3Backend._url_module = property(lambda backend: s3)
     paths = s3.url_paths
     s3.url_paths = {path: getattr(S3, handler.__name__) for path, handler in paths.items()}
+    EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = EVENT
     for service in SERVICES:
         module = _url_module(service)
         module.url_paths = {path: guarded(service, handler) for path, handler in module.url_paths.items()}

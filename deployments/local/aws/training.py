@@ -40,6 +40,7 @@ class TrainingJob:
         artifact: str | None = None,
     ) -> None:
         self.request = request
+        self.account, self.region = account, region
         self.training_job_name = str(request["TrainingJobName"])
         self.arn = f"arn:aws:sagemaker:{region}:{account}:training-job/{self.training_job_name}"
         self.tags: list[dict[str, str]] = list(request.get("Tags") or [])
@@ -51,7 +52,14 @@ class TrainingJob:
         self._given = status
         self._seconds = current().settings.train_seconds
         self._stopping_since: float | None = None
+        self._announced = False
         self._lock = threading.Lock()
+
+    def announce_once(self) -> bool:
+        """True for the first caller: the job's end is told once."""
+        with self._lock:
+            announced, self._announced = self._announced, True
+        return not announced
 
     @property
     def training_job_status(self) -> str:
