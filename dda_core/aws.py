@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sts import STSClient
 
 SESSION_NAME = "dda-pipeline"
+IMPATIENT = {"connect_timeout_seconds": 3.0, "read_timeout_seconds": 5.0, "max_attempts": 2, "retry_mode": "standard"}
+"""Settings for looks at AWS that are not worth waiting for."""
 
 
 class AwsClients:
@@ -41,6 +43,13 @@ class AwsClients:
         settings = settings or load_settings()
         self._config = client_config(settings)
         self._session = _session(use_case, self._config)
+
+    def impatient(self) -> AwsClients:
+        """Clients with the same credentials that give up within seconds where AWS does not answer."""
+        other = AwsClients.__new__(AwsClients)
+        other.use_case, other._session = self.use_case, self._session
+        other._config = client_config(load_settings().model_copy(update=IMPATIENT))
+        return other
 
     @cached_property
     def s3(self) -> S3Client:

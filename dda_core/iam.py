@@ -1,0 +1,135 @@
+"""What IAM says of who may do what: simulated decisions, trust policies, and the principal behind an ARN of STS.
+
+A simulation knows the policies of the principal, its boundary and those of the organisation. It knows neither the
+policy of a bucket or key, nor the policy of a role's session: so it is told here where that could decide otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.archives.source import error_code
+
+SAGEMAKER = "sagemaker.amazonaws.com"
+DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "Forbidden", "UnauthorizedOperation"})
+"""Codes by which AWS says that the caller may not do what it asked for."""
+
+_ASSUMED = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
+
+
+class Decision(BaseModel):
+    """What the simulation says. ``denied``: a policy forbids it; else, where it is not allowed, none allows it.
+
+    ``depends_on`` are condition keys that policies ask for and that the simulation was not given.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    action: str
+    resource: str
+    allowed: bool
+    denied: bool
+    depends_on: tuple[str, ...] = ()
+
+
+def principal_of(caller_arn: str, role_arn: str | None = None) -> str:
+    """The user or role that policies name, behind the ARN that GetCallerIdentity tells.
+
+    The ARN of a role's session leaves out the role's path: ``role_arn`` is believed where its name is the same.
+    """
+    match = _ASSUMED.fullmatch(caller_arn)
+    if match is None:
+        return caller_arn
+    partition, account, name = match.groups()
+    if role_arn and role_arn.rpartition("/")[2] == name:
+        return role_arn
+    return f"arn:{partition}:iam::{account}:role/{name}"
+
+
+def find_principal(iam: Any, principal: str) -> str:
+    """The role's whole ARN, its path included, where IAM tells; else ``principal`` itself."""
+    if ":role/" not in principal:
+        return principal
+    try:
+        return str(iam.get_role(RoleName=principal.rpartition("/")[2])["Role"]["Arn"])
+    except ClientError:
+        return principal
+
+
+def simulate(
+    iam: Any, principal: str, action: str, resource: str, context: Mapping[str, str] | None = None
+) -> Decision:
+    """What the principal's policies say of the action on the resource (SimulatePrincipalPolicy).
+
+    Args:
+        iam: the client.
+        principal: the ARN of a user or role.
+        action: such as ``s3:GetObject``.
+        resource: an ARN.
+        context: values of condition keys, such as ``iam:PassedToService``.
+    """
+    entries = [(key, value, "string") for key, value in (context or {}).items()]
+    # Policies often ask for TLS, and every call of ours uses it.
+    entries.append(("aws:SecureTransport", "true", "boolean"))
+    answer = iam.simulate_principal_policy(
+        PolicySourceArn=principal,
+        ActionNames=[action],
+        ResourceArns=[resource],
+        ContextEntries=[
+            {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": kind} for key, value, kind in entries
+        ],
+    )
+    [result] = answer["EvaluationResults"]
+    return Decision(
+        action=action,
+        resource=resource,
+        allowed=result["EvalDecision"] == "allowed",
+        denied=result["EvalDecision"] == "explicitDeny",
+        depends_on=tuple(result.get("MissingContextValues", [])),
+    )
+
+
+def trusts_service(trust: Mapping[str, Any], service: str) -> bool:
+    """Whether a trust policy lets the AWS service assume its role. Conditions are taken as met."""
+    allowed = False
+    for statement in _listed(trust.get("Statement")):
+        if not any(fnmatchcase("sts:AssumeRole", action) for action in _listed(statement.get("Action"))):
+            continue
+        principal = statement.get("Principal", {})
+        named = [principal] if isinstance(principal, str) else _listed(principal.get("Service"))
+        if service in named or "*" in named:
+            if statement.get("Effect") == "Deny" and not statement.get("Condition"):
+                return False
+            allowed = allowed or statement.get("Effect") == "Allow"
+    return allowed
+
+
+def may_grant(policy: Mapping[str, Any], principal: str, action: str) -> bool:
+    """Whether the policy of a bucket could allow the principal the action by itself."""
+    partition, account = principal.split(":")[1], principal.split(":")[4]
+    names = {"*", principal, account, f"arn:{partition}:iam::{account}:root"}
+    for statement in _listed(policy.get("Statement")):
+        given = statement.get("Principal", {})
+        named = [given] if isinstance(given, str) else _listed(given.get("AWS"))
+        patterns = [each.lower() for each in _listed(statement.get("Action"))]
+        granted = any(fnmatchcase(action.lower(), pattern) for pattern in patterns)
+        if statement.get("Effect") == "Allow" and names & set(named) and granted:
+            return True
+    return False
+
+
+def is_denied(error: ClientError) -> bool:
+    """Whether AWS says that the caller may not do what it asked for."""
+    return error_code(error) in DENIED
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,175 @@
+"""Whether SageMaker's role is there and can reach the bucket, and whether the caller may pass it on; simulated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from botocore.exceptions import ClientError
+
+from dda_core.aws import error_code
+from dda_core.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
+from dda_core.iam import SAGEMAKER, Decision, find_principal, is_denied, may_grant, simulate, trusts_service
+from dda_core.naming import compilation_output, repackaged_uri, trained_archive_uri
+
+EXAMPLE = "preflight"
+"""What stands for a job's name in the keys that are asked about."""
+
+
+def check_sagemaker_role(subject: Subject) -> Iterator[Finding]:
+    """Whether the role exists, and SageMaker may assume it."""
+    check, role, account = "sagemaker-role", subject.use_case.sagemaker_role, subject.use_case.account_id
+    if role.split(":")[4] != account:
+        yield finding(
+            check,
+            Level.ERROR,
+            f"role {role} is not of the use case's account {account}, and a role is passed only within its account",
+            "Give the use case a sagemaker_execution_role_arn of its own account.",
+        )
+        return
+    try:
+        there = subject.aws.iam.get_role(RoleName=role.rpartition("/")[2])["Role"]
+    except ClientError as error:
+        if is_denied(error):
+            yield _may_not_ask(check, subject, "iam:GetRole", role, error)
+            return
+        if error_code(error) != "NoSuchEntity":
+            raise
+        there = {"Arn": ""}
+    if there["Arn"] != role:
+        other = f"; the role of that name is {there['Arn']}" if there["Arn"] else ""
+        yield finding(
+            check,
+            Level.ERROR,
+            f"role {role} does not exist in account {account}{other}",
+            f"Create it with the policies {POLICIES}/sagemaker-execution*.json, or give the use case another "
+            f"sagemaker_execution_role_arn.",
+        )
+    elif not trusts_service(there["AssumeRolePolicyDocument"], SAGEMAKER):
+        yield finding(
+            check,
+            Level.ERROR,
+            f"the trust policy of role {role} does not let {SAGEMAKER} assume it",
+            f'Let it allow sts:AssumeRole for {{"Service": "{SAGEMAKER}"}} '
+            f"({POLICIES}/sagemaker-execution-trust.json).",
+        )
+    else:
+        yield finding(check, Level.OK, f"role {role} exists, and {SAGEMAKER} may assume it")
+
+
+def check_sagemaker_role_access(subject: Subject) -> Iterator[Finding]:
+    """Whether the role may read what Neo compiles and write what comes of it."""
+    trained = subject.model_artifact or trained_archive_uri(subject.bucket, EXAMPLE)
+    output = compilation_output(subject.bucket, EXAMPLE, EXAMPLE)
+
+    def arn(uri: str) -> str:
+        return subject.s3_arn(uri.removeprefix("s3://"))
+
+    wanted = [
+        ("s3:GetObject", arn(repackaged_uri(trained))),
+        ("s3:PutObject", arn(f"{output}/model.tar.gz")),
+        ("s3:ListBucket", subject.s3_arn(subject.bucket)),
+    ]
+    role, policy = subject.use_case.sagemaker_role, "sagemaker-execution.json"
+    yield from _simulated("sagemaker-role-access", subject, role, wanted, policy)
+
+
+def check_upload(subject: Subject) -> Iterator[Finding]:
+    """Whether the caller may write model packages."""
+    wanted = [("s3:PutObject", subject.s3_arn(f"{subject.bucket}/{ARTIFACTS}{EXAMPLE}"))]
+    yield from _simulated("upload", subject, subject.principal, wanted, "pipeline.json")
+
+
+def check_pass_role(subject: Subject) -> Iterator[Finding]:
+    """Whether the caller may hand the role to SageMaker."""
+    wanted = [("iam:PassRole", subject.use_case.sagemaker_role)]
+    yield from _simulated("pass-role", subject, subject.principal, wanted, "pipeline.json")
+
+
+def _simulated(
+    check: str, subject: Subject, principal: str, wanted: Sequence[tuple[str, str]], policy: str
+) -> Iterator[Finding]:
+    """One finding of all that is allowed, or one for each action that is not."""
+    if principal.endswith(":root"):
+        yield finding(check, Level.OK, f"{principal} may do everything in its account")
+        return
+    try:
+        decisions = _decisions(subject, principal, wanted)
+    except ClientError as error:
+        if is_denied(error):
+            yield _may_not_ask(check, subject, "iam:SimulatePrincipalPolicy", principal, error)
+            return
+        if error_code(error) not in ("NoSuchEntity", "InvalidInput"):
+            raise
+        yield finding(
+            check,
+            Level.NOT_CHECKED,
+            f"IAM has no policies of {principal} to look at",
+            "Correct the role's name in the use case, or check what that identity may do by hand.",
+        )
+        return
+    refused = [each for each in decisions if not each.allowed]
+    for each in refused:
+        yield _refusal(check, subject, principal, each, policy)
+    if not refused:
+        actions = ", ".join(each.action for each in decisions)
+        yield finding(check, Level.OK, f"{principal} may {actions} (simulated, policies of bucket and key aside)")
+
+
+def _decisions(subject: Subject, principal: str, wanted: Sequence[tuple[str, str]]) -> list[Decision]:
+    iam = subject.aws.iam
+
+    def ask(who: str) -> list[Decision]:
+        return [simulate(iam, who, action, arn, _context(action)) for action, arn in wanted]
+
+    try:
+        return ask(principal)
+    except ClientError as error:
+        whole = principal if error_code(error) != "NoSuchEntity" else find_principal(iam, principal)
+        if whole == principal:
+            raise
+        return ask(whole)
+
+
+def _context(action: str) -> dict[str, str]:
+    return {"iam:PassedToService": SAGEMAKER} if action == "iam:PassRole" else {}
+
+
+def _refusal(check: str, subject: Subject, principal: str, decision: Decision, policy: str) -> Finding:
+    action, resource = decision.action, decision.resource
+    # The key asked about stands for many, so the whole bucket is what is to be allowed.
+    where = f"{resource.partition('/')[0]}/*" if ":s3:::" in resource and "/" in resource else resource
+    found = f"{principal} may not {action} on {resource}"
+    remedy = f"Allow {principal} {action} on {where} ({POLICIES}/{policy})."
+    if decision.denied:
+        remedy = f"Take the denial of {action} on {where} out of the policies of {principal} or of its organisation."
+        return finding(check, Level.ERROR, f"{found}: a policy denies it", remedy)
+    unsure = ""
+    if decision.depends_on:
+        unsure = f"that depends on {', '.join(decision.depends_on)}"
+    elif action.startswith("s3:"):
+        unsure = _bucket_policy_may_allow(subject, principal, action, resource)
+    if unsure:
+        return finding(check, Level.NOT_CHECKED, f"{found} by its own policies, but {unsure}", remedy)
+    return finding(check, Level.ERROR, f"{found}: no policy allows it", remedy)
+
+
+def _bucket_policy_may_allow(subject: Subject, principal: str, action: str, resource: str) -> str:
+    """How the bucket's own policy may allow what the principal's do not; an empty text where it does not."""
+    bucket = resource.partition(":::")[2].partition("/")[0]
+    try:
+        policy = json.loads(subject.aws.s3.get_bucket_policy(Bucket=bucket)["Policy"])
+    except ClientError as error:
+        if error_code(error) in ("NoSuchBucketPolicy", "NoSuchBucket"):
+            return ""
+        return f"the policy of bucket {bucket}, which may allow it, cannot be read ({error_code(error)})"
+    return f"the policy of bucket {bucket} may allow it" if may_grant(policy, principal, action) else ""
+
+
+def _may_not_ask(check: str, subject: Subject, action: str, resource: str, error: ClientError) -> Finding:
+    return finding(
+        check,
+        Level.NOT_CHECKED,
+        f"not checked, because {subject.principal} may not {action} on {resource} ({error_code(error)})",
+        f"Allow {subject.principal} {action} on {resource} ({POLICIES}/pipeline.json), or check it by hand.",
+    )
