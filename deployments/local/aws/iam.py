@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any, Literal
 
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.responses import ActionResult
 from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
@@ -13,15 +14,52 @@ from moto.iam.responses import IamResponse
 from deployments.local.aws.calls import error_status
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.shapes import request_violations, summary
+from deployments.policies import policy
 
 Decision = Literal["allowed", "explicitDeny", "implicitDeny"]
+
+
+CALLER = "local"
+"""The user whom calls with any other access key than one of IAM or STS are taken to be of."""
+ROLE_NAME = "DDASageMakerExecutionRole"
+_FROM_THE_START = "dda-from-the-start"
+
+
+def seed(bucket_region: str) -> None:
+    """The user :data:`CALLER`, who may what the pipeline's role may, and the SageMaker role; both in any bucket.
+
+    The role may read and write whatever is there, because anything may be compiled here.
+    """
+    iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    placeholders = {
+        "Account": DEFAULT_ACCOUNT_ID,
+        "Region": bucket_region,
+        "Bucket": "*",
+        "SageMakerRole": ROLE_NAME,
+        "PipelineRole": "*",
+    }
+    iam.create_user(bucket_region, CALLER)
+    iam.put_user_policy(CALLER, _FROM_THE_START, json.dumps(policy("pipeline", **placeholders)))
+    trust = json.dumps(policy("sagemaker-execution-trust"))
+    iam.create_role(ROLE_NAME, trust, "/", None, "", [], "3600")
+    statement = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject"], "Resource": "*"}
+    anything = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(ROLE_NAME, _FROM_THE_START, anything)
 
 
 class Iam(IamResponse):  # type: ignore[misc]
     """moto's IAM and SimulatePrincipalPolicy."""
 
+    def create_role(self) -> ActionResult:
+        """CreateRole. The SageMaker role that is there from the start gives way to one of the caller's own."""
+        name = self._get_param("RoleName")
+        role = next((role for role in self.backend.get_roles() if role.name == name), None)
+        if role and _FROM_THE_START in role.policies:
+            del self.backend.roles[role.id]
+        return super().create_role()
+
     def simulate_principal_policy(self) -> ActionResult:
-        """SimulatePrincipalPolicy of a role: its own policies and those given. Conditions count as not met."""
+        """SimulatePrincipalPolicy of a user or role: its own policies and those given."""
         request = {
             "PolicySourceArn": self._get_param("PolicySourceArn"),
             "ActionNames": self._listed("ActionNames"),
@@ -29,27 +67,32 @@ class Iam(IamResponse):  # type: ignore[misc]
         violations = request_violations("iam", "SimulatePrincipalPolicy", request)
         if violations:
             raise AwsError("InvalidInput", summary(violations))
-        policies = role_policies(request["PolicySourceArn"])
+        policies = principal_policies(request["PolicySourceArn"])
         if policies is None:
-            raise AwsError("NoSuchEntity", f"The role with ARN {request['PolicySourceArn']} cannot be found.")
+            kind = "user" if ":user/" in request["PolicySourceArn"] else "role"
+            raise AwsError("NoSuchEntity", f"The {kind} with ARN {request['PolicySourceArn']} cannot be found.")
         try:
             policies += [json.loads(text) for text in self._listed("PolicyInputList")]
         except ValueError:
             raise AwsError("InvalidInput", "PolicyInputList holds a policy that is no JSON.") from None
+        context = {
+            str(entry["ContextKeyName"]).lower(): list(entry.get("ContextKeyValues") or [])
+            for entry in self._listed("ContextEntries")
+        }
         results = [
             {
                 "EvalActionName": action,
                 "EvalResourceName": resource,
-                "EvalDecision": decide(policies, action, resource),
+                "EvalDecision": decide(policies, action, resource, context),
                 "MatchedStatements": [],
-                "MissingContextValues": [],
+                "MissingContextValues": missing_keys(policies, action, resource, context),
             }
             for action in request["ActionNames"]
             for resource in self._listed("ResourceArns") or ["*"]
         ]
         return ActionResult({"EvaluationResults": results, "IsTruncated": False})
 
-    def _listed(self, name: str) -> list[str]:
+    def _listed(self, name: str) -> list[Any]:
         value = self._get_param(name)
         return list(value or [])
 
@@ -68,37 +111,75 @@ def find_role(role_arn: str) -> Any | None:
     return next((role for role in roles if role.arn == role_arn), None)
 
 
-def role_policies(role_arn: str) -> list[dict[str, Any]] | None:
-    """Every policy of a role, inline and attached; None when IAM does not hold the role."""
-    role = find_role(role_arn)
-    if role is None:
+def principal_policies(arn: str) -> list[dict[str, Any]] | None:
+    """Every policy of a role or user, inline and attached; None when IAM does not hold it."""
+    account = arn.split(":")[4] if arn.count(":") >= 5 else ""
+    users = list(iam_backends[account]["aws"].users.values()) if account in iam_backends else []
+    principal = find_role(arn) or next((user for user in users if user.arn == arn), None)
+    if principal is None:
         return None
     attached = [
-        next(version.document for version in policy.versions if version.is_default)
-        for policy in role.managed_policies.values()
+        next(version.document for version in managed.versions if version.is_default)
+        for managed in principal.managed_policies.values()
     ]
-    return [json.loads(text) for text in [*role.policies.values(), *attached]]
+    return [json.loads(text) for text in [*principal.policies.values(), *attached]]
 
 
 def may(role_arn: str, action: str, resource: str) -> bool:
     """Whether a role may do something. One that IAM does not hold may do everything."""
-    policies = role_policies(role_arn)
+    policies = principal_policies(role_arn)
     return policies is None or decide(policies, action, resource) == "allowed"
 
 
-def decide(policies: list[dict[str, Any]], action: str, resource: str) -> Decision:
-    """What policies together say of an action on a resource. A statement with a condition allows nothing."""
+def decide(
+    policies: list[dict[str, Any]], action: str, resource: str, context: dict[str, list[str]] | None = None
+) -> Decision:
+    """What policies together say of an action on a resource.
+
+    Of conditions, StringEquals, StringLike and Bool on keys of ``context`` are understood; any other is taken as not
+    met by what allows, and as met by what denies.
+    """
     decision: Decision = "implicitDeny"
-    for policy in policies:
-        statements = policy.get("Statement") or []
-        for statement in [statements] if isinstance(statements, dict) else statements:
-            if not _concerns(statement, action, resource):
-                continue
-            if statement.get("Effect") == "Deny":
+    for statement in _statements(policies, action, resource):
+        met = _met(statement.get("Condition") or {}, context or {})
+        if statement.get("Effect") == "Deny":
+            if met is not False:
                 return "explicitDeny"
-            if not statement.get("Condition"):
-                decision = "allowed"
+        elif met:
+            decision = "allowed"
     return decision
+
+
+def missing_keys(
+    policies: list[dict[str, Any]], action: str, resource: str, context: dict[str, list[str]]
+) -> list[str]:
+    """The condition keys that the policies ask for and ``context`` has no value of."""
+    conditions = [each.get("Condition") or {} for each in _statements(policies, action, resource)]
+    keys = {key for condition in conditions for operands in condition.values() for key in operands}
+    return sorted(key for key in keys if key.lower() not in context)
+
+
+def _statements(policies: list[dict[str, Any]], action: str, resource: str) -> list[dict[str, Any]]:
+    listed = [policy.get("Statement") or [] for policy in policies]
+    statements = [each for given in listed for each in ([given] if isinstance(given, dict) else given)]
+    return [statement for statement in statements if _concerns(statement, action, resource)]
+
+
+def _met(condition: dict[str, Any], context: dict[str, list[str]]) -> bool | None:
+    """Whether a condition is met; None where it is one that is not understood or has no value to go by."""
+    for operator, operands in condition.items():
+        for key, wanted in operands.items():
+            values = context.get(key.lower())
+            if values is None or operator not in ("StringEquals", "StringLike", "Bool"):
+                return None
+            patterns = [str(each) for each in (wanted if isinstance(wanted, list) else [wanted])]
+            if operator == "StringLike":
+                met = any(_glob(pattern, re.NOFLAG).fullmatch(value) for pattern in patterns for value in values)
+            else:
+                met = bool(set(patterns) & set(values))
+            if not met:
+                return False
+    return True
 
 
 def _concerns(statement: dict[str, Any], action: str, resource: str) -> bool:

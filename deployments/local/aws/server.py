@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Any
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BackendDict
@@ -17,6 +18,8 @@ from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import make_server
 
 from dda_core.exceptions import LocalStackError
+from deployments.local.aws import iam
+from deployments.local.aws.connection import BreakingApp
 from deployments.local.aws.control import ControlApp
 from deployments.local.aws.environment import begin
 from deployments.local.aws.seams import install
@@ -29,10 +32,11 @@ TICK_SECONDS = 0.2
 
 
 def fresh(settings: AwsSettings) -> None:
-    """An embedded AWS without any state but its bucket."""
+    """An embedded AWS without any state but its bucket, a caller and the SageMaker role."""
     install()
     BackendDict.reset()
     begin(settings)
+    iam.seed(settings.region)
     if settings.bucket is not None:
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(settings.bucket, settings.region)
 
@@ -42,6 +46,10 @@ class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
     def log(self, type: str, message: str, *args: object) -> None:
         if type == "error":
             log.error(message, *args)
+
+    def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
+        # Else it would wait for a further request on a connection that is no more.
+        self.close_connection = True
 
 
 class AwsServer:
@@ -62,7 +70,7 @@ class AwsServer:
         """
         fresh(self.settings)
         host, port = self._address
-        app = ControlApp(DomainDispatcherApplication(create_backend_app))
+        app = ControlApp(BreakingApp(DomainDispatcherApplication(create_backend_app)))
         try:
             self._server = make_server(host, port, app, threaded=True, request_handler=_QuietHandler)
         except (OSError, SystemExit) as error:

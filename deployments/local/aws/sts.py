@@ -11,17 +11,27 @@ from moto.sts.responses import TokenResponse
 
 from deployments.local.aws.calls import error_status
 from deployments.local.aws.errors import AwsError
-from deployments.local.aws.iam import find_role
+from deployments.local.aws.iam import CALLER, find_role
 
 
 class Sts(TokenResponse):  # type: ignore[misc]
-    """moto's STS with AssumeRole refused where the trust policy does not allow it."""
+    """moto's STS with a caller that IAM knows, and AssumeRole refused where the trust policy does not allow it."""
+
+    def get_caller_identity(self) -> ActionResult:
+        """GetCallerIdentity."""
+        user_id, arn, account = self._caller()
+        return ActionResult({"UserId": user_id, "Arn": arn, "Account": account})
+
+    def _caller(self) -> tuple[str, str, str]:
+        """Id, ARN and account of the caller; of any access key that neither IAM nor STS made, the user of IAM."""
+        user_id, arn, account = self.backend.get_caller_identity(self.get_access_key(), self.region)
+        return user_id, (f"arn:aws:iam::{account}:user/{CALLER}" if arn.endswith(":user/moto") else arn), account
 
     def assume_role(self) -> ActionResult:
         """AssumeRole. A role that IAM does not hold may be assumed by anyone, as in moto."""
         role_arn = str(self._get_param("RoleArn"))
         role = find_role(role_arn)
-        _, caller, account = self.backend.get_caller_identity(self.get_access_key(), self.region)
+        _, caller, account = self._caller()
         external_id = self._get_param("ExternalId")
         trust = json.loads(role.assume_role_policy_document) if role else None
         if trust is not None and not trusts(trust, caller, account, external_id):

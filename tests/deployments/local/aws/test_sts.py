@@ -9,7 +9,7 @@ from deployments.local.aws.sts import trusts
 from tests.deployments.local.aws.conftest import Aws, error_of
 
 ACCOUNT = "123456789012"
-CALLER = f"arn:aws:sts::{ACCOUNT}:user/moto"
+CALLER = f"arn:aws:iam::{ACCOUNT}:user/local"
 
 
 def policy(
