@@ -138,6 +138,13 @@ class CompilationJob(BaseModel):
     ended: datetime | None = None
     inference_image: str | None = None
     model_digest: str | None = None
+    max_runtime_seconds: int | None = None
+
+    @property
+    def reached_time_limit(self) -> bool:
+        """Whether the job ran for as long as it was allowed to: then it was stopped by that, not by a person."""
+        took, limit = self.compile_seconds, self.max_runtime_seconds
+        return took is not None and limit is not None and took >= limit
 
     @property
     def queue_seconds(self) -> float | None:
@@ -190,6 +197,7 @@ def describe_job(sagemaker: SageMakerClient, work: CompilationWork, attempt: int
         ended=answer.get("CompilationEndTime"),
         inference_image=answer.get("InferenceImage") or None,
         model_digest=answer.get("ModelDigests", {}).get("ArtifactDigest") or None,
+        max_runtime_seconds=answer.get("StoppingCondition", {}).get("MaxRuntimeInSeconds"),
     )
 
 

@@ -23,6 +23,13 @@ CATALOGUE = Path(__file__).with_name("failures.yaml")
 
 Retry = Literal["never", "backoff", "quota", "reconcile"]
 """Whether a retry can help: no; later; once a slot is free; only after the state in AWS was read again."""
+RETRY_HELPS: dict[Retry, str] = {
+    "never": "No. The same input fails again.",
+    "backoff": "It may: the cause can pass by itself.",
+    "quota": "Yes, once other compilation jobs have ended.",
+    "reconcile": "Look first at what is there; then it may.",
+}
+"""What a person is told, and what a run records, about doing it again."""
 Service = Literal["neo", "greengrass"]
 
 Sentence = Annotated[str, Field(min_length=10, pattern=r"\S[.!]$")]

@@ -202,7 +202,9 @@ async def _until_ended(
 
 def _end_of(job: CompilationJob) -> CompilationFailed | CompilationStopped:
     if job.status is CompilationStatus.STOPPED:
-        reason = job.reason or "STOPPED: stopped by a person, or its time limit was reached"
+        reached = f"STOPPED: MaxRuntimeInSeconds ({job.max_runtime_seconds}) was reached"
+        unknown = "STOPPED: stopped by a person, or its time limit was reached"
+        reason = job.reason or (reached if job.reached_time_limit else unknown)
         return CompilationStopped(f"compilation job {job.name} was stopped: {reason}", reason=reason)
     reason = job.reason or (
         "COMPLETED without a compiled archive" if job.status is CompilationStatus.COMPLETED else "no reason was given"

@@ -48,6 +48,37 @@ class Settings(BaseSettings):
     connect_timeout_seconds: float = Field(10, gt=0, description="Time limit for connecting to AWS")
     read_timeout_seconds: float = Field(60, gt=0, description="Time limit for an answer of AWS")
     max_connections: int = Field(50, ge=10, description="Connections kept per AWS service")
+    single_host: bool = Field(
+        False,
+        description="Every worker runs on this machine, outside of containers: a run without a process here is dead",
+    )
+    silence_seconds: float = Field(
+        300, gt=0, description="A run without a sign of life for so long is taken for dead; 3 heartbeats at least"
+    )
+    pending_seconds: float = Field(
+        600, gt=0, description="A run that is pending for so long without a process is taken for dead"
+    )
+    max_restarts: int = Field(5, ge=0, description="Crashes of a run after which it is not begun again by itself")
+    retry_backoff_seconds: float = Field(
+        600, gt=0, description="Wait before retry-failed retries a target; doubled with every further failure"
+    )
+    retry_backoff_cap_seconds: float = Field(14_400, gt=0, description="The longest that retry-failed waits")
+    retry_budget: int = Field(20, ge=1, description="Targets that one run of retry-failed retries at most")
+    retry_attempts_backoff: int = Field(
+        4, ge=1, description="Attempts in all, the first included, where a failure may pass by itself"
+    )
+    retry_attempts_quota: int = Field(
+        6, ge=1, description="Attempts in all, the first included, where the account had no free slot"
+    )
+    retry_attempts_reconcile: int = Field(
+        3, ge=1, description="Attempts in all, the first included, where AWS must be looked at first"
+    )
+    retry_attempts_crashed: int = Field(
+        5, ge=1, description="Attempts in all, the first included, where the run's process died"
+    )
+    retry_attempts_timed_out: int = Field(
+        3, ge=1, description="Attempts in all, the first included, where a step or a job reached its time limit"
+    )
 
 
 def load_settings() -> Settings:

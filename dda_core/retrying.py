@@ -1,0 +1,200 @@
+"""Which failed targets are done again, and when: by what went wrong, how often it did, and how long ago.
+
+``decide`` is the whole of it. It asks nobody: the scheduled sweep and ``dda retry`` give it what the history says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cache
+
+from pydantic import BaseModel, ConfigDict
+
+from dda_core.exceptions import StepTimedOut
+from dda_core.failures import RETRY_HELPS, explain, guidance_for
+from dda_core.settings import Settings
+from dda_core.status import TargetStatus
+
+TIME_LIMIT = "MaxRuntimeInSeconds"
+"""What the reason names where a compilation job was stopped by its time limit, and not by a person."""
+
+
+class RetryClass(StrEnum):
+    """What kind of end a target came to, as far as doing it again is concerned."""
+
+    NEVER = "never"
+    BACKOFF = "backoff"
+    QUOTA = "quota"
+    RECONCILE = "reconcile"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed-out"
+    STOPPED = "stopped"
+
+    def maximum(self, settings: Settings) -> int:
+        """How many attempts may be made in all, the first included."""
+        if self in (RetryClass.NEVER, RetryClass.STOPPED):
+            return 1
+        maximum = getattr(settings, f"retry_attempts_{self.name.lower()}")
+        assert isinstance(maximum, int)
+        return maximum
+
+
+class FailedTarget(BaseModel):
+    """A target that did not become deployable, as the newest run that had it left it.
+
+    Attributes:
+        target: its name; None stands for a run that ended before its targets were known.
+        attempts: how often it has ended in this class in this run.
+        ended: when it did so last.
+        reason: the text as it was recorded.
+        cause: what that means, where the record says so.
+        obstacle: why the run cannot be begun again at all, whoever asks; None where it can.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    training_job: str
+    use_case: str
+    flow_run_id: str
+    target: str | None
+    retry_class: RetryClass
+    attempts: int
+    ended: datetime
+    reason: str | None = None
+    cause: str | None = None
+    obstacle: str | None = None
+
+
+class RetryDecision(BaseModel):
+    """What is done about a failed target, and why. The keys are a contract.
+
+    ``not_before`` is when a sweep retries it, where only time is missing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    training_job: str
+    use_case: str
+    target: str | None
+    retry: bool
+    why: str
+    retry_class: RetryClass
+    attempts: int
+    maximum: int
+    not_before: datetime | None
+    reason: str | None
+    flow_run_id: str
+
+
+def retry_class(
+    status: TargetStatus, reason: str | None, will_retry_help: str | None = None, *, lost: bool = False
+) -> RetryClass:
+    """The class of a target that ended ``failed`` or ``stopped``.
+
+    Args:
+        status: how it ended.
+        reason: the text that was recorded.
+        will_retry_help: the sentence about it that was recorded, which knows the error's class; else the text decides.
+        lost: whether its run ended before the target did.
+    """
+    text = reason or ""
+    if status is TargetStatus.STOPPED:
+        # Both look the same in AWS but for the time that they took. Where that is not told, a person's word counts.
+        return RetryClass.TIMED_OUT if TIME_LIMIT in text else RetryClass.STOPPED
+    if lost:
+        return RetryClass.CRASHED
+    if explain(text).cause == _timed_out():
+        return RetryClass.TIMED_OUT
+    recorded = next((name for name, sentence in RETRY_HELPS.items() if sentence == will_retry_help), None)
+    return RetryClass(recorded or explain(text).retry)
+
+
+@cache
+def _timed_out() -> str:
+    return guidance_for(StepTimedOut("")).cause
+
+
+def wait_after(attempts: int, settings: Settings) -> timedelta:
+    """How long a sweep waits after that many attempts in one class: twice as long each time, up to the cap."""
+    doubled = settings.retry_backoff_seconds * 2 ** min(attempts - 1, 60)
+    return timedelta(seconds=min(doubled, settings.retry_backoff_cap_seconds))
+
+
+def decide(
+    failed: Iterable[FailedTarget],
+    now: datetime,
+    settings: Settings,
+    *,
+    by_hand: bool = False,
+    force: bool = False,
+) -> list[RetryDecision]:
+    """What is done about each failed target; what is due longest comes first.
+
+    Args:
+        failed: the targets.
+        now: the time of the decision.
+        settings: waits, maxima and the budget of a sweep.
+        by_hand: a person asks, and has neither a budget nor to wait.
+        force: do it although class or maximum say no.
+    """
+    left = None if by_hand else settings.retry_budget
+    decisions = []
+    for target in sorted(failed, key=lambda each: each.ended + wait_after(each.attempts, settings)):
+        decision = _alone(target, now, settings, by_hand=by_hand, force=force)
+        if decision.retry and left is not None:
+            if left == 0:
+                why = f"the budget of this sweep, {settings.retry_budget} targets, is used up"
+                decision = decision.model_copy(update={"retry": False, "why": why})
+            else:
+                left -= 1
+        decisions.append(decision)
+    return decisions
+
+
+def _alone(target: FailedTarget, now: datetime, settings: Settings, *, by_hand: bool, force: bool) -> RetryDecision:
+    """The decision without regard to the budget."""
+    kind = target.retry_class
+    maximum = kind.maximum(settings)
+    due = target.ended + wait_after(target.attempts, settings)
+    following = f"attempt {target.attempts + 1} of {maximum}"
+    retry, not_before = False, None
+    if target.obstacle:
+        why = target.obstacle
+    elif force:
+        retry, why = True, f"forced; its class is {kind}"
+    elif kind is RetryClass.NEVER:
+        why = f"never: {target.cause or explain(target.reason or '').cause}"
+    elif kind is RetryClass.STOPPED:
+        why = "stopped by a person"
+    elif target.attempts >= maximum:
+        why = f"{kind}: the maximum of {maximum} attempts is reached"
+    elif not by_hand and now < due:
+        not_before = due
+        why = f"{kind}: {following}, not before {due:%Y-%m-%d %H:%M} UTC"
+    else:
+        retry, why = True, f"{kind}: {following}"
+    return RetryDecision(
+        training_job=target.training_job,
+        use_case=target.use_case,
+        target=target.target,
+        retry=retry,
+        why=why,
+        retry_class=kind,
+        attempts=target.attempts,
+        maximum=maximum,
+        not_before=not_before,
+        reason=target.reason,
+        flow_run_id=target.flow_run_id,
+    )
+
+
+def summary(decisions: Sequence[RetryDecision]) -> str:
+    """The sentence that counts them: ``2 retried, 5 left alone (3 never, 1 stopped, 1 waiting)``."""
+    retried = sum(decision.retry for decision in decisions)
+    kinds = [
+        "waiting" if decision.not_before else str(decision.retry_class) for decision in decisions if not decision.retry
+    ]
+    counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(sorted(kinds)))
+    return f"{retried} retried, {len(kinds)} left alone" + (f" ({counted})" if counted else "")
