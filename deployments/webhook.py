@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,8 +143,9 @@ def _value_at(path: str, event: Mapping[str, Any]) -> Any:
     return value
 
 
+@cache
 def read_template(path: Path) -> dict[str, Any]:
-    """A CloudFormation template, its short functions spelt out: ``!Ref X`` is ``{"Ref": "X"}``."""
+    """A CloudFormation template, its short functions spelt out: ``!Ref X`` is ``{"Ref": "X"}``. Not to be changed."""
     template: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _TemplateLoader)  # noqa: S506 - a safe one
     return template
 
