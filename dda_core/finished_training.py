@@ -68,6 +68,11 @@ def belongs_to(job: TrainingJob, use_case: UseCase) -> bool:
     return (job.model_artifact or "").startswith(f"s3://{use_case.s3_bucket}/")
 
 
+def is_foreign(job: TrainingJob, use_case: UseCase) -> bool:
+    """Whether a training job is another use case's. One without tag and model may still become anybody's."""
+    return bool(job.tags.get(USE_CASE_TAG) or job.model_artifact) and not belongs_to(job, use_case)
+
+
 def _describe(
     sagemaker: SageMakerClient, use_case: UseCase
 ) -> Callable[[tuple[str, datetime]], FinishedTraining | None]:

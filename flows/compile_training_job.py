@@ -21,7 +21,7 @@ from prefect.runtime import flow_run
 
 from dda_core.delivery import Delivery, deliveries
 from dda_core.exceptions import DdaError, PublishingRejected, RunCancelled
-from dda_core.finished_training import belongs_to
+from dda_core.finished_training import is_foreign
 from dda_core.history import TargetLine
 from dda_core.manifest import dda_manifest
 from dda_core.status import TargetStatus
@@ -32,6 +32,7 @@ from flows.parameters import ComponentBaseName, OptionalText, TargetName, Traini
 from tasks.compilation import choose_attempts, compile_model, start_compilation, stop_own_jobs
 from tasks.history import last_lines
 from tasks.packaging import Packaged, package_model
+from tasks.preflight import check_access
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
 from tasks.record import RunRecord
 from tasks.retry_order import RetryOrder, read_retry_order
@@ -75,7 +76,7 @@ async def compile_training_job(
         name = model_name or training_job_name
         try:
             training_job = await read_training_job(training_job_name)
-            if not belongs_to(training_job, run.use_case):
+            if is_foreign(training_job, run.use_case):
                 return await ignore(run, training_job)
             model_artifact = check_completed(training_job)
             check_can_wait(run)
@@ -85,6 +86,7 @@ async def compile_training_job(
             run.record.expect([target.name for target in chosen], earlier if run.resumed else None)
             describe_page(run, training_job, name)
             await tag_run(run, name)
+            await check_access(model_artifact)
             model = await read_trained_model(training_job_name, model_artifact)
             manifest = dda_manifest(model)
             asked = deliveries(
