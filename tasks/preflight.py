@@ -1,0 +1,28 @@
+"""The flow's first look: can the caller, SageMaker's role and the devices reach what the run needs?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from dda_core.findings import Level
+from dda_core.preflight import inspect_access, refuse_errors
+from tasks.run import current_run
+
+
+@task(name="check-access", cache_policy=NO_CACHE)
+async def check_access(model_artifact: str) -> None:
+    """Ask within seconds what every target would fail of after minutes. What AWS does not tell stops nobody.
+
+    Raises:
+        AccessRefused: something is missing for certain; the message names what, and the remedy.
+    """
+    run, logger = current_run(), get_run_logger()
+    findings = await asyncio.to_thread(inspect_access, run.aws, model_artifact=model_artifact)
+    for each in findings:
+        if each.level in (Level.WARNING, Level.NOT_CHECKED):
+            logger.warning("%s", each)
+    refuse_errors(run.use_case, findings)
+    logger.info("Access: %s", ", ".join(f"{each.check} {each.level}" for each in findings))
