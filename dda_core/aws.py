@@ -7,6 +7,7 @@ elsewhere, as it does for every AWS tool; the local AWS is reached that way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,18 @@ class AwsClients:
     def cloudformation(self) -> Any:
         """The stacks by which AWS tells of training jobs."""
         return self._session.client("cloudformation", config=self._config)
+
+    def before_each_call(self, step: Callable[[str, str], None]) -> None:
+        """Run ``step(service, operation)`` before each call, a repeated one too, in the thread that makes the call.
+
+        It may wait: the call is signed after it. It is set before the first client is made. What it raises ends the
+        call.
+        """
+
+        def before_sign(event_name: str, **_: Any) -> None:
+            step(*event_name.split(".")[1:])
+
+        self._session.events.register("before-sign", before_sign)
 
     def credentials_end(self) -> datetime | None:
         """When the credentials that requests are signed with now end; None where they do not, or nobody says."""

@@ -79,6 +79,21 @@ class Settings(BaseSettings):
     retry_attempts_timed_out: int = Field(
         3, ge=1, description="Attempts in all, the first included, where a step or a job reached its time limit"
     )
+    component_versions_per_second: float = Field(
+        0.9,
+        ge=0,
+        description="New component versions per second, account and Region, over all workers; AWS allows 1. "
+        "This and the next three: 0 for no limit",
+    )
+    compilation_jobs_per_second: float = Field(
+        1, ge=0, description="New compilation jobs per second, account and Region, over all workers"
+    )
+    sagemaker_calls_per_second: float = Field(
+        10, ge=0, description="Other calls to SageMaker per second, account and Region, over all workers"
+    )
+    greengrass_calls_per_second: float = Field(
+        20, ge=0, description="Other calls to AWS IoT Greengrass per second, account and Region, over all workers"
+    )
 
 
 def load_settings() -> Settings:
