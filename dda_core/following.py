@@ -1,7 +1,8 @@
 """Following work in AWS to its end: a compilation through its attempts, a component version until it is DEPLOYABLE.
 
 A poll that is throttled or broken says nothing about the job, so it is repeated, never reported as a failed job.
-Waits are jittered. Cancelling the coroutine leaves everything in AWS as it is.
+Waits are jittered. Cancelling the coroutine leaves everything in AWS as it is: a call of it that still waits for its
+turn is not made any more.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,7 +31,14 @@ from dda_core.compilation import (
     next_step,
 )
 from dda_core.component import ComponentPlan, ComponentVersion, check_deployable, describe_version, ensure_version
-from dda_core.exceptions import CompilationFailed, CompilationStopped, PublishFailed, QuotaReached, StepTimedOut
+from dda_core.exceptions import (
+    CompilationFailed,
+    CompilationStopped,
+    Interrupted,
+    PublishFailed,
+    QuotaReached,
+    StepTimedOut,
+)
 from dda_core.failures import guidance_for
 from dda_core.settings import Settings
 from dda_core.status import CompilationStatus
@@ -74,19 +85,47 @@ async def run_stoppable(work: Callable[[threading.Event], T], *, limit: float, w
 _RAISE_LIMIT = "Raise the DDA_*_TIMEOUT_SECONDS setting, or see the log for what it waited for."
 
 
+_given_up: ContextVar[threading.Event | None] = ContextVar("dda_given_up", default=None)
+_THREADS = ThreadPoolExecutor(64, thread_name_prefix="dda-aws")
+"""For calls that may have to wait for their turn: asyncio's own threads are few, and others need them."""
+
+
+def wait_unless_given_up(seconds: float) -> None:
+    """Wait in the thread of a call, as long as somebody waits for its answer.
+
+    Raises:
+        Interrupted: the coroutine that made the call has been cancelled.
+    """
+    given_up = _given_up.get()
+    if given_up is None:
+        time.sleep(seconds)
+    elif given_up.wait(seconds):
+        raise Interrupted("nobody waits for the call any more")
+
+
 async def patiently(
     settings: Settings, tell: Tell, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 ) -> T:
     """Call AWS in a thread; a call that failed in a way that may pass is repeated, ``poll_errors`` times at most."""
     for errors in range(1, settings.poll_errors + 1):
         try:
-            return await asyncio.to_thread(function, *args, **kwargs)
+            return await _in_thread(partial(function, *args, **kwargs))
         except (ClientError, BotoCoreError) as error:
             if errors == settings.poll_errors or guidance_for(error).retry == "never":
                 raise
             tell(f"AWS did not answer ({error_code(error) or type(error).__name__}); asking again")
         await pause(settings.poll_seconds, settings)
     raise AssertionError("unreachable: poll_errors is at least 1")
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    given_up = threading.Event()
+    context = copy_context()
+    context.run(_given_up.set, given_up)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, context.run, call)
+    finally:
+        given_up.set()
 
 
 class Pace:
@@ -139,10 +178,12 @@ async def follow_compilation(
     flow_run_id: str | None,
     tell: Tell,
     note: Callable[[CompilationJob], None],
+    waiting: Callable[[str | None], None] = lambda why: None,
 ) -> CompiledModel:
     """Follow the compilation to its end, through new attempts where the failure may pass.
 
-    ``note`` is given the job at every look at it.
+    ``note`` is given the job at every look at it; ``waiting`` is told what is waited for when there is no free slot,
+    and None when it goes on.
 
     Raises:
         CompilationFailed: the last attempt that the run may make has failed.
@@ -155,6 +196,10 @@ async def follow_compilation(
         step = next_step(newest, first=first, extra=settings.extra_attempts, force=force)
         if newest and (step.kind is not StepKind.CREATE or newest.attempt >= first):
             note(newest)
+        if step.kind is not StepKind.CREATE and waited_for_slot_since is not None:
+            tell(f"went on after {time.monotonic() - waited_for_slot_since:.0f} s of waiting for a slot")
+            waited_for_slot_since = None
+            waiting(None)
         if step.kind is StepKind.CREATE:
             if step.retry and newest:
                 wait = settings.backoff_seconds * 2 ** (step.retry - 1)
@@ -164,12 +209,13 @@ async def follow_compilation(
                 made = await patiently(settings, tell, create_job, sagemaker, work, step.attempt, flow_run_id)
                 if made:
                     note(made)
-                waited_for_slot_since = None
             except QuotaReached as full:
-                waited_for_slot_since = waited_for_slot_since or time.monotonic()
+                if waited_for_slot_since is None:
+                    waited_for_slot_since = time.monotonic()
+                    tell(f"{full}; waiting for a slot, {settings.quota_timeout_seconds:g} s at most")
+                    waiting("waiting for a slot of the account's quota of compilation jobs")
                 if time.monotonic() - waited_for_slot_since > settings.quota_timeout_seconds:
                     raise
-                tell(f"{full}; waiting for a slot")
                 await pause(settings.quota_wait_seconds, settings)
         elif step.kind is StepKind.FOLLOW:
             await _until_ended(sagemaker, work, step.attempt, settings, tell, note)
