@@ -19,27 +19,37 @@ STALE_AFTER = timedelta(hours=24)
 """What is this old has lost its process: no step runs that long."""
 
 
-def sweep(s3: S3Client, bucket: str) -> None:
+def sweep(s3: S3Client, bucket: str) -> list[str]:
     """Abort the uploads of ours, and delete the staged packages, that are older than a day.
 
     The age is that by S3's own clock, and nothing but ours is touched: a run that is still going is never disturbed.
     A caller that may not list or remove leaves it there; this never raises.
+
+    Returns:
+        A sentence about each thing that was removed.
     """
+    removed: list[str] = []
+
+    def tell(sentence: str) -> None:
+        removed.append(sentence)
+        logger.info("%s", sentence)
+
     try:
         for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
             oldest = _now(page) - STALE_AFTER
             for upload in page.get("Uploads", []):
                 if _is_ours(upload["Key"]) and upload["Initiated"] < oldest:
                     s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-                    logger.info("aborted the stale upload to s3://%s/%s", bucket, upload["Key"])
+                    tell(f"aborted the stale upload to s3://{bucket}/{upload['Key']}")
         for listing in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=STAGING):
             oldest = _now(listing) - STALE_AFTER
             for staged in listing.get("Contents", []):
                 if staged["LastModified"] < oldest:
                     s3.delete_object(Bucket=bucket, Key=staged["Key"])
-                    logger.info("deleted the stale s3://%s/%s", bucket, staged["Key"])
+                    tell(f"deleted the stale s3://{bucket}/{staged['Key']}")
     except Exception as error:
         logger.debug("what killed processes left in s3://%s stays: %s", bucket, error)
+    return removed
 
 
 def _is_ours(key: str) -> bool:

@@ -33,11 +33,24 @@ SETTINGS = {
     # A run that was started is looked for every second, not every ten.
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
+    # Scheduled runs are made minutes ahead, not an hour: one that is due every half minute would fill pages.
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "180",
+    # A server that is restarted is waited for up to four minutes, and one whose database is locked is asked once: a
+    # request that is given up and sent again may have had its effect. SQLite is waited for a minute at most.
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
+    "PREFECT_API_REQUEST_TIMEOUT": "120",
     # The shortest Prefect allows: a run whose process died is noticed sooner.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
-PACE = {"DDA_POLL_SECONDS": "1", "DDA_BACKOFF_SECONDS": "1", "DDA_QUOTA_WAIT_SECONDS": "1"}
+PACE = {
+    "DDA_POLL_SECONDS": "1",
+    "DDA_BACKOFF_SECONDS": "1",
+    "DDA_QUOTA_WAIT_SECONDS": "1",
+    # Its only worker is here, so a run's process is seen, or is gone.
+    "DDA_SINGLE_HOST": "true",
+    "DDA_PENDING_SECONDS": "120",
+}
 """The embedded AWS is quick, so flows look often. Whoever starts the stack may set them otherwise."""
 
 # Requests to this machine never go through a proxy.

@@ -71,6 +71,10 @@ class Child:
         """None while it runs."""
         return self.process.poll()
 
+    def lines(self) -> list[str]:
+        """What it has written to its log."""
+        return self.log.read_text(errors="replace").splitlines()
+
     def last_lines(self, count: int = TAIL_LINES) -> str:
         """The end of its log."""
         return last_lines(self.log, count)

@@ -42,6 +42,7 @@ from deployments.local.prefect_server import (
     worker_polls,
 )
 from deployments.local.processes import Child, StackProcesses
+from deployments.local.registration import HEALED
 
 ACCOUNT = "123456789012"
 USE_CASE = "local"
@@ -105,20 +106,28 @@ class LocalStack:
         def environment(aws_endpoint_url: str | None = None) -> dict[str, str]:
             return stack_environment(self._home, api_url, aws_endpoint_url, region, self.auth)
 
+        # Every process of an earlier stack has ended by now, and none of this one has begun.
         began = datetime.now(UTC).isoformat()
         server = self._processes.start(SERVER, server_command(port), environment(), append_log=kept)
         # It takes as long to load as the server does, so it loads meanwhile and waits for the server itself.
         registration = self._processes.start(
             REGISTRATION,
-            [sys.executable, "-m", "deployments.local.registration", USE_CASE, ACCOUNT, region, str(bucket)],
-            environment(),
+            [
+                *(sys.executable, "-m", "deployments.local.registration", USE_CASE, ACCOUNT, region, str(bucket)),
+                *([began] if kept else []),
+            ],
+            environment(running_aws[0] if running_aws else None),
         )
         aws_url, instance = running_aws or self._start_aws(environment())
-        self._write_state({"prefect_port": port, "aws_instance": instance, "auth": self.auth})
         self._wait(server, lambda: server_answers(api_url), "the Prefect server", f"at {api_url}/health")
+        # Not before: a database whose making was interrupted is not gone on with, it is made anew.
+        self._write_state({"prefect_port": port, "aws_instance": instance, "auth": self.auth})
         ask(f"{api_url}/work_pools/", {"name": WORK_POOL, "type": "process"}, auth=self.auth)
         worker = self._processes.start(WORKER, worker_command(), environment(aws_url), append_log=kept)
         self._wait(registration, lambda: registration.exit_code == 0, "the registration of the deployments", "")
+        for line in registration.lines():
+            if line.startswith(HEALED):
+                self._tell(line.removeprefix(HEALED))
         self._wait(worker, lambda: worker_polls(api_url, self.auth, began), "the Prefect worker", "to the server")
         content = {
             "aws_endpoint_url": aws_url,

@@ -1,0 +1,243 @@
+"""Finding flow runs whose process died, and letting them go on: what they had in AWS is adopted by its name.
+
+A run that may be alive is never touched: what is not seen is looked for twice, and right before a state is changed
+it is read once more. Two reconciliations at the same time find the same, and the later one finds the state changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
+from prefect.states import AwaitingRetry, Cancelled, Crashed
+
+from dda_core.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Verdict, judge
+from dda_core.markdown import cell, link, table
+from dda_core.settings import load_settings
+from tasks.history import FLOW, PAGE
+from tasks.life_signs import Processes, limits_of, signs_of
+from tasks.run import run_link
+
+logger = get_logger("dda.reconcile")
+
+HOUSEKEEPING = (
+    "reconcile",
+    "refresh-overview",
+    "refresh-devices",
+    "artifact-links",
+    "retry-failed",
+    "drain-training-events",
+)
+"""The other flows. What they lost is done by their next run, so a dead one is only marked Crashed."""
+CRASHED_LOOKED_AT = 20
+"""The newest crashed runs that are looked at."""
+GONE_SECONDS = 5.0
+"""A process that was not seen is looked for again after so long: its worker may just be saying what became of it."""
+SILENT_SECONDS = 75.0
+"""As much for a run that is silent: after an outage of the server, its next heartbeats come within this time."""
+
+
+class Healed(NamedTuple):
+    """A run that had lost its process, what was done about it, and the evidence as a sentence."""
+
+    flow_run_id: str
+    flow: str
+    name: str
+    action: Action
+    evidence: str
+
+    def __str__(self) -> str:
+        done = {
+            Action.RESTART: "goes on",
+            Action.CANCEL: "is cancelled, and its compilation jobs are stopped",
+            Action.CRASH: "is marked Crashed",
+        }[self.action]
+        return f"{self.flow} {self.name} {done}. {self.evidence}"
+
+
+async def reconcile_runs(*, own: str | None = None, ended_before: datetime | None = None) -> list[Healed]:
+    """Find the runs without a living process, and do what has to be done about each.
+
+    Args:
+        own: the id of the flow run that calls this; it is alive.
+        ended_before: every process that took a run before this moment is known to have ended.
+    """
+    settings = load_settings()
+    limits = limits_of(settings, ended_before)
+    healed = []
+    async with get_client() as client:
+        runs = await _runs(client, own)
+        found = await _judge(client, runs, limits, settings.single_host)
+        doubtful = [each for each in found if not each.verdict.certain]
+        if doubtful:
+            silent = any(each.process is not Process.GONE for each in doubtful)
+            await asyncio.sleep(SILENT_SECONDS if silent else GONE_SECONDS)
+            again = await _judge(client, [(each.run, each.flow) for each in doubtful], limits, settings.single_host)
+            found = [each for each in found if each.verdict.certain] + again
+        for each in found:
+            try:
+                if await _act(client, each.run, each.flow, each.verdict):
+                    healed.append(
+                        Healed(str(each.run.id), each.flow, each.run.name, each.verdict.action, each.verdict.evidence)
+                    )
+            except ObjectNotFound:
+                continue  # deleted meanwhile
+    return healed
+
+
+async def forget_overdue(before: datetime) -> int:
+    """Delete runs of the scheduled housekeeping that fell due before ``before``, but for each deployment's newest.
+
+    A stack that was down has one for every interval it missed; each would only do once more what the first does.
+    """
+    newest: set[object] = set()
+    forgotten = 0
+    async with get_client() as client:
+        for run, _ in await _in_states(client, HOUSEKEEPING, [StateType.SCHEDULED]):
+            if not run.auto_scheduled or run.expected_start_time is None or run.expected_start_time >= before:
+                continue
+            if run.deployment_id in newest:
+                await client.delete_flow_run(run.id)
+                forgotten += 1
+            newest.add(run.deployment_id)
+    return forgotten
+
+
+def healed_page(healed: Sequence[Healed]) -> str:
+    """What was found and done, as markdown."""
+    rows = [
+        [link(cell(each.name), run_link(each.flow_run_id)), cell(each.flow), each.action, cell(each.evidence)]
+        for each in healed
+    ]
+    return "\n\n".join(["# Runs that had lost their process", table(["run", "flow", "done", "evidence"], rows)]) + "\n"
+
+
+class _Judged(NamedTuple):
+    run: FlowRun
+    flow: str
+    process: Process
+    verdict: Verdict
+
+
+async def _runs(client: PrefectClient, own: str | None) -> list[tuple[FlowRun, str]]:
+    """The runs that have, or should have, a process, and those that crashed; each with its flow's name."""
+    in_progress = [StateType(state) for state in IN_PROGRESS]
+    found = await _in_states(client, (FLOW, *HOUSEKEEPING), in_progress)
+    found += await _in_states(client, (FLOW,), [StateType.CRASHED], limit=CRASHED_LOOKED_AT)
+    return [(run, flow) for run, flow in found if str(run.id) != own]
+
+
+async def _in_states(
+    client: PrefectClient, flows: Sequence[str], states: list[StateType], limit: int | None = None
+) -> list[tuple[FlowRun, str]]:
+    """The runs of those flows in those states, the newest first, each with its flow's name."""
+    names = {
+        flow.id: flow.name
+        for flow in await client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))))
+    }
+    found: dict[object, tuple[FlowRun, str]] = {}
+    run_filter = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
+    if states == [StateType.CRASHED]:
+        run_filter.end_time = FlowRunFilterEndTime(after_=datetime.now(UTC) - RESTARTED_WITHIN - timedelta(hours=1))
+    while True:
+        page = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))),
+            flow_run_filter=run_filter,
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=limit or PAGE,
+            offset=0 if limit else len(found),
+        )
+        known = len(found)
+        found |= {run.id: (run, names.get(run.flow_id, "")) for run in page}
+        if limit or len(page) < PAGE or len(found) == known:
+            return list(found.values())
+
+
+async def _judge(
+    client: PrefectClient, runs: Sequence[tuple[FlowRun, str]], limits: Limits, single_host: bool
+) -> list[_Judged]:
+    """Those about which something is to be done."""
+    if not runs:
+        return []
+    processes = await asyncio.to_thread(Processes, single_host)
+    judged = []
+    for run, flow in runs:
+        if run.state is None:
+            continue
+        now = datetime.now(UTC)
+        signs = await signs_of(client, run, processes, limits, now)
+        if flow in HOUSEKEEPING:
+            signs = signs.model_copy(update={"restartable": False})
+        verdict = judge(signs, limits, now)
+        if verdict.action is not Action.LEAVE:
+            judged.append(_Judged(run, flow, signs.process, verdict))
+    return judged
+
+
+async def _act(client: PrefectClient, run: FlowRun, flow: str, verdict: Verdict) -> bool:
+    """Change the run's state as was decided. False where it has changed already: it lives, or somebody was faster."""
+    assert run.state is not None
+    if await _moved(client, run):
+        return False
+    if verdict.action is Action.CANCEL:
+        if flow == FLOW and not await _stop_jobs(run):
+            return False
+        if await _moved(client, run):
+            return False
+        await _set(client, run, Cancelled(message=f"Cancelled by reconcile. {verdict.evidence}"))
+    elif not run.state.is_crashed():
+        await _set(client, run, Crashed(message=verdict.evidence))
+    if verdict.action is Action.RESTART:
+        await _set(client, run, AwaitingRetry(message="Scheduled again by reconcile, to go on where it was."))
+    logger.info("%s %s: %s. %s", flow, run.name, verdict.action, verdict.evidence)
+    return True
+
+
+async def _moved(client: PrefectClient, run: FlowRun) -> bool:
+    now = (await client.read_flow_run(run.id)).state
+    return now is None or run.state is None or now.id != run.state.id
+
+
+async def _set(client: PrefectClient, run: FlowRun, state: State[None]) -> None:
+    await client.set_flow_run_state(run.id, state, force=True)
+
+
+async def _stop_jobs(run: FlowRun) -> bool:
+    """Stop the compilation jobs that the run started; False where AWS or the use case does not let us, for now."""
+    # Few reconciliations come this far, so the rest does not wait for AWS's libraries.
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from dda_core.aws import AwsClients
+    from dda_core.compilation import stop_jobs_of
+    from dda_core.exceptions import DdaError, UnknownUseCase
+    from tasks.use_case import load_use_case
+
+    try:
+        use_case = await load_use_case(str(run.parameters.get("use_case")))
+        aws = await asyncio.to_thread(AwsClients, use_case)
+        job = str(run.parameters.get("training_job_name"))
+        stopped = await asyncio.to_thread(stop_jobs_of, aws.sagemaker, job, str(run.id))
+    except UnknownUseCase as error:
+        logger.warning("%s: no compilation job could be stopped (%s)", run.name, error)
+        return True
+    except (DdaError, BotoCoreError, ClientError) as error:
+        logger.warning("%s stays Cancelling: its compilation jobs could not be stopped (%s)", run.name, error)
+        return False
+    logger.info("%s was cancelled; stopped compilation jobs: %s", run.name, ", ".join(stopped) or "none")
+    return True

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dda_core.liveness import (
+    CRASHED,
+    IN_PROGRESS,
+    RESTARTED_WITHIN,
+    Action,
+    Limits,
+    Process,
+    Signs,
+    judge,
+    wait_before_restart,
+)
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+LIMITS = Limits(silence=timedelta(seconds=300), pending=timedelta(seconds=600), max_restarts=3)
+WAITING = ("SCHEDULED", "PAUSED", "COMPLETED", "FAILED", "CANCELLED")
+
+ages = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=30))
+signs = st.builds(
+    Signs,
+    state=st.sampled_from([*IN_PROGRESS, CRASHED, *WAITING]),
+    since=ages.map(lambda age: NOW - age),
+    last_sign=st.none() | ages.map(lambda age: NOW - age),
+    process=st.sampled_from(Process),
+    crashes=st.integers(0, 9),
+    restartable=st.booleans(),
+    followed=st.booleans(),
+)
+limits = st.builds(
+    Limits,
+    silence=st.timedeltas(min_value=timedelta(seconds=1), max_value=timedelta(hours=1)),
+    pending=st.timedeltas(min_value=timedelta(seconds=1), max_value=timedelta(hours=1)),
+    max_restarts=st.integers(0, 9),
+    ended_before=st.none() | ages.map(lambda age: NOW - age),
+)
+
+
+def run(state: str = "RUNNING", seconds: float = 10, **fields: object) -> Signs:
+    return Signs.model_validate({"state": state, "since": NOW - timedelta(seconds=seconds), **fields})
+
+
+@settings(max_examples=300, deadline=None)
+@given(signs, limits)
+def test_a_living_run_is_never_touched(found: Signs, limits: Limits) -> None:
+    """**Feature: compilation-job-visibility, Property 30: A run with a living process is never crashed.**"""
+    alive = found.model_copy(update={"process": Process.ALIVE})
+    if found.state in IN_PROGRESS:
+        assert judge(alive, limits, NOW).action is Action.LEAVE
+
+
+@settings(max_examples=300, deadline=None)
+@given(signs.filter(lambda found: found.state in WAITING), limits)
+def test_a_run_that_waits_is_never_touched(found: Signs, limits: Limits) -> None:
+    """**Feature: compilation-job-visibility, Property 31: Suspended, paused, scheduled and ended runs stay.**"""
+    assert judge(found, limits, NOW).action is Action.LEAVE
+
+
+@settings(max_examples=300, deadline=None)
+@given(signs, limits)
+def test_restarts_are_bounded(found: Signs, limits: Limits) -> None:
+    """**Feature: compilation-job-visibility, Property 32: Nothing is restarted beyond the limit, or by nobody.**"""
+    if judge(found, limits, NOW).action is Action.RESTART:
+        assert found.crashes <= limits.max_restarts
+        assert found.restartable
+        assert not (found.state == CRASHED and found.followed)
+
+
+@settings(max_examples=300, deadline=None)
+@given(signs, limits)
+def test_what_was_not_seen_is_never_certain(found: Signs, limits: Limits) -> None:
+    """**Feature: compilation-job-visibility, Property 33: Only the end of the whole stack needs no second look.**"""
+    verdict = judge(found, limits, NOW)
+    if verdict.action is not Action.LEAVE and found.state != CRASHED:
+        assert verdict.certain == (limits.ended_before is not None)
+        assert verdict.evidence
+
+
+@settings(max_examples=300, deadline=None)
+@given(signs, limits)
+def test_a_run_of_the_new_stack_is_never_touched(found: Signs, limits: Limits) -> None:
+    """**Feature: compilation-job-visibility, Property 34: What began after the stack did is alive.**"""
+    began = limits.model_copy(update={"ended_before": found.since})
+    if found.state in IN_PROGRESS:
+        assert judge(found, began, NOW).action is Action.LEAVE
+
+
+@pytest.mark.parametrize("state", IN_PROGRESS)
+def test_everything_that_ran_before_the_stack_was_ended_is_dead(state: str) -> None:
+    ended = LIMITS.model_copy(update={"ended_before": NOW})
+    verdict = judge(run(state, crashes=3), ended, NOW)
+    assert verdict.action is (Action.CANCEL if state == "CANCELLING" else Action.RESTART)
+    assert verdict.evidence.startswith("Everything that ran for the stack was ended")
+
+
+@pytest.mark.parametrize(
+    ("found", "action"),
+    [
+        (run(process=Process.GONE), Action.RESTART),
+        (run(process=Process.GONE, restartable=False), Action.CRASH),
+        (run(process=Process.GONE, crashes=3), Action.CRASH),
+        (run("CANCELLING", process=Process.GONE), Action.CANCEL),
+        (run(seconds=299), Action.LEAVE),
+        (run(seconds=301), Action.RESTART),
+        (run(seconds=9999, last_sign=NOW - timedelta(seconds=299)), Action.LEAVE),
+        (run(seconds=9999, last_sign=NOW - timedelta(seconds=301)), Action.RESTART),
+        # A worker needs its time from claiming a run to starting its process.
+        (run("PENDING", seconds=599, process=Process.GONE), Action.LEAVE),
+        (run("PENDING", seconds=601, process=Process.GONE), Action.RESTART),
+        (run("PENDING", seconds=601, process=Process.ALIVE), Action.LEAVE),
+        (run(CRASHED, seconds=0, crashes=1), Action.RESTART),
+        (run(CRASHED, seconds=29, crashes=2), Action.LEAVE),
+        (run(CRASHED, seconds=31, crashes=2), Action.RESTART),
+        (run(CRASHED, seconds=9999, crashes=4), Action.LEAVE),
+        (run(CRASHED, crashes=1, followed=True), Action.LEAVE),
+        (run(CRASHED, crashes=1, seconds=RESTARTED_WITHIN.total_seconds() + 1), Action.LEAVE),
+    ],
+)
+def test_what_is_done(found: Signs, action: Action) -> None:
+    assert judge(found, LIMITS, NOW).action is action
+
+
+def test_restarts_slow_down() -> None:
+    assert [wait_before_restart(crashes).total_seconds() for crashes in range(6)] == [0, 0, 30, 60, 120, 240]

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import sqlalchemy as sa
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
+from prefect.server.database import provide_database_interface
+from prefect.states import Cancelling, Completed, Crashed, Paused, Pending, Running, Scheduled, Suspended
+
+from dda_core.liveness import STACK_ENDED, Action, Process
+from deployments.registration import save_use_case
+from flows.compile_training_job import compile_training_job
+from flows.reconcile import reconcile
+from tasks import reconciling
+from tasks.artifacts import latest_artifact
+from tasks.life_signs import HEARTBEAT, Processes, _last_sign
+from tasks.reconciling import Healed, forget_overdue, reconcile_runs
+from tasks.use_case import load_use_case
+
+PID = "4711"
+
+
+class Look:
+    """What a look at this machine's processes shows, by flow run."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[Process]] = {}
+
+    def __call__(self, single_host: bool) -> Look:
+        return self
+
+    def look(self, run: FlowRun) -> Process:
+        looks = self.found.get(str(run.id), [Process.UNKNOWN])
+        return looks.pop(0) if len(looks) > 1 else looks[0]
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Look:
+    look = Look()
+    monkeypatch.setattr(reconciling, "Processes", look)
+    monkeypatch.setattr(reconciling, "GONE_SECONDS", 0.0)
+    monkeypatch.setattr(reconciling, "SILENT_SECONDS", 0.0)
+    return look
+
+
+@pytest.fixture
+async def deployment(pipeline: Any) -> UUID:
+    return await save_use_case(await load_use_case("local"))
+
+
+async def run_in(
+    state: State[Any], deployment_id: UUID | None = None, name: str = "", *, ago: float = 0, **parameters: Any
+) -> UUID:
+    """A run of the flow in that state, since ``ago`` seconds."""
+    name = name or f"lost-{uuid4().hex[:8]}"
+    given = {"training_job_name": name, "use_case": "local", **parameters}
+    async with get_client() as client:
+        if deployment_id:
+            run = await client.create_flow_run_from_deployment(deployment_id, parameters=given, name=name)
+        else:
+            run = await client.create_flow_run(compile_training_job, parameters=given, name=name)
+        if state.is_cancelling():
+            # Prefect cancels a run that never ran at once.
+            await client.set_flow_run_state(run.id, Running(), force=True)
+        await client.set_flow_run_state(run.id, state, force=True)
+        await client.update_flow_run(run.id, infrastructure_pid=PID)
+    if ago:
+        db = provide_database_interface()
+        async with get_client() as client:
+            now = (await client.read_flow_run(run.id)).state_id
+        newest = db.FlowRunState.id == now
+        moment = datetime.now(UTC) - timedelta(seconds=ago)
+        async with db.session_context(begin_transaction=True) as session:
+            await session.execute(sa.update(db.FlowRunState).where(newest).values(timestamp=moment))
+    return run.id
+
+
+async def state_of(run: UUID) -> State[Any]:
+    async with get_client() as client:
+        state = (await client.read_flow_run(run)).state
+    assert state is not None
+    return state
+
+
+async def states_of(run: UUID) -> list[str]:
+    async with get_client() as client:
+        states = await client.read_flow_run_states(run)
+    return [str(state.name) for state in sorted(states, key=lambda state: state.timestamp)]
+
+
+async def look(*runs: UUID, **options: Any) -> dict[UUID, Healed]:
+    """What a reconciliation did about these runs; those of other tests do not count."""
+    found = await reconcile_runs(**options)
+    return {UUID(each.flow_run_id): each for each in found if UUID(each.flow_run_id) in runs}
+
+
+async def test_a_run_whose_process_is_gone_is_crashed_and_goes_on(deployment: UUID, processes: Look) -> None:
+    run = await run_in(Running(), deployment)
+    processes.found[str(run)] = [Process.GONE]
+    healed = await look(run)
+    assert healed[run].action is Action.RESTART
+    assert str(healed[run]).endswith("goes on. Its process is gone from the machine that it ran on.")
+    assert (await states_of(run))[-3:] == ["Running", "Crashed", "AwaitingRetry"]
+    # A second look finds a run that waits for a worker.
+    assert await look(run) == {}
+
+
+async def test_a_process_that_turns_up_at_the_second_look_is_left_alone(deployment: UUID, processes: Look) -> None:
+    run = await run_in(Running(), deployment)
+    processes.found[str(run)] = [Process.GONE, Process.ALIVE]
+    assert await look(run) == {}
+    assert (await state_of(run)).is_running()
+
+
+async def test_a_run_that_ends_between_the_looks_is_left_alone(
+    deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await run_in(Running(), deployment)
+    processes.found[str(run)] = [Process.GONE]
+    moved = reconciling._moved
+
+    async def ends_first(client: Any, found: FlowRun) -> bool:
+        if found.id == run:
+            await client.set_flow_run_state(run, Completed(message="4/4 targets deployable"), force=True)
+        return await moved(client, found)
+
+    monkeypatch.setattr(reconciling, "_moved", ends_first)
+    assert await look(run) == {}
+    assert (await state_of(run)).message == "4/4 targets deployable"
+
+
+async def test_two_reconciliations_at_once_let_it_go_on_once(deployment: UUID, processes: Look) -> None:
+    run = await run_in(Running(), deployment)
+    processes.found[str(run)] = [Process.GONE]
+    await asyncio.gather(look(run), look(run), look(run))
+    assert (await state_of(run)).name == "AwaitingRetry"
+    assert (await states_of(run)).count("Running") == 1
+
+
+async def test_runs_that_wait_live_or_have_ended_stay_as_they_are(deployment: UUID, processes: Look) -> None:
+    states = [Suspended(), Paused(), Scheduled(), Completed(), Running(), Pending(), Cancelling()]
+    runs = [await run_in(state, deployment, ago=99_999) for state in states]
+    for run in runs[:4]:
+        processes.found[str(run)] = [Process.GONE]
+    for run in runs[4:]:
+        processes.found[str(run)] = [Process.ALIVE]
+    assert await look(*runs) == {}
+    assert [(await state_of(run)).name for run in runs] == [state.name for state in states]
+
+
+async def test_a_silent_run_is_dead_and_a_heartbeat_or_a_record_is_a_sign_of_life(
+    deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = await run_in(Running(), deployment, ago=400)
+    beating = await run_in(Running(), deployment, ago=400)
+    resource = {"prefect.resource.id": f"prefect.flow-run.{beating}"}
+    async with get_client() as client:
+        for _ in range(100):
+            emit_event(event=HEARTBEAT, resource=resource)
+            await EventsWorker.drain_all(timeout=10)
+            run = await client.read_flow_run(beating)
+            if await _last_sign(client, run, datetime.now(UTC) - timedelta(seconds=60)):
+                break
+            await asyncio.sleep(0.1)
+    healed = await look(silent, beating)
+    assert set(healed) == {silent}
+    assert "It gave no sign of life for 40" in healed[silent].evidence
+
+
+async def test_a_run_that_no_worker_can_take_is_only_crashed(pipeline: Any, processes: Look) -> None:
+    run = await run_in(Running(), ago=400)
+    assert (await look(run))[run].action is Action.CRASH
+    assert (await state_of(run)).is_crashed()
+
+
+async def test_a_crashed_run_goes_on_until_it_crashed_too_often(
+    deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDA_MAX_RESTARTS", "1")
+    run = await run_in(Crashed(message="Process exited with status code: -9"), deployment)
+    assert (await look(run))[run].action is Action.RESTART
+    async with get_client() as client:
+        await client.set_flow_run_state(run, Crashed(message=f"{STACK_ENDED}."), force=True)
+    assert (await look(run))[run].action is Action.RESTART, "the end of a stack is not the run's fault"
+    async with get_client() as client:
+        await client.set_flow_run_state(run, Crashed(message="Process exited with status code: -9"), force=True)
+    assert await look(run, ended_before=datetime.now(UTC)) == {}
+    assert (await state_of(run)).is_crashed()
+
+
+async def test_a_crashed_run_that_another_one_followed_stays(deployment: UUID, processes: Look) -> None:
+    name = f"followed-{uuid4().hex[:8]}"
+    run = await run_in(Crashed(), deployment, name, ago=5)
+    other = await run_in(Crashed(), deployment, name, use_case="another")
+    await run_in(Completed(), deployment, name)
+    assert set(await look(run, other)) == {other}, "a run of another use case is not followed by it"
+    assert (await state_of(run)).is_crashed()
+
+
+async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUID, processes: Look) -> None:
+    before = [await run_in(state, deployment) for state in (Running(), Pending())]
+    began = datetime.now(UTC)
+    after = [await run_in(state, deployment) for state in (Running(), Pending())]
+    healed = await look(*before, *after, ended_before=began)
+    assert set(healed) == set(before)
+    for run in before:
+        assert (await states_of(run))[-2:] == ["Crashed", "AwaitingRetry"]
+    async with get_client() as client:
+        for run in after:
+            await client.delete_flow_run(run)
+
+
+@pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
+async def test_a_cancel_that_nobody_finished_is_finished(pipeline: Any, deployment: UUID, processes: Look) -> None:
+    pipeline.train("cancelled-1")
+    running = asyncio.create_task(pipeline.run("cancelled-1", targets=["arm64-cpu", "x86_64-cpu"]))
+    await pipeline.until(lambda: len(pipeline.jobs()) == 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    async with get_client() as client:
+        named = FlowRunFilter(name=FlowRunFilterName(any_=["cancelled-1"]))
+        [run] = await client.read_flow_runs(flow_run_filter=named)
+        await client.set_flow_run_state(run.id, Running(), force=True)
+        await client.set_flow_run_state(run.id, Cancelling(), force=True)
+    processes.found[str(run.id)] = [Process.GONE]
+    healed = await look(run.id)
+    assert healed[run.id].action is Action.CANCEL
+    assert (await state_of(run.id)).is_cancelled()
+    sagemaker = pipeline.aws.client("sagemaker")
+    for job in pipeline.jobs():
+        status = sagemaker.describe_compilation_job(CompilationJobName=job)["CompilationJobStatus"]
+        assert status in ("STOPPING", "STOPPED")
+
+
+async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(prefect_server: None, pipeline: Any) -> None:
+    deployment = await reconcile.ato_deployment("overdue-test", work_pool_name="dda")
+    deployment_id = await deployment.aapply()
+    async with get_client() as client:
+        runs = [
+            await client.create_flow_run_from_deployment(
+                deployment_id, state=Scheduled(scheduled_time=datetime.now(UTC) - timedelta(minutes=minutes))
+            )
+            for minutes in (3, 2, 1)
+        ]
+    # Runs made by hand are somebody's wish.
+    assert await forget_overdue(datetime.now(UTC)) == 0
+    db = provide_database_interface()
+    async with db.session_context(begin_transaction=True) as session:
+        ids = [run.id for run in runs]
+        await session.execute(sa.update(db.FlowRun).where(db.FlowRun.id.in_(ids)).values(auto_scheduled=True))
+    assert await forget_overdue(datetime.now(UTC)) == 2
+    async with get_client() as client:
+        assert (await client.read_flow_run(runs[-1].id)).state_type is StateType.SCHEDULED
+        await client.delete_deployment(deployment_id)
+
+
+async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UUID, processes: Look) -> None:
+    run = await run_in(Running(), deployment)
+    processes.found[str(run)] = [Process.GONE]
+    state = await reconcile(return_state=True)
+    assert state.message is not None
+    assert state.message.endswith("runs had lost their process")
+    async with get_client() as client:
+        page = await latest_artifact(client, "reconcile")
+    assert page is not None
+    assert f"flow-run/{run}" in str(page.data)
+    assert (await reconcile(return_state=True)).message == "Nothing to do"
+
+
+def test_a_process_is_known_by_its_run_and_not_by_its_number(tmp_path: Path) -> None:
+    run = FlowRun(id=uuid4(), flow_id=uuid4(), infrastructure_pid=str(os.getpid()))
+    assert Processes(True).look(run) is Process.GONE, "another process has the number"
+    assert Processes(False).look(run) is Process.UNKNOWN
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PREFECT__FLOW_RUN_ID": str(run.id)},
+    )
+    try:
+        # Until the new program runs, the process has its parent's environment.
+        while Processes(True).look(run) is not Process.ALIVE:
+            assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+    assert Processes(True).look(run) is Process.GONE
+    container = run.model_copy(update={"infrastructure_pid": "arn:aws:ecs:task/1"})
+    assert Processes(True).look(container) is Process.UNKNOWN
+
+
+def test_a_process_that_may_not_be_looked_into_is_not_taken_for_gone(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / PID).mkdir()
+    hidden = tmp_path / PID / "environ"
+    hidden.mkdir()  # reading it fails, whoever we are
+    run = FlowRun(id=uuid4(), flow_id=uuid4(), infrastructure_pid=PID)
+    assert Processes(True, tmp_path).look(run) is Process.UNKNOWN
+    assert Processes(True, tmp_path / "nothing").look(run) is Process.UNKNOWN
