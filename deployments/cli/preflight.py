@@ -1,0 +1,52 @@
+"""``dda preflight``: whether caller, SageMaker role and devices can reach what a use case's runs need."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from deployments.cli.options import AsJson
+from deployments.cli.printing import print_json, print_table
+
+
+def preflight_command(
+    use_case: Annotated[str, typer.Option(metavar="NAME", show_default=False, help="The use case.")],
+    training_job: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", show_default=False, help="Look at this training job and its archive too."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check within seconds that caller, SageMaker role and devices can reach what a use case's runs need.
+
+    Nothing is written. The exit code is 0 without an error (warnings are allowed), 3 with one, 4 if AWS does not
+    answer. Every run begins with the same checks.
+    """
+    from dda_core.aws import IMPATIENT, AwsClients
+    from dda_core.exceptions import AwsCallFailed
+    from dda_core.findings import Level
+    from dda_core.preflight import inspect_access
+    from dda_core.settings import load_settings
+    from deployments.runs import prefect_errors
+    from tasks.use_case import block_name, load_use_case
+
+    with prefect_errors():
+        loaded = asyncio.run(load_use_case(block_name(use_case)))
+    # Also when the use case's role is assumed nobody waits long.
+    aws = AwsClients(loaded, load_settings().model_copy(update=IMPATIENT))
+    findings = inspect_access(aws, training_job=training_job)
+    failed = any(each.level is Level.ERROR for each in findings)
+    if as_json:
+        listed = [each.model_dump(mode="json") for each in findings]
+        print_json({"use_case": loaded.usecase_id, "ok": not failed, "findings": listed})
+    else:
+        print_table(
+            ["check", "level", "found", "remedy"],
+            [[each.check, each.level, each.found, each.remedy] for each in findings],
+        )
+    if failed:
+        raise typer.Exit(3)
+    if findings[0].level is Level.NOT_CHECKED:
+        raise AwsCallFailed(str(findings[0]))
