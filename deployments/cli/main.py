@@ -31,6 +31,7 @@ COMMANDS = {
     "explain": "deployments.cli.explain:explain_command",
     "use-case": "deployments.cli.use_case:app",
     "webhook": "deployments.cli.webhook:app",
+    "preflight": "deployments.cli.preflight:preflight_command",
     "config": "deployments.cli.config:app",
     "local": "deployments.local.cli:app",
 }
