@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import StepTimedOut
 from dda_core.failures import RETRY_HELPS, explain, guidance_for
+from dda_core.markdown import cell, link, table
 from dda_core.settings import Settings
 from dda_core.status import TargetStatus
 
@@ -45,6 +46,7 @@ class FailedTarget(BaseModel):
     """A target that did not become deployable, as the newest run that had it left it.
 
     Attributes:
+        state_id: the state that its run was found in.
         target: its name; None stands for a run that ended before its targets were known.
         attempts: how often it has ended in this class in this run.
         ended: when it did so last.
@@ -58,6 +60,7 @@ class FailedTarget(BaseModel):
     training_job: str
     use_case: str
     flow_run_id: str
+    state_id: str
     target: str | None
     retry_class: RetryClass
     attempts: int
@@ -70,7 +73,7 @@ class FailedTarget(BaseModel):
 class RetryDecision(BaseModel):
     """What is done about a failed target, and why. The keys are a contract.
 
-    ``not_before`` is when a sweep retries it, where only time is missing.
+    ``not_before`` is when a sweep retries it, where only time is missing; ``state_id`` the state that its run was in.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -86,6 +89,7 @@ class RetryDecision(BaseModel):
     not_before: datetime | None
     reason: str | None
     flow_run_id: str
+    state_id: str = Field("", exclude=True)
 
 
 def retry_class(
@@ -187,6 +191,7 @@ def _alone(target: FailedTarget, now: datetime, settings: Settings, *, by_hand: 
         not_before=not_before,
         reason=target.reason,
         flow_run_id=target.flow_run_id,
+        state_id=target.state_id,
     )
 
 
@@ -198,3 +203,29 @@ def summary(decisions: Sequence[RetryDecision]) -> str:
     ]
     counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(sorted(kinds)))
     return f"{retried} retried, {len(kinds)} left alone" + (f" ({counted})" if counted else "")
+
+
+def retries_page(decisions: Sequence[RetryDecision], now: datetime, link_of: Callable[[str], str]) -> str:
+    """What was decided about each failed target, as markdown; ``link_of`` gives the address of a flow run's page."""
+    rows = [
+        [
+            "🔁" if each.retry else "⏳" if each.not_before else "⏸",
+            link(cell(each.training_job), link_of(each.flow_run_id)),
+            cell(each.use_case),
+            cell(each.target or "(whole run)"),
+            cell(each.why),
+            cell(each.reason),
+        ]
+        for each in sorted(decisions, key=lambda each: (not each.retry, each.not_before is None))
+    ]
+    return (
+        "\n\n".join(
+            [
+                "# Retries",
+                f"{summary(decisions)}. Decided {now:%Y-%m-%d %H:%M} UTC.",
+                table(["", "training job", "use case", "target", "decision", "it had failed with"], rows),
+                "`dda retry TRAINING_JOB` retries by hand without a wait, `--force` whatever the class says.",
+            ]
+        )
+        + "\n"
+    )

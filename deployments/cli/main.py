@@ -19,6 +19,7 @@ from deployments.cli.errors import EXIT_CODES, report
 
 COMMANDS = {
     "compile": "deployments.cli.compile:compile_command",
+    "retry": "deployments.cli.retry:retry_command",
     "status": "deployments.cli.status:status_command",
     "history": "deployments.cli.history:history_command",
     "logs": "deployments.cli.logs:logs_command",

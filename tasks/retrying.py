@@ -1,0 +1,226 @@
+"""Retrying failed targets: finding them in the history, and scheduling their runs again.
+
+A retry is Prefect's own: the same flow run gets the state AwaitingRetry, so that its state history holds every try.
+What it may do again stands in its tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry, to_state_create
+
+from dda_core.retrying import FailedTarget, RetryClass, RetryDecision, decide, retry_class
+from dda_core.settings import load_settings
+from dda_core.status import TargetRecord, TargetStatus
+from tasks.history import PAGE, JobRun, all_runs, records_of
+from tasks.retry_order import RETRY, retry_tags
+
+REJECTED = "approval:rejected"
+"""The tag of a run whose components a person does not want published."""
+_FAILED = (TargetStatus.FAILED, TargetStatus.STOPPED)
+
+
+async def failed_targets(client: PrefectClient, jobs: Iterable[Sequence[JobRun]]) -> list[FailedTarget]:
+    """The targets that did not become deployable, each as the newest run that had it left it.
+
+    Args:
+        client: speaks to the Prefect server.
+        jobs: the runs of each training job, of any use case, the oldest first.
+    """
+    found = [failure for runs in jobs for failure in _newest_failures(runs)]
+    deployments = await _deployments(client, {each.run.run.deployment_id for each in found})
+    states: dict[UUID, list[State[Any]]] = {}
+    failed = []
+    for each in found:
+        run = each.run.run
+        # A run of one process has one end, so most runs need no further look.
+        if run.id not in states:
+            states[run.id] = await client.read_flow_run_states(run.id) if run.run_count > 1 else []
+        failed.append(_failed_target(each, states[run.id], _obstacle(run, deployments)))
+    return failed
+
+
+class _Failure(NamedTuple):
+    """A failed target in the newest run that had it; ``target`` is None where the run never knew its targets."""
+
+    run: JobRun
+    target: str | None
+    record: TargetRecord
+
+
+def _newest_failures(runs: Sequence[JobRun]) -> Iterator[_Failure]:
+    by_use_case: dict[str, list[JobRun]] = {}
+    for run in runs:
+        by_use_case.setdefault(run.use_case, []).append(run)
+    for same in by_use_case.values():
+        seen: set[str] = set()
+        for run in reversed(same):
+            records = records_of(run)
+            for target, record in records.items():
+                if target not in seen and record.status in _FAILED:
+                    yield _Failure(run, target, record)
+            if not records:
+                # It was to do all that there are, so no older run counts any more.
+                state = run.run.state
+                if not seen and state and state.is_final() and not state.is_completed():
+                    yield _Failure(run, None, TargetRecord(status=TargetStatus.FAILED, reason=state.message))
+                break
+            seen.update(records)
+
+
+def _failed_target(failure: _Failure, states: Sequence[State[Any]], obstacle: str | None) -> FailedTarget:
+    run, target, record = failure
+    ends = _ends(run, target)
+    line = next((each for each in run.lines if each.target == target), None)
+    if line is not None and line.status.ended and ends and not _later_process_told_nothing(run, states):
+        ended, kind = ends[-1]
+        attempts = sum(each is kind for _, each in ends)
+        reason, cause = record.reason, record.cause
+    else:
+        # What the target says is not what ended the run, so the run's state tells.
+        state = run.run.state
+        lost = state is not None and (state.is_crashed() or (line is not None and not line.status.ended))
+        reason, cause = (state.message if state else None) or record.reason, record.cause if lost else None
+        kind = retry_class(TargetStatus.FAILED, reason, lost=lost)
+        ended = (state.timestamp if state else None) or run.last_change
+        attempts = max(1, sum(state is not None and each.type is state.type for each in states))
+    if run.run.state_type is StateType.CANCELLED or REJECTED in run.run.tags:
+        kind = RetryClass.STOPPED
+    return FailedTarget(
+        training_job=run.training_job,
+        use_case=run.use_case,
+        flow_run_id=str(run.run.id),
+        state_id=str(run.run.state.id) if run.run.state else "",
+        target=target,
+        retry_class=kind,
+        attempts=attempts,
+        ended=ended,
+        reason=reason,
+        cause=cause,
+        obstacle=obstacle,
+    )
+
+
+def _ends(run: JobRun, target: str | None) -> list[tuple[datetime, RetryClass]]:
+    """When the target failed in this run, and how; the oldest first. A line that was kept as it was counts once."""
+    found = {}
+    for writing in run.writings:
+        for line in writing.lines:
+            if line.target == target and line.status in _FAILED:
+                attempted = line.attempts[-1].ended if line.attempts else None
+                at = line.phases[-1].at if line.phases else attempted or writing.last
+                found[at] = retry_class(line.status, line.reason, line.facts.will_retry_help)
+    return sorted(found.items())
+
+
+def _later_process_told_nothing(run: JobRun, states: Sequence[State[Any]]) -> bool:
+    """Whether the run's last process ended before it wrote anything about targets, as when it was refused at once."""
+    began = [state.timestamp for state in states if state.is_running()]
+    return bool(began) and run.writings[-1].last < began[-1]
+
+
+async def _deployments(client: PrefectClient, ids: Iterable[UUID | None]) -> set[UUID]:
+    """Those of the deployments that exist."""
+    wanted = [each for each in ids if each is not None]
+    found: set[UUID] = set()
+    for start in range(0, len(wanted), PAGE):
+        chosen = DeploymentFilter(id=DeploymentFilterId(any_=wanted[start : start + PAGE]))
+        found.update(each.id for each in await client.read_deployments(deployment_filter=chosen, limit=PAGE))
+    return found
+
+
+def _obstacle(run: FlowRun, deployments: set[UUID]) -> str | None:
+    if run.state is None or not run.state.is_final():
+        return f"its run is in progress ({run.state.name if run.state else 'no state'})"
+    if run.deployment_id not in deployments:
+        return "its run has no deployment, or not any more, so no worker can begin it again; compile again instead"
+    return None
+
+
+async def sweep(by: str) -> list[RetryDecision]:
+    """Decide about every failed target that there is, and schedule the runs of those that are retried.
+
+    Args:
+        by: who does it, for the state's message.
+    """
+    async with get_client() as client:
+        failed = await failed_targets(client, (await all_runs(client)).values())
+        return await carry_out(client, decide(failed, datetime.now(UTC), load_settings()), by)
+
+
+async def carry_out(
+    client: PrefectClient, decisions: Sequence[RetryDecision], by: str, *, force: bool = False
+) -> list[RetryDecision]:
+    """Schedule the runs of the targets that are retried; the decisions as they came out.
+
+    Args:
+        client: speaks to the Prefect server.
+        decisions: what was decided, of any number of runs.
+        by: who decided it, for the state's message.
+        force: tell the runs to compile anew.
+    """
+    refused = {}
+    for first in {decision.flow_run_id: decision for decision in decisions if decision.retry}.values():
+        names = [each.target for each in decisions if each.flow_run_id == first.flow_run_id and each.retry]
+        if problem := await _reschedule(client, first, [name for name in names if name is not None], by, force):
+            refused[first.flow_run_id] = problem
+    return [
+        decision.model_copy(update={"retry": False, "why": refused[decision.flow_run_id]})
+        if decision.retry and decision.flow_run_id in refused
+        else decision
+        for decision in decisions
+    ]
+
+
+async def _reschedule(
+    client: PrefectClient, decision: RetryDecision, targets: Sequence[str], by: str, force: bool
+) -> str | None:
+    """Schedule a run that has ended once more, to do these targets (none: all that failed); why not, or None.
+
+    Of two callers at the same time one is told that the other was faster.
+    """
+    try:
+        run = await client.read_flow_run(UUID(decision.flow_run_id))
+    except ObjectNotFound:
+        return "its run was deleted"
+    if run.state is None or not run.state.is_final() or str(run.state.id) != decision.state_id:
+        return f"its run has changed meanwhile ({run.state.name if run.state else 'no state'})"
+    tags = [tag for tag in run.tags if not tag.startswith(RETRY)]
+    await client.update_flow_run(run.id, tags=[*tags, *retry_tags(targets, force=force)])
+    result = await _set_awaiting_retry(client, run, f"Retried by {by}: {', '.join(targets) or 'all that failed'}")
+    if result.status is SetStateStatus.ACCEPT:
+        return None
+    state = (await client.read_flow_run(run.id)).state
+    if state is not None and state.id == run.state.id:
+        await client.update_flow_run(run.id, tags=run.tags)
+    return f"Prefect did not schedule its run again: {getattr(result.details, 'reason', None) or result.status}"
+
+
+async def _set_awaiting_retry(client: PrefectClient, run: FlowRun, message: str) -> OrchestrationResult[None]:
+    """Ask for the state by the server's own rules, which take one of several askers.
+
+    The id of the transition follows from the state that the run leaves, and the server makes a transition once. The
+    client's method would make up an id of its own.
+    """
+    assert run.state is not None
+    state: State[None] = AwaitingRetry(message=message)
+    proposed = to_state_create(state)
+    proposed.state_details.flow_run_id = run.id
+    proposed.state_details.transition_id = uuid5(NAMESPACE_OID, f"retry/{run.state.id}")
+    answer = await client.request(
+        "POST",
+        "/flow_runs/{id}/set_state",
+        path_params={"id": run.id},
+        json={"state": proposed.model_dump(mode="json", serialize_as_any=True), "force": False},
+    )
+    return OrchestrationResult[None].model_validate(answer.json())

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dda_core.compilation import CompilationJob
+from dda_core.exceptions import CompilationStopped, QuotaReached, StepTimedOut
+from dda_core.failures import RETRY_HELPS, guidance_for
+from dda_core.following import _end_of
+from dda_core.retrying import (
+    FailedTarget,
+    RetryClass,
+    RetryDecision,
+    decide,
+    retries_page,
+    retry_class,
+    summary,
+    wait_after,
+)
+from dda_core.settings import Settings
+from dda_core.status import CompilationStatus, TargetStatus
+from flows import ending
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+SETTINGS = Settings()
+OPERATORS = "ClientError: OperatorNotImplemented:('The following operators are not implemented: [aten::nms]',)"
+
+
+def failed(kind: RetryClass = RetryClass.BACKOFF, **fields: Any) -> FailedTarget:
+    given = {
+        "training_job": "lid-7",
+        "use_case": "local",
+        "flow_run_id": "run-1",
+        "state_id": "state-1",
+        "target": "arm64-cpu",
+        "retry_class": kind,
+        "attempts": 1,
+        "ended": NOW - timedelta(days=1),
+        "reason": OPERATORS,
+        **fields,
+    }
+    return FailedTarget(**given)
+
+
+def alone(target: FailedTarget, **options: bool) -> RetryDecision:
+    [decision] = decide([target], NOW, SETTINGS, **options)
+    return decision
+
+
+def test_the_sentences_that_a_run_records_are_those_that_are_read() -> None:
+    assert ending.RETRY_HELPS == RETRY_HELPS
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kind"),
+    [
+        ("failed", OPERATORS, "never"),
+        ("failed", "ServerError: There was an internal server error during the compilation job", "backoff"),
+        ("failed", "ResourceLimitExceeded: no slot", "quota"),
+        ("failed", "ResourceNotFound: no such job", "reconcile"),
+        ("failed", "packaging took longer than its limit of 3600 s. Raise the DDA_*_TIMEOUT_SECONDS", "timed-out"),
+        ("failed", "job-1 was still INPROGRESS after 5400 s. Raise DDA_COMPILE_TIMEOUT_SECONDS", "timed-out"),
+        ("failed", "nobody ever saw this", "never"),
+        ("failed", None, "never"),
+        ("stopped", "STOPPED: stopped by a person, or its time limit was reached", "stopped"),
+        ("stopped", "the run was cancelled", "stopped"),
+        ("stopped", "publishing was rejected by Jo", "stopped"),
+        ("stopped", None, "stopped"),
+        ("stopped", "STOPPED: MaxRuntimeInSeconds (3600) was reached", "timed-out"),
+    ],
+)
+def test_the_text_tells_the_class(status: str, reason: str | None, kind: str) -> None:
+    assert retry_class(TargetStatus(status), reason) == kind
+
+
+def test_what_the_run_recorded_goes_before_the_text() -> None:
+    assert retry_class(TargetStatus.FAILED, "nobody ever saw this", RETRY_HELPS["backoff"]) is RetryClass.BACKOFF
+
+
+def test_what_a_process_left_behind_is_lost_whatever_it_says() -> None:
+    assert retry_class(TargetStatus.FAILED, OPERATORS, lost=True) is RetryClass.CRASHED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (StepTimedOut("publishing took longer than its limit of 10 s. Raise it"), "timed-out"),
+        (QuotaReached("no free slot for compilation job a", reason="ResourceLimitExceeded: full"), "quota"),
+    ],
+)
+def test_errors_of_the_pipeline_have_the_class_that_they_are_recorded_with(error: Any, kind: str) -> None:
+    recorded = RETRY_HELPS[guidance_for(error).retry]
+    assert retry_class(TargetStatus.FAILED, error.reason, recorded) == kind
+
+
+@pytest.mark.parametrize(("seconds", "kind"), [(3600, "timed-out"), (3599, "stopped"), (None, "stopped")])
+def test_the_time_that_a_stopped_job_took_tells_who_stopped_it(seconds: int | None, kind: str) -> None:
+    job = CompilationJob(
+        name="job-1",
+        attempt=1,
+        arn="arn",
+        status=CompilationStatus.STOPPED,
+        started=NOW if seconds else None,
+        ended=NOW + timedelta(seconds=seconds or 5),
+        max_runtime_seconds=3600,
+    )
+    error = _end_of(job)
+    assert isinstance(error, CompilationStopped)
+    assert retry_class(TargetStatus.STOPPED, error.reason) == kind
+
+
+def test_what_fails_again_for_sure_is_left_alone_and_says_why() -> None:
+    decision = alone(failed(RetryClass.NEVER))
+    assert (decision.retry, decision.not_before) == (False, None)
+    assert decision.why.startswith("never: The model uses operators that SageMaker Neo cannot compile")
+
+
+def test_what_a_person_stopped_is_left_alone() -> None:
+    assert alone(failed(RetryClass.STOPPED)).why == "stopped by a person"
+
+
+def test_a_sweep_waits_and_says_until_when() -> None:
+    decision = alone(failed(attempts=2, ended=NOW - timedelta(minutes=19)))
+    assert not decision.retry
+    assert decision.not_before == NOW + timedelta(minutes=1)
+    assert decision.why == "backoff: attempt 3 of 4, not before 2026-05-04 12:01 UTC"
+    due = alone(failed(attempts=2, ended=NOW - timedelta(minutes=20)))
+    assert (due.retry, due.why, due.not_before) == (True, "backoff: attempt 3 of 4", None)
+
+
+def test_a_person_does_not_wait() -> None:
+    assert alone(failed(ended=NOW), by_hand=True).retry
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_the_maximum_ends_it(by_hand: bool) -> None:
+    decision = alone(failed(attempts=4), by_hand=by_hand)
+    assert (decision.retry, decision.why) == (False, "backoff: the maximum of 4 attempts is reached")
+
+
+@pytest.mark.parametrize("kind", [RetryClass.NEVER, RetryClass.STOPPED, RetryClass.BACKOFF])
+def test_force_overrides_class_and_maximum_but_no_obstacle(kind: RetryClass) -> None:
+    assert alone(failed(kind, attempts=9), by_hand=True, force=True).retry
+    decision = alone(failed(kind, obstacle="its run is in progress (Running)"), by_hand=True, force=True)
+    assert (decision.retry, decision.why) == (False, "its run is in progress (Running)")
+
+
+def test_the_budget_is_for_those_that_wait_longest() -> None:
+    settings = SETTINGS.model_copy(update={"retry_budget": 1})
+    targets = [failed(target=name, ended=NOW - timedelta(hours=age)) for name, age in (("a", 2), ("b", 3))]
+    decisions = decide([*targets, failed(RetryClass.NEVER, target="c")], NOW, settings)
+    assert {each.target: each.retry for each in decisions} == {"a": False, "b": True, "c": False}
+    assert next(each for each in decisions if each.target == "a").why == (
+        "the budget of this sweep, 1 targets, is used up"
+    )
+    assert sum(each.retry for each in decide(targets, NOW, settings, by_hand=True)) == 2
+
+
+def test_the_keys_are_a_contract() -> None:
+    assert list(alone(failed()).model_dump()) == [
+        "training_job",
+        "use_case",
+        "target",
+        "retry",
+        "why",
+        "retry_class",
+        "attempts",
+        "maximum",
+        "not_before",
+        "reason",
+        "flow_run_id",
+    ]
+
+
+def test_they_are_counted() -> None:
+    decisions = decide([failed(), failed(RetryClass.NEVER), failed(RetryClass.NEVER), failed(ended=NOW)], NOW, SETTINGS)
+    assert summary(decisions) == "1 retried, 3 left alone (2 never, 1 waiting)"
+    assert summary([]) == "0 retried, 0 left alone"
+
+
+def test_the_page_shows_other_peoples_texts_as_texts() -> None:
+    page = retries_page(decide([failed(reason="a | <b>")], NOW, SETTINGS), NOW, lambda run: f"http://ui/{run}")
+    assert "| 🔁 | [lid-7](http://ui/run-1) | local | arm64-cpu | backoff: attempt 2 of 4 | a \\| &lt;b&gt; |" in page
+
+
+def test_the_wait_is_capped_however_often_it_failed() -> None:
+    assert wait_after(1, SETTINGS) == timedelta(seconds=600)
+    assert wait_after(10**6, SETTINGS) == timedelta(hours=4)

@@ -1,0 +1,145 @@
+"""What a sweep may never do, whatever failed and however often it looks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dda_core.failures import catalogue
+from dda_core.retrying import FailedTarget, RetryClass, decide, retry_class, wait_after
+from dda_core.settings import Settings
+from dda_core.status import TargetStatus
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+NUMBERS = st.integers(1, 6)
+LIMITS = st.builds(
+    Settings,
+    retry_backoff_seconds=st.floats(1, 5000),
+    retry_backoff_cap_seconds=st.floats(1, 50_000),
+    retry_budget=NUMBERS,
+    retry_attempts_backoff=NUMBERS,
+    retry_attempts_quota=NUMBERS,
+    retry_attempts_reconcile=NUMBERS,
+    retry_attempts_crashed=NUMBERS,
+    retry_attempts_timed_out=NUMBERS,
+)
+CLASSES = st.sampled_from(RetryClass)
+
+
+def target(name: str, kind: RetryClass, attempts: int, ended: datetime, **fields: Any) -> FailedTarget:
+    return FailedTarget(
+        training_job="lid-7",
+        use_case="local",
+        flow_run_id="run",
+        state_id="state",
+        target=name,
+        retry_class=kind,
+        attempts=attempts,
+        ended=ended,
+        **fields,
+    )
+
+
+@st.composite
+def failures(draw: st.DrawFn) -> list[FailedTarget]:
+    ages = st.integers(0, 100_000).map(lambda seconds: NOW - timedelta(seconds=seconds))
+    drawn = draw(st.lists(st.tuples(CLASSES, st.integers(1, 9), ages, st.booleans()), max_size=12))
+    return [
+        target(str(number), kind, attempts, ended, obstacle="its run is in progress" if blocked else None)
+        for number, (kind, attempts, ended, blocked) in enumerate(drawn)
+    ]
+
+
+@settings(max_examples=200)
+@given(failures(), LIMITS, st.booleans())
+def test_never_and_stopped_are_never_retried(failed: list[FailedTarget], limits: Settings, by_hand: bool) -> None:
+    """**Feature: compilation-job-visibility, Property 30: No retry where it cannot help**
+
+    For any failed targets, what fails again for sure, what a person stopped, what was tried often enough and what
+    has an obstacle is left alone, by a sweep and by hand; each target gets one decision with a reason.
+    """
+    decisions = {each.target: each for each in decide(failed, NOW, limits, by_hand=by_hand)}
+    assert decisions.keys() == {each.target for each in failed}
+    for each in failed:
+        decision = decisions[each.target]
+        assert decision.why
+        if decision.retry:
+            assert each.retry_class not in (RetryClass.NEVER, RetryClass.STOPPED)
+            assert each.attempts < each.retry_class.maximum(limits)
+            assert each.obstacle is None
+            assert by_hand or each.ended + wait_after(each.attempts, limits) <= NOW
+
+
+@settings(max_examples=200)
+@given(failures(), LIMITS)
+def test_a_sweep_keeps_to_its_budget_and_uses_it(failed: list[FailedTarget], limits: Settings) -> None:
+    """**Feature: compilation-job-visibility, Property 31: The budget of a sweep**
+
+    For any failed targets, a sweep retries as many as may be retried, up to its budget and never more.
+    """
+    free = limits.model_copy(update={"retry_budget": 1000})
+    wanted = sum(each.retry for each in decide(failed, NOW, free))
+    assert sum(each.retry for each in decide(failed, NOW, limits)) == min(wanted, limits.retry_budget)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CLASSES, min_size=1, max_size=6), LIMITS, st.lists(st.integers(60, 40_000), max_size=60), st.data())
+def test_no_sequence_of_sweeps_exceeds_the_maximum(
+    kinds: list[RetryClass], limits: Settings, pauses: list[int], data: st.DataObject
+) -> None:
+    """**Feature: compilation-job-visibility, Property 32: The maximum over all sweeps**
+
+    For any sequence of sweeps over targets that fail again or become deployable, no target is begun more often than
+    the maximum of its class, the waits between its attempts never shrink, and a deployable target is never retried.
+    """
+    now = NOW
+    state = {str(number): target(str(number), kind, 1, now) for number, kind in enumerate(kinds)}
+    begun = dict.fromkeys(state, 1)
+    waited: dict[str, list[timedelta]] = {name: [] for name in state}
+    deployable: set[str] = set()
+    for pause in pauses:
+        now += timedelta(seconds=pause)
+        decisions = decide([each for name, each in state.items() if name not in deployable], now, limits)
+        for decision in decisions:
+            name = str(decision.target)
+            assert name not in deployable
+            if decision.retry:
+                begun[name] += 1
+                waited[name].append(wait_after(state[name].attempts, limits))
+                assert now - state[name].ended >= waited[name][-1]
+                if data.draw(st.booleans(), label="deployable"):
+                    deployable.add(name)
+                state[name] = state[name].model_copy(update={"attempts": begun[name], "ended": now})
+    for name, each in state.items():
+        assert begun[name] <= max(each.retry_class.maximum(limits), 1)
+        assert waited[name] == sorted(waited[name])
+
+
+@settings(max_examples=150)
+@given(LIMITS, st.integers(1, 200))
+def test_the_wait_doubles_up_to_the_cap(limits: Settings, attempts: int) -> None:
+    """**Feature: compilation-job-visibility, Property 33: The wait grows**
+
+    For any settings, the wait after one more failure is twice as long, or the cap, and never beyond it.
+    """
+    cap = timedelta(seconds=limits.retry_backoff_cap_seconds)
+    shorter, longer = wait_after(attempts, limits), wait_after(attempts + 1, limits)
+    assert shorter <= longer <= cap
+    assert longer == cap or abs(longer - 2 * shorter) < timedelta(milliseconds=1)
+
+
+@settings(max_examples=150)
+@given(st.sampled_from(catalogue().rows).flatmap(lambda row: st.sampled_from(row.match)), st.text(max_size=30))
+def test_every_failure_of_the_catalogue_has_a_class(fragments: tuple[str, ...], before: str) -> None:
+    """**Feature: compilation-job-visibility, Property 34: Every failure has a retry class**
+
+    For any text of the catalogue, a failed target has a class, and what was stopped without a time limit is a
+    person's.
+    """
+    text = " ".join([before, *fragments])
+    assert retry_class(TargetStatus.FAILED, text) in RetryClass
+    stopped = retry_class(TargetStatus.STOPPED, text)
+    assert stopped is (RetryClass.TIMED_OUT if "MaxRuntimeInSeconds" in text else RetryClass.STOPPED)
