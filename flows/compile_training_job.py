@@ -101,7 +101,7 @@ async def compile_training_job(
                 friendly_name=friendly_name,
             )
             first = await first_attempts(run, asked, force, order)
-            todo = leave_alone(run, await without_deployable(run, asked, force), order, earlier)
+            todo = leave_alone(run, await without_deployable(run, asked, force, earlier), order, earlier)
         except (DdaError, ClientError, BotoCoreError) as error:
             get_run_logger().error("%s", error)
             return await refuse(run, error, name)
@@ -177,14 +177,16 @@ async def publish(run: Run, delivery: Delivery, packaged: Awaitable[Packaged | N
         note_failure(run, target, error)
 
 
-async def without_deployable(run: Run, asked: list[Delivery], force: bool) -> list[Delivery]:
+async def without_deployable(
+    run: Run, asked: list[Delivery], force: bool, earlier: Mapping[str, TargetLine]
+) -> list[Delivery]:
     """The deliveries that are still to be made. With ``force`` only what this very run made is left out."""
     there = await find_deployable_components(asked)
     todo = []
     for delivery in asked:
         found = there.get(delivery.target)
         if found and (not force or found.version.flow_run_id == run.flow_run_id):
-            note_skip(run, delivery.target, found)
+            note_skip(run, delivery.target, found, earlier.get(delivery.target))
         else:
             todo.append(delivery)
     return todo
@@ -200,8 +202,8 @@ def leave_alone(run: Run, todo: list[Delivery], order: RetryOrder, earlier: Mapp
 
 
 async def earlier_lines(run: Run) -> dict[str, TargetLine]:
-    """The targets as the run's last process left them, where it was suspended or had ended; else none."""
-    if not run.resumed and not run.retry:
+    """The targets as the run's earlier processes left them, where it had any."""
+    if not run.begun_before:
         return {}
     async with get_client() as client:
         return await last_lines(client, run.flow_run_id, run.record.training_job)

@@ -16,6 +16,7 @@ from dda_core.delivery import Delivered
 from dda_core.exceptions import CompilationStopped, PublishingRejected, RunCancelled
 from dda_core.failures import guidance_for
 from dda_core.finished_training import USE_CASE_TAG
+from dda_core.history import TargetLine
 from dda_core.page import PageContext
 from dda_core.sanitise import sanitise
 from dda_core.status import RunStatus, TargetStatus, run_message, run_status
@@ -123,14 +124,23 @@ def _message(run: Run, text: str) -> str:
     return sanitise(text, mask_accounts=True, keep=[run.record.training_job])
 
 
-def note_skip(run: Run, target: str, there: Delivered) -> None:
-    """Record that devices can install the target already: made by an earlier run, or by this one before a retry."""
+def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | None = None) -> None:
+    """Record that devices can install the target already: another run made it, or this one before it was begun again.
+
+    ``earlier`` is what an earlier process of this run recorded of the target.
+    """
     maker = there.version.flow_run_id
-    if maker and maker != run.flow_run_id:
+    own = maker == run.flow_run_id
+    if own and earlier and earlier.status is TargetStatus.DEPLOYABLE:
+        run.record.keep(earlier)
+        return
+    if maker and not own:
         run.record.note_maker(target, maker, run_link(maker))
-    run.record.settle(
+    # What this run made is an attempt of its own, also where the process that made it died before it could say so.
+    settle = run.record.note if own else run.record.settle
+    settle(
         target,
-        status=TargetStatus.DEPLOYABLE if maker == run.flow_run_id else TargetStatus.SKIPPED,
+        status=TargetStatus.DEPLOYABLE if own else TargetStatus.SKIPPED,
         attempt=there.attempt,
         compilation_job=there.compilation_job,
         compiled_artifact=there.compiled_artifact,

@@ -136,7 +136,7 @@ async def view_of(client: PrefectClient, run: FlowRun) -> RunView:
 
 
 async def last_lines(client: PrefectClient, flow_run_id: str, training_job: str) -> dict[str, TargetLine]:
-    """The targets of a run as its last process left them; none where no process has written any."""
+    """The targets of a run, each as the last process that had begun it left it."""
     artifacts = await _artifacts(
         client,
         ArtifactFilter(
@@ -144,8 +144,12 @@ async def last_lines(client: PrefectClient, flow_run_id: str, training_job: str)
             key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]),
         ),
     )
-    writings = _writings(artifacts)
-    return {line.target: _with_attempt(writings[-1], line) for line in writings[-1].lines} if writings else {}
+    lines: dict[str, TargetLine] = {}
+    for writing in _writings(artifacts):
+        for line in writing.lines:
+            if line.target not in lines or line.phases:
+                lines[line.target] = _with_attempt(writing, line)
+    return lines
 
 
 async def view_of_runs(

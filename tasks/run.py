@@ -35,8 +35,9 @@ _ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 class Run:
     """One flow run at work.
 
-    ``retry`` counts how often it had come to an end before it was begun again; ``resumed`` tells that it had been
-    suspended. ``created_by`` says who or what started it, as the tag ``dda-portal:created-by`` does.
+    ``retry`` counts how often it had come to an end before it was begun again. ``begun_before`` tells that another
+    process had the run before this one, ``resumed`` that this one had suspended it. ``created_by`` says who or what
+    started the run, as the tag ``dda-portal:created-by`` does.
     """
 
     use_case: UseCase
@@ -44,6 +45,7 @@ class Run:
     settings: Settings
     flow_run_id: str
     retry: int
+    begun_before: bool
     resumed: bool
     created_by: str
     record: RunRecord
@@ -93,7 +95,8 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
         settings,
         flow_run_id,
         retry=times_ended(states),
-        resumed=was_suspended(states),
+        begun_before=_last_stop(states) is not None,
+        resumed=_last_stop(states) is StateType.PAUSED,
         created_by=started_by(flow_run),
         record=record,
         publishing=Pace(settings.publish_spacing_seconds),
@@ -105,10 +108,10 @@ def times_ended(states: Sequence[State[Any]]) -> int:
     return sum(state.type in _ENDS for state in states)
 
 
-def was_suspended(states: Sequence[State[Any]]) -> bool:
-    """Whether the run's last process, of these states the oldest first, had suspended it."""
+def _last_stop(states: Sequence[State[Any]]) -> StateType | None:
+    """How the run's last process left it, of these states the oldest first; None where there was none."""
     stops = [state.type for state in states if state.type in (*_ENDS, StateType.PAUSED, StateType.CRASHED)]
-    return bool(stops) and stops[-1] is StateType.PAUSED
+    return stops[-1] if stops else None
 
 
 async def is_cancelling(flow_run_id: str) -> bool:

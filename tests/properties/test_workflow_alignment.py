@@ -189,20 +189,14 @@ async def carried(plan: dict[str, Any], turns: dict[str, list[int]]) -> tuple[Hi
         "publish_component": step_of("publish", SimpleNamespace(version="1.0.0", arn="arn")),
         "wait_until_deployable": step_of("wait", None),
     }
+
+    async def carry(target):
+        delivery = SimpleNamespace(target=target, work=None, component=SimpleNamespace(component="model-x"))
+        job = SimpleNamespace(result=lambda: happens("start", target))
+        await flow_module.publish(run, delivery, flow_module.make_package(run, delivery, job, 1, False, {}))
+
     with mock.patch.multiple(flow_module, **steps):
-        await asyncio.gather(
-            *(
-                flow_module.carry(
-                    run,
-                    SimpleNamespace(target=target, work=None, component=SimpleNamespace(component="model-x")),
-                    SimpleNamespace(result=lambda target=target: happens("start", target)),
-                    1,
-                    False,
-                    {},
-                )
-                for target in plan
-            )
-        )
+        await asyncio.gather(*map(carry, plan))
     return record, done
 
 

@@ -108,12 +108,20 @@ async def test_a_cancelled_run_stopped_its_attempts() -> None:
 
 
 async def test_a_process_that_was_superseded_crashed_and_its_successor_has_a_row_of_its_own() -> None:
-    writings = [[line("a", "compiling", (1, "compiling"))], [line("a", "deployable", (1, "deployable"))]]
+    writings = [[line("a", "compiling", (1, "compiling"))], [line("a", "deployable", (1, "deployable"), run=1)]]
     await write_past_runs([PastRun("again", 0, writings)])
     rows = await history("again")
     assert sorted(words(rows)) == [("a", 1, "crashed"), ("a", 1, "deployable")]
     assert len({row.flow_run_id for row in rows}) == 1
     assert (await view("again")).status is RunStatus.COMPLETED
+
+
+async def test_a_process_that_goes_on_with_an_attempt_adds_no_row() -> None:
+    before = [line("a", "packaging", (1, "compiling")), line("b", "failed", (1, "failed")), line("c", "failed")]
+    after = [line("a", "deployable", (1, "deployable")), *before[1:]]
+    await write_past_runs([PastRun("goes-on", 0, [before, after])])
+    rows = await history("goes-on")
+    assert sorted(words(rows))[:2] == [("a", 1, "deployable"), ("b", 1, "failed")]
 
 
 async def test_one_attempt_followed_by_two_runs_has_two_rows() -> None:
