@@ -34,7 +34,7 @@ SETTINGS = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
     # Scheduled runs are made minutes ahead, not an hour: one that is due every half minute would fill pages.
-    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "180",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
     # A server that is restarted is waited for up to four minutes, and one whose database is locked is asked once: a
     # request that is given up and sent again may have had its effect. SQLite is waited for a minute at most.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
