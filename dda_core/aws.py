@@ -23,6 +23,7 @@ from dda_core.exceptions import MissingCredentials, RoleNotAssumable
 from dda_core.iam import is_denied, principal_of
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
+from dda_core.whole_answers import expect_whole_answers
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -133,12 +134,15 @@ def client_config(settings: Settings) -> Config:
 
 def default_s3_client() -> S3Client:
     """An S3 client of the default credential chain, for archives named by ``s3://`` on the command line."""
-    client: S3Client = boto3.Session().client("s3", config=client_config(load_settings()))
+    session = boto3.Session()
+    expect_whole_answers(session)
+    client: S3Client = session.client("s3", config=client_config(load_settings()))
     return client
 
 
 def _session(use_case: UseCase, config: Config) -> boto3.Session:
     source = boto3.Session(region_name=use_case.region)
+    expect_whole_answers(source)
     credentials = source.get_credentials()
     if credentials is None:
         raise MissingCredentials(
@@ -169,7 +173,9 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
 
     core = botocore.session.get_session()
     core._credentials = DeferredRefreshableCredentials(refresh, "assume-role")  # type: ignore[attr-defined]
-    return boto3.Session(botocore_session=core, region_name=use_case.region)
+    session = boto3.Session(botocore_session=core, region_name=use_case.region)
+    expect_whole_answers(session)
+    return session
 
 
 def _not_assumable(use_case: UseCase, sts: STSClient, error: ClientError) -> RoleNotAssumable:

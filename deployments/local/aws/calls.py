@@ -12,11 +12,11 @@ from moto.core.serialize import get_serializer_class
 from moto.core.utils import get_service_model
 from werkzeug.exceptions import HTTPException
 
+from deployments.local.aws.connection import Answer, broken
 from deployments.local.aws.environment import current
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.shapes import operation_model
 
-Answer = tuple[int, dict[str, Any], Any]
 Handler = Callable[[Any, str, Any], Answer]
 
 _STATUS = {
@@ -25,6 +25,7 @@ _STATUS = {
         "ExpiredTokenException",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
+        "InvalidSignatureException",
         "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
@@ -39,7 +40,9 @@ _STATUS = {
 }
 """HTTP status of errors that no service model gives one for; every other is 400."""
 
-_JSON_400 = ("ExpiredTokenException", "UnrecognizedClientException")
+_DESCRIBED = 300
+"""So much of a JSON request is told of what a fault struck."""
+_JSON_400 = ("ExpiredTokenException", "InvalidSignatureException", "UnrecognizedClientException")
 """Answered with 400 by services that speak JSON over one URL."""
 
 
@@ -50,16 +53,27 @@ def guarded(service: str, handler: Handler) -> Handler:
         environment = current()
         operation = operation_name(service, request)
         environment.saw(service, operation)
-        fault = environment.faults.for_call(service, operation)
+        fault = environment.faults.for_call(service, operation, described(request))
         if fault is None:
             return handler(request, url, headers)
-        if fault.after_effect:
-            # Where the effect is refused, the caller sees the injected error all the same.
+        done: Answer | None = None
+        if fault.has_effect:
+            # Where the effect is refused, the caller sees the injected fault all the same.
             with suppress(HTTPException):
-                handler(request, url, headers)
+                done = handler(request, url, headers)
+        if fault.connection:
+            streaming = operation_model(service, operation).has_streaming_output
+            return broken(fault.connection, request, done, streaming=streaming)
         return error_answer(service, operation, request, str(fault.error), fault.message)
 
     return answer
+
+
+def described(request: Any) -> str:
+    """A request in one line: its method and path, and the beginning of its body where that is JSON."""
+    line = f"{request.method} {request.full_path.rstrip('?')}"
+    body = request.get_data() if request.headers.get("X-Amz-Target") else b""
+    return f"{line} {body.decode(errors='replace')[:_DESCRIBED]}".rstrip()
 
 
 def operation_name(service: str, request: Any) -> str:

@@ -110,7 +110,14 @@ def fault_publish(
 @fault.command("call")
 def fault_call(
     operation: Annotated[str, typer.Argument(help="As CreateCompilationJob, or s3:PutObject.")],
-    error: Annotated[str, typer.Option("--error", help="AWS's error code; digits are a bare HTTP status.")],
+    error: Annotated[
+        str,
+        typer.Option(
+            "--error",
+            help="AWS's error code; digits: that HTTP status without a body; connect-timeout, connection-refused, "
+            "connection-reset, read-timeout: no answer; cut-body: half of an answer.",
+        ),
+    ],
     message: Annotated[str | None, typer.Option(help="The error's text.")] = None,
     nth: Annotated[int, typer.Option("--nth", min=1, help="The first call that fails, counted from now.")] = 1,
     times: Times = 1,
@@ -118,7 +125,7 @@ def fault_call(
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """An API call answers with an error, before or after its effect."""
+    """An API call answers with an error, or loses its connection, before or after its effect."""
     fields = {"operation": operation, "error": error, "nth": nth, "times": times, "after_effect": after_effect}
     if message:
         fields["message"] = message
@@ -201,6 +208,7 @@ def _line(entry: dict[str, Any]) -> str:
     when = " after its effect" if entry.get("after_effect") else ""
     nth = f" from call {entry['nth']}" if entry.get("nth", 1) > 1 else ""
     struck = f", struck {entry['struck']}" if "struck" in entry else ""
+    struck += f", last {entry['last']}" if "last" in entry else ""
     text = entry.get("reason") or entry.get("message")
     return f"{entry['kind']} {what}{when}{nth}: {entry['times']} times{struck}" + (f" - {text}" if text else "")
 

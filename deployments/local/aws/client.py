@@ -18,7 +18,7 @@ from dda_core import exceptions
 from dda_core.exceptions import FileMissing, InvalidName, LocalStackError
 from dda_core.targets import find_target
 from deployments.local.aws.control import MODEL_NAME_TAG, PREFIX, SERVICE, check_job_name, training_archive_key
-from deployments.local.aws.faults import known_operation
+from deployments.local.aws.faults import known_error, known_operation
 from deployments.local.directory import CREDENTIALS
 
 TIMEOUT_SECONDS = 30.0
@@ -85,12 +85,14 @@ class AwsControl:
 
         Raises:
             UnknownTarget: its target is in no row of the table.
-            InvalidName: its operation is none.
+            InvalidName: its operation is none, or its error is none.
         """
         if fields.get("target"):
             fields["target"] = find_target(fields["target"]).name
         if fields.get("operation"):
             known_operation(fields["operation"])
+        if fields.get("error"):
+            known_error(fields["error"])
         return self._call("POST", "faults", {"kind": kind, **fields})
 
     def clear_faults(self) -> int:

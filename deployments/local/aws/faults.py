@@ -1,12 +1,13 @@
 """Faults that can be put into the embedded AWS by name.
 
 Three kinds: the next compilation jobs of a target end FAILED, the next component versions of a target end
-FAILED, and an API call answers with an error, before or after its effect.
+FAILED, and an API call answers with an error or loses its connection, before or after its effect.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 import threading
 from typing import Annotated, Any, Literal
 
@@ -14,14 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dda_core.exceptions import InvalidName
 from dda_core.targets import find_target
+from deployments.local.aws.connection import ConnectionFault
 from deployments.local.aws.shapes import service_model
 
 SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs")
 """The services whose calls can be made to fail, by boto3's names."""
+_CODE = re.compile(r"[A-Z][A-Za-z0-9.]*|[345][0-9][0-9]")
 
 
 class Fault(BaseModel):
-    """One fault. ``times`` is how often it strikes; of a call, the first ``nth - 1`` pass before it does."""
+    """One fault. ``times`` is how often it strikes; of a call, the first ``nth - 1`` pass before it does.
+
+    ``error`` of a call is AWS's error code, the digits of a bare HTTP status, or a :class:`ConnectionFault`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,7 +47,35 @@ class Fault(BaseModel):
         missing = [name for name in needed if not getattr(self, name)]
         if missing:
             raise ValueError(f"a fault of kind {self.kind} needs {' and '.join(missing)}")
+        if self.after_effect and self.connection and not self.connection.connects:
+            raise ValueError(f"{self.error} has no effect to come after: the call never reaches AWS")
         return self
+
+    @property
+    def connection(self) -> ConnectionFault | None:
+        """What happens to the call's connection; None where it is answered with an error."""
+        return ConnectionFault(self.error) if self.error in set(ConnectionFault) else None
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether the call does its work all the same. A body that is cut is that of a call that has."""
+        return self.after_effect or self.connection is ConnectionFault.CUT_BODY
+
+
+def known_error(name: str) -> str:
+    """``name``, checked: an error code as AWS writes them, an HTTP status, or a fault of the connection.
+
+    Raises:
+        InvalidName: it is none of these.
+    """
+    if name in set(ConnectionFault) or _CODE.fullmatch(name):
+        return name
+    close = difflib.get_close_matches(name, list(ConnectionFault), n=1)
+    raise InvalidName(
+        f"{name!r} is no error{f'; did you mean {close[0]}?' if close else '.'} "
+        f"Expected a code as AWS writes it (ThrottlingException), an HTTP status (503), or one of "
+        f"{', '.join(ConnectionFault)}."
+    )
 
 
 def known_operation(name: str) -> str:
@@ -69,13 +103,19 @@ class _Entry:
         self.fault = fault
         self.seen = 0
         self.struck = 0
+        self.last: str | None = None
 
-    def strikes(self) -> bool:
+    def strikes(self, request: str | None = None) -> bool:
         self.seen += 1
         if self.seen < self.fault.nth or self.struck >= self.fault.times:
             return False
         self.struck += 1
+        self.last = request
         return True
+
+    def listed(self) -> dict[str, Any]:
+        told = {"number": self.number, **self.fault.model_dump(exclude_none=True)}
+        return told | {"seen": self.seen, "struck": self.struck} | ({"last": self.last} if self.last else {})
 
 
 class FaultBook:
@@ -91,12 +131,14 @@ class FaultBook:
 
         Raises:
             UnknownTarget: its target is in no row of the table.
-            InvalidName: its operation is none.
+            InvalidName: its operation is none, or its error is none.
         """
         if fields.get("target"):
             fields["target"] = find_target(fields["target"]).name
         if fields.get("operation"):
             fields["operation"] = known_operation(fields["operation"])
+        if fields.get("error"):
+            fields["error"] = known_error(fields["error"])
         fault = Fault(kind=kind, **fields)
         with self._lock:
             self._count += 1
@@ -111,23 +153,20 @@ class FaultBook:
                     return entry.fault.reason
         return None
 
-    def for_call(self, service: str, operation: str) -> Fault | None:
-        """The fault that strikes this call. Every fault that names the operation counts the call."""
+    def for_call(self, service: str, operation: str, request: str = "") -> Fault | None:
+        """The fault that strikes this call, told in ``request``. Every fault that names the operation counts it."""
         struck: Fault | None = None
         with self._lock:
             for entry in self._entries:
                 named = entry.fault.operation in (operation, f"{service}:{operation}")
-                if entry.fault.kind == "call" and named and struck is None and entry.strikes():
+                if entry.fault.kind == "call" and named and struck is None and entry.strikes(request):
                     struck = entry.fault
         return struck
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every fault with its number, how many calls it ``seen`` and how often it ``struck``."""
+        """Every fault with its number, how many calls it has ``seen``, how often it ``struck``, what it struck last."""
         with self._lock:
-            return [
-                {"number": e.number, **e.fault.model_dump(exclude_none=True), "seen": e.seen, "struck": e.struck}
-                for e in self._entries
-            ]
+            return [entry.listed() for entry in self._entries]
 
     def clear(self) -> int:
         """Take every fault out of force; how many there were."""

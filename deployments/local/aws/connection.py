@@ -1,0 +1,131 @@
+"""Faults of the connection: no answer, no whole answer, or none in time.
+
+In the server they are done to the real socket, so that a client of any kind sees them as it would see a network's.
+Under ``mock_aws`` there is no socket: botocore's own exception is raised where its HTTP client would raise it.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from http.client import IncompleteRead
+from typing import Any
+
+from botocore.exceptions import (
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+Answer = tuple[int, dict[str, Any], Any]
+
+HEADER = "X-Dda-Connection-Fault"
+"""Carries the fault from where the operation is known to where the socket is; no client ever sees it."""
+HOLD_SECONDS = 90.0
+"""How long an answer is held back at most; longer than botocore's own read timeout of a minute."""
+_HANG_UP_AT_ONCE = struct.pack("ii", 1, 0)
+
+
+class ConnectionFault(StrEnum):
+    """What can happen to a call's connection."""
+
+    CONNECT_TIMEOUT = "connect-timeout"
+    CONNECTION_REFUSED = "connection-refused"
+    CONNECTION_RESET = "connection-reset"
+    READ_TIMEOUT = "read-timeout"
+    CUT_BODY = "cut-body"
+
+    @property
+    def connects(self) -> bool:
+        """Whether the call reaches AWS at all, and may so have an effect."""
+        return self not in (ConnectionFault.CONNECT_TIMEOUT, ConnectionFault.CONNECTION_REFUSED)
+
+
+def broken(fault: ConnectionFault, request: Any, answered: Answer | None, *, streaming: bool) -> Answer:
+    """The answer that is not to arrive whole, or under ``mock_aws`` the exception in place of one.
+
+    Args:
+        fault: what happens.
+        request: moto's request.
+        answered: what the service answered; None when it was not asked.
+        streaming: whether the caller reads the body piece by piece, as that of GetObject.
+    """
+    status, headers, body = answered or (200, {}, b"")
+    if request.from_wsgi_server:
+        return status, {**headers, HEADER: fault.value}, body
+    content = body.encode() if isinstance(body, str) else bytes(body or b"")
+    if fault is ConnectionFault.CUT_BODY and streaming and content:
+        length = {"content-length": str(len(content))}
+        kept = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+        return status, {**kept, **length}, content[: len(content) // 2]
+    raise _exception(fault, request.raw_url, content)
+
+
+def _exception(fault: ConnectionFault, url: str, content: bytes) -> Exception:
+    match fault:
+        case ConnectionFault.CONNECT_TIMEOUT:
+            return ConnectTimeoutError(endpoint_url=url, error="timed out")
+        case ConnectionFault.CONNECTION_REFUSED:
+            return EndpointConnectionError(endpoint_url=url, error="[Errno 111] Connection refused")
+        case ConnectionFault.READ_TIMEOUT:
+            return ReadTimeoutError(endpoint_url=url, error="Read timed out.")
+        case ConnectionFault.CONNECTION_RESET:
+            return ConnectionClosedError(endpoint_url=url, error=ConnectionResetError(104, "Connection reset by peer"))
+        case ConnectionFault.CUT_BODY:
+            return ConnectionClosedError(endpoint_url=url, error=IncompleteRead(content[: len(content) // 2]))
+
+
+class BreakingApp:
+    """The WSGI application around the server's own that does to the socket what an answer's header asks for."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request, or break its connection."""
+        begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            begun.append((status, headers))
+            return lambda data: None
+
+        body = self._app(environ, start)
+        status, headers = begun[-1]
+        named = [value for name, value in headers if name.lower() == HEADER.lower()]
+        if not named:
+            start_response(status, headers)
+            return body
+        content = b"".join(body)
+        match ConnectionFault(named[0]):
+            case ConnectionFault.CUT_BODY if content and environ["REQUEST_METHOD"] != "HEAD":
+                kept = [each for each in headers if each[0].lower() not in (HEADER.lower(), "content-length")]
+                # Less than is announced, then the end of the connection.
+                start_response(status, [*kept, ("Content-Length", str(len(content)))])
+                return [content[: len(content) // 2]]
+            case ConnectionFault.READ_TIMEOUT:
+                _hold(environ["werkzeug.socket"])
+                raise ConnectionAbortedError("the client gave up waiting")
+            case _:
+                _reset(environ["werkzeug.socket"])
+                raise ConnectionResetError("broken on purpose")
+
+
+def _hold(connection: socket.socket) -> None:
+    """Wait until the client hangs up."""
+    ends = time.monotonic() + HOLD_SECONDS
+    while time.monotonic() < ends:
+        readable, _, _ = select.select([connection], [], [], 1.0)
+        # What comes may be the rest of the request; nothing is what comes when the client has gone.
+        if readable and not connection.recv(1 << 20):
+            return
+
+
+def _reset(connection: socket.socket) -> None:
+    """Have the connection end with a reset, as that of a process that was killed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _HANG_UP_AT_ONCE)
+    connection.close()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectionClosedError
+
+from dda_core.aws import AwsClients
+from dda_core.settings import Settings
+from dda_core.use_case import UseCase
+from deployments.local.aws import local_aws
+from deployments.local.aws.local import LocalAws
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+    with local_aws() as local:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", str(local.endpoint_url))
+        yield local
+
+
+def clients(aws: LocalAws, attempts: int) -> AwsClients:
+    use_case = UseCase(usecase_id="u", account_id="123456789012", region="us-east-1", s3_bucket=aws.bucket)
+    return AwsClients(use_case, Settings(max_attempts=attempts))
+
+
+CALLS: list[tuple[str, str, Any]] = [
+    ("sagemaker", "ListTrainingJobs", lambda aws: aws.sagemaker.list_training_jobs()),
+    ("greengrassv2", "ListComponents", lambda aws: aws.greengrass.list_components()),
+    ("s3", "ListObjectsV2", lambda aws: aws.s3.list_objects_v2(Bucket="dda-local-artifacts")),
+    ("sts", "GetCallerIdentity", lambda aws: aws.sts.get_caller_identity()),
+]
+
+
+def test_botocore_alone_takes_half_a_json_for_an_empty_answer(aws: LocalAws):
+    aws.faults.add("call", operation="ListTrainingJobs", error="cut-body")
+    answer = aws.client("sagemaker").list_training_jobs()
+    assert "TrainingJobSummaries" not in answer, "if this fails, botocore checks by itself: remove whole_answers"
+
+
+@pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
+def test_an_answer_that_breaks_off_is_asked_for_again(aws: LocalAws, service: str, operation: str, call: Any):
+    aws.faults.add("call", operation=f"{service}:{operation}", error="cut-body")
+    assert call(clients(aws, attempts=2))["ResponseMetadata"]["RetryAttempts"] == 1
+
+
+@pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
+def test_one_that_always_breaks_off_is_a_closed_connection(aws: LocalAws, service: str, operation: str, call: Any):
+    aws.faults.add("call", operation=f"{service}:{operation}", error="cut-body", times=9)
+    with pytest.raises(ConnectionClosedError):
+        call(clients(aws, attempts=1))
+
+
+def test_heads_and_streams_are_left_alone(aws: LocalAws):
+    s3 = clients(aws, attempts=1).s3
+    s3.put_object(Bucket=aws.bucket, Key="k", Body=b"content")
+    assert s3.head_object(Bucket=aws.bucket, Key="k")["ContentLength"] == 7
+    assert s3.get_object(Bucket=aws.bucket, Key="k")["Body"].read(3) == b"con"
+    s3.delete_object(Bucket=aws.bucket, Key="k")
+    s3.close()
