@@ -149,9 +149,7 @@ class _Turns:
                 # The server answered that it has no such limit.
                 with get_client(sync_client=True) as client:
                     client.upsert_global_concurrency_limit_by_name(self.name, slots(per_second), per_second)
-                _logger().info(
-                    "Made the limit %s, %g per second, which the Prefect server had not", self.name, per_second
-                )
+                _logger().info("Made the limit %s (%g per second), which was not there", self.name, per_second)
                 self._ask()
         except AcquireConcurrencySlotTimeoutError:
             _logger().warning("No turn at the limit %s within %.0f s; going on without", self.name, LONGEST_SECONDS)
