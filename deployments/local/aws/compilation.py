@@ -46,7 +46,9 @@ class CompilationJob:
         self.arn = f"arn:aws:sagemaker:{region}:{account}:compilation-job/{self.name}"
         self.tags: list[dict[str, str]] = list(request.get("Tags") or [])
         self.created = now()
-        self.planned_failure = current().faults.reason_for("compile", target_of(request))
+        target = target_of(request)
+        self.planned_failure = current().faults.reason_for("compile", target)
+        self._gate = current().holds.gate("compile", target)
         self.failure_reason = ""
         self.artifact = ""
         self.digest: str | None = None
@@ -63,6 +65,11 @@ class CompilationJob:
         """When STARTING ends and INPROGRESS begins."""
         return self.created + self._seconds * _STARTING_SHARE
 
+    @property
+    def due(self) -> float:
+        """When it ends by itself, which is never while it is held back."""
+        return max(self.created + self._seconds, self._gate.opened)
+
     def status(self) -> str:
         """The status at this moment; whatever is due by now has happened when this returns."""
         with self._lock:
@@ -72,10 +79,8 @@ class CompilationJob:
 
     def takes_a_slot(self) -> bool:
         """Whether the job counts against the quota at this moment, told without waiting for a compilation."""
-        since, seconds = self.created, self._seconds
-        if self._stopping_since is not None:
-            since, seconds = self._stopping_since, self._stop_seconds
-        return self.ended is None and now() < since + seconds
+        due = self.due if self._stopping_since is None else self._stopping_since + self._stop_seconds
+        return self.ended is None and now() < due
 
     def stop(self) -> bool:
         """Begin to stop; False when the job has ended already."""
@@ -89,7 +94,7 @@ class CompilationJob:
 
     def _advance(self, at: float) -> None:
         limit = self.request["StoppingCondition"].get("MaxRuntimeInSeconds")
-        due = self.created + self._seconds
+        due = self.due
         if self._stopping_since is not None:
             if at >= self._stopping_since + self._stop_seconds:
                 self._end("STOPPED", self._stopping_since + self._stop_seconds)

@@ -13,6 +13,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 from deployments.local.aws.faults import FaultBook
+from deployments.local.aws.holds import Holds
 from deployments.local.aws.settings import AwsSettings
 
 
@@ -24,6 +25,7 @@ class Environment:
         self.instance = uuid.uuid4().hex
         """Names this state: another embedded AWS, or this one started again, has another."""
         self.faults = FaultBook()
+        self.holds = Holds()
         self._calls: Counter[str] = Counter()
         self._lock = threading.Lock()
 

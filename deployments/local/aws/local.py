@@ -15,6 +15,7 @@ from deployments.local.aws.control import MODEL_NAME_TAG, add_device, add_job, t
 from deployments.local.aws.environment import current
 from deployments.local.aws.faults import FaultBook
 from deployments.local.aws.greengrassv2.devices import CoreDeviceSeed
+from deployments.local.aws.holds import Holds
 from deployments.local.aws.server import AwsServer, fresh
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import CREDENTIALS
@@ -31,6 +32,11 @@ class LocalAws:
     def faults(self) -> FaultBook:
         """The faults in force: ``aws.faults.add("compile", target="x86_64-cpu", reason="...")``."""
         return current().faults
+
+    @property
+    def holds(self) -> Holds:
+        """What is held back: ``aws.holds.hold("compile", "x86_64-cpu")``."""
+        return current().holds
 
     @property
     def calls(self) -> Counter[str]:

@@ -42,7 +42,9 @@ class ComponentVersion:
         self.arn = f"{self.component_arn}:versions:{self.version}"
         self.tags = dict(tags)
         self.created = now()
-        self.planned_failure = current().faults.reason_for("publish", target_of(self.name))
+        target = target_of(self.name)
+        self.planned_failure = current().faults.reason_for("publish", target)
+        self._gate = current().holds.gate("publish", target)
         self._seconds = current().settings.publish_seconds
 
     @property
@@ -51,7 +53,7 @@ class ComponentVersion:
         passed = now() - self.created
         if passed < self._seconds * _REQUESTED_SHARE:
             return "REQUESTED"
-        if passed < self._seconds:
+        if now() < max(self.created + self._seconds, self._gate.opened):
             return "INITIATED"
         return "DEPLOYABLE" if self.planned_failure is None else "FAILED"
 
