@@ -128,21 +128,6 @@ async def _in_thread(call: Callable[[], T]) -> T:
         given_up.set()
 
 
-class Pace:
-    """Keeps calls apart: each ``turn`` begins at least ``seconds`` after the one before."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._next = 0.0
-        self._lock = asyncio.Lock()
-
-    async def turn(self) -> None:
-        """Wait for the caller's turn."""
-        async with self._lock:
-            await asyncio.sleep(max(0.0, self._next - time.monotonic()))
-            self._next = time.monotonic() + self._seconds
-
-
 def begin_compilation(
     sagemaker: SageMakerClient,
     work: CompilationWork,

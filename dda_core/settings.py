@@ -34,11 +34,6 @@ class Settings(BaseSettings):
     publish_timeout_seconds: float = Field(
         1_800, gt=0, description="Time limit until a component version is DEPLOYABLE"
     )
-    publish_spacing_seconds: float = Field(
-        1.05,
-        ge=0,
-        description="Least time between a run's new component versions; AWS allows one per second and Region",
-    )
     device_calls_per_second: float = Field(
         10, gt=0, description="Calls to AWS IoT Greengrass per second while core devices are looked at"
     )

@@ -29,7 +29,6 @@ async def publish_component(
 ) -> ComponentVersion:
     """The component version of the package: one that is there already, else a new one."""
     run = current_run()
-    await run.publishing.turn()
     version = await publish_version(
         run.aws.greengrass,
         plan,

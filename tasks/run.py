@@ -20,9 +20,9 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_UI_URL
 
 from dda_core.aws import AwsClients
-from dda_core.following import Pace
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
+from tasks.limits import limited_clients
 from tasks.origin import started_by
 from tasks.record import RunRecord
 from tasks.use_case import load_use_case
@@ -49,7 +49,6 @@ class Run:
     resumed: bool
     created_by: str
     record: RunRecord
-    publishing: Pace
 
 
 def current_run() -> Run:
@@ -85,7 +84,7 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
     """
     settings = load_settings()
     loaded = await load_use_case(use_case)
-    aws = await asyncio.to_thread(AwsClients, loaded, settings)
+    aws = await asyncio.to_thread(limited_clients, loaded, settings)
     async with get_client() as client:
         flow_run = await client.read_flow_run(UUID(flow_run_id))
         states = await client.read_flow_run_states(UUID(flow_run_id))
@@ -99,7 +98,6 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
         resumed=_last_stop(states) is StateType.PAUSED,
         created_by=started_by(flow_run),
         record=record,
-        publishing=Pace(settings.publish_spacing_seconds),
     )
 
 

@@ -26,7 +26,6 @@ FAST = {
     "DDA_BACKOFF_SECONDS": "0.05",
     "DDA_QUOTA_WAIT_SECONDS": "0.05",
     "DDA_MAX_ATTEMPTS": "2",
-    "DDA_PUBLISH_SPACING_SECONDS": "0",
     # Nothing is asked of the Prefect server for a call, which would cost more than the calls here.
     "DDA_COMPONENT_VERSIONS_PER_SECOND": "0",
     "DDA_COMPILATION_JOBS_PER_SECOND": "0",
