@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import httpx
 import yaml
 from prefect import get_client
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from dda_core.exceptions import FileMissing, InvalidEvent, PrefectUnreachable, RunParametersRefused, UnknownUseCase
 from dda_core.training_event import parse_training_event
@@ -66,7 +66,7 @@ async def webhook_parameters(use_case: str, url: str | None = None) -> dict[str,
     with prefect_errors():
         async with get_client() as client:
             deployment = await read_deployment(client, use_case)
-    auth = PREFECT_API_AUTH_STRING.value()
+    auth = get_current_settings().api.auth_string
     user, _, password = auth.get_secret_value().partition(":") if auth else ("", "", "")
     return {
         "UseCase": block_name(use_case),
