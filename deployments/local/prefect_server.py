@@ -47,6 +47,10 @@ PACE = {
     "DDA_POLL_SECONDS": "1",
     "DDA_BACKOFF_SECONDS": "1",
     "DDA_QUOTA_WAIT_SECONDS": "1",
+    # Here as in AWS a component version per second; looks, which are this frequent, cost SQLite too much to be counted.
+    "DDA_COMPILATION_JOBS_PER_SECOND": "10",
+    "DDA_SAGEMAKER_CALLS_PER_SECOND": "0",
+    "DDA_GREENGRASS_CALLS_PER_SECOND": "0",
     # Its only worker is here, so a run's process is seen, or is gone.
     "DDA_SINGLE_HOST": "true",
     "DDA_PENDING_SECONDS": "120",
