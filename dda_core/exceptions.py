@@ -9,6 +9,7 @@
     │   ├── FlowRunMissing
     │   ├── InvalidName
     │   ├── ArtifactMissing
+    │   ├── NothingToDecide
     │   ├── InvalidEvent
     │   └── FileMissing
     ├── ConfigurationError            exit code 3: settings, use cases, credentials
@@ -95,6 +96,10 @@ class ArtifactMissing(UsageError):
 
 class InvalidEvent(UsageError):
     """A file or message is not the event of a completed training job."""
+
+
+class NothingToDecide(UsageError):
+    """No run of a training job waits for approval, or it is not clear which one is meant."""
 
 
 class FileMissing(UsageError):

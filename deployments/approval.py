@@ -1,0 +1,68 @@
+"""Deciding about what a run is about to publish: `dda approve` and `dda reject` give what the form in the UI gives."""
+
+from __future__ import annotations
+
+from typing import Literal
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.input.run_input import keyset_from_paused_state
+
+from dda_core.exceptions import NothingToDecide
+from deployments.runs import prefect_errors
+from tasks.approval import Approval
+from tasks.history import runs_of
+from tasks.use_case import block_name
+
+Decision = Literal["publish", "reject"]
+
+
+async def decide(
+    training_job: str, decision: Decision, *, who: str, why: str = "", use_case: str | None = None
+) -> UUID:
+    """Let the waiting run of a training job publish, or not; the run's id.
+
+    Raises:
+        NothingToDecide: no run of the training job waits for approval, or several do.
+        PrefectUnreachable: there is no server to ask.
+    """
+    approval = Approval(decision=decision, who=who, why=why)
+    with prefect_errors():
+        async with get_client() as client:
+            run = await _waiting_run(client, training_job, use_case)
+            given = approval.model_dump()
+            answer = await client.resume_flow_run(run.id, given)
+            if answer.status is SetStateStatus.REJECT and run.state:
+                # A process killed between suspending and saving the form leaves a run that nobody could resume.
+                await Approval.asave(keyset_from_paused_state(run.state), run.id)
+                answer = await client.resume_flow_run(run.id, given)
+    if answer.status is not SetStateStatus.ACCEPT:
+        reason = getattr(answer.details, "reason", None) or "the server gave no reason"
+        raise NothingToDecide(f"the run of {training_job} could not go on: {reason}. Look at it in the UI.")
+    return run.id
+
+
+async def _waiting_run(client: PrefectClient, training_job: str, use_case: str | None) -> FlowRun:
+    every = [
+        each for each in await runs_of(client, training_job) if not use_case or block_name(use_case) == each.use_case
+    ]
+    waiting = [each for each in every if each.run.state and each.run.state.type is StateType.PAUSED]
+    if len(waiting) == 1:
+        return waiting[0].run
+    if waiting:
+        raise NothingToDecide(
+            f"{len(waiting)} runs of {training_job} wait for approval, of use cases "
+            f"{', '.join(sorted({each.use_case for each in waiting}))}: say which with --use-case, or decide in the UI."
+        )
+    if not every:
+        raise NothingToDecide(
+            f"there is no run of {training_job}. Check the name; `dda status` lists the training jobs."
+        )
+    newest = every[-1].run.state
+    raise NothingToDecide(
+        f"no run of {training_job} waits for approval: its newest run is {newest.name if newest else 'without state'}. "
+        f"`dda status {training_job}` tells where it stands."
+    )
