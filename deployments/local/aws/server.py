@@ -24,6 +24,7 @@ from deployments.local.aws.control import ControlApp
 from deployments.local.aws.environment import begin
 from deployments.local.aws.seams import install
 from deployments.local.aws.settings import AwsSettings
+from deployments.local.aws.training_events import announce
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,8 @@ class AwsServer:
         while not self._stopped.wait(TICK_SECONDS):
             for account in list(sagemaker_backends.values()):
                 for backend in list(account.values()):
+                    for training_job in list(backend.training_jobs.values()):
+                        announce(training_job)
                     for job in list(backend.compilation_jobs.values()):
                         try:
                             job.status()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -88,3 +89,49 @@ def test_jobs_are_filtered_before_they_are_cut_into_pages(aws: Aws) -> None:
     names = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
     assert names == [f"job-{number:02}" for number in range(0, 25, 2)]
     assert len(pages) == 2
+
+
+PATTERN = {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Training Job State Change"]}
+
+
+def events_of(aws: Aws) -> Any:
+    """What reads the events of training jobs that have come since the last call."""
+    sqs, events = aws.client("sqs"), aws.client("events")
+    url = sqs.create_queue(QueueName="seen")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="seen", EventPattern=json.dumps(PATTERN))
+    events.put_targets(Rule="seen", Targets=[{"Id": "seen", "Arn": arn}])
+
+    def read() -> list[dict[str, Any]]:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(message["Body"]) for message in messages]
+
+    return read
+
+
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
+def test_the_end_of_a_training_job_is_an_event_of_eventbridge(aws: Aws, status: str) -> None:
+    read = events_of(aws)
+    aws.train("cookie-1", b"", status=status, tags={"dda:use-case": "lids"})
+    [event] = read()
+    assert event.items() >= {"source": "aws.sagemaker", "account": "123456789012", "region": "us-east-1"}.items()
+    assert event["detail-type"] == "SageMaker Training Job State Change"
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/cookie-1"
+    assert event["resources"] == [arn]
+    detail = event["detail"]
+    assert (detail["TrainingJobName"], detail["TrainingJobArn"]) == ("cookie-1", arn)
+    assert (detail["TrainingJobStatus"], detail["SecondaryStatus"]) == (status, status)
+    assert detail["Tags"] == {"dda:use-case": "lids"}
+    assert abs(detail["TrainingEndTime"] - 1000 * time.time()) < 60_000
+    aws.client("sagemaker").describe_training_job(TrainingJobName="cookie-1")
+    assert read() == [], "it is told once"
+
+
+@settings(train_seconds=0.3)
+def test_a_job_that_still_runs_is_told_of_when_it_has_ended(aws: Aws) -> None:
+    read, sagemaker = events_of(aws), aws.client("sagemaker")
+    sagemaker.create_training_job(**REQUEST)
+    assert read() == []
+    time.sleep(0.31)
+    sagemaker.describe_training_job(TrainingJobName="cookie-1")
+    assert [event["detail"]["TrainingJobStatus"] for event in read()] == ["Completed"]
