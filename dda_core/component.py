@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 COMPILATION_JOB_TAG = "dda:compilation-job"
 RETRY_TAG = "dda:flow-run-retry"
 CREATED_BY = "dda-pipeline"
+"""Who makes a component where nobody says who started its run."""
 CONFLICTS = 20
 """Version numbers tried in a row before giving up against other publishers."""
 
@@ -81,6 +82,7 @@ class ComponentPlan(BaseModel):
     training_job: str
     model_name: str
     use_case_tags: dict[str, str] = {}
+    created_by: str = CREATED_BY
 
     @classmethod
     def of(
@@ -92,8 +94,11 @@ class ComponentPlan(BaseModel):
         model_name: str,
         component_name: str | None = None,
         friendly_name: str | None = None,
+        created_by: str = CREATED_BY,
     ) -> ComponentPlan:
         """The component of ``model_name`` for ``target``; ``component_name`` is the base that targets are added to.
+
+        ``created_by`` is who or what started the run, for the tag ``dda-portal:created-by``.
 
         Raises:
             InvalidName: no component can have that name.
@@ -110,6 +115,7 @@ class ComponentPlan(BaseModel):
             training_job=training_job,
             model_name=model_name,
             use_case_tags=use_case.tags,
+            created_by=created_by,
         )
 
     def recipe(self, version: str, artifact_uri: str) -> dict[str, Any]:
@@ -135,7 +141,7 @@ class ComponentPlan(BaseModel):
             "dda-portal:usecase-id": self.usecase_id,
             "dda-portal:training-id": self.training_job,
             "dda-portal:model-name": self.model_name,
-            "dda-portal:created-by": CREATED_BY,
+            "dda-portal:created-by": self.created_by,
             COMPILATION_JOB_TAG: compilation_job,
         }
         if flow_run_id:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
 from dda_core.compilation import CompilationWork, describe_job
-from dda_core.component import ComponentPlan, ComponentVersion, find_deployable
+from dda_core.component import CREATED_BY, ComponentPlan, ComponentVersion, find_deployable
 from dda_core.exceptions import CompilationMismatch
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
@@ -51,6 +51,7 @@ def deliveries(
     model_name: str,
     component_name: str | None = None,
     friendly_name: str | None = None,
+    created_by: str = CREATED_BY,
 ) -> list[Delivery]:
     """One delivery per target, in the order of ``targets``.
 
@@ -77,6 +78,7 @@ def deliveries(
                 model_name=model_name,
                 component_name=component_name,
                 friendly_name=friendly_name,
+                created_by=created_by,
             ),
         )
         for target in targets

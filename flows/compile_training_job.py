@@ -99,6 +99,7 @@ async def compile_training_job(
                 model_name=name,
                 component_name=component_name,
                 friendly_name=friendly_name,
+                created_by=run.created_by,
             )
             first = await first_attempts(run, asked, force, order)
             todo = leave_alone(run, await without_deployable(run, asked, force, earlier), order, earlier)

@@ -17,6 +17,7 @@ from dda_core.naming import check_training_job_name, component_base
 from dda_core.status import RunStatus, TargetStatus
 from dda_core.targets import find_targets
 from deployments.cli.options import AsJson, Targets, split_names
+from deployments.cli.person import caller_tag
 from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def compile_command(
     """Compile a finished training job for its targets, and publish a component for each.
 
     On a terminal --force asks before it goes on. With --wait the exit code is 0 when every target is deployable,
-    and 1 when some target is not.
+    1 when some target is not, and 2 when the training job belongs to another use case and was left alone.
     """
     check_training_job_name(training_job)
     names = [target.name for target in find_targets(split_names(targets))]
@@ -70,15 +71,17 @@ async def _compile(training_job: str, use_case: str, parameters: dict[str, Any],
     from tasks.run import run_link
 
     log = Console(stderr=True)
-    run = await start_run(use_case, training_job, parameters, tags=["trigger:cli"])
+    run = await start_run(use_case, training_job, parameters, tags=["trigger:cli", caller_tag()])
     log.print(f"Flow run {run.id} of {training_job}: {run_link(str(run.id))}", soft_wrap=True, highlight=False)
     view = await (follow_to_the_end(run.id, log) if wait else read_run(run.id))
     if as_json:
         typer.echo(view.model_dump_json(indent=2))
     elif wait:
         print_view(view)
-    if wait and view.status is not RunStatus.COMPLETED and not view.targets:
+    if wait and not view.targets:
         log.print(await _state_message(run.id), style="red", soft_wrap=True, highlight=False, markup=False)
+        # Completed without a target: the training job was left alone, because it is not this use case's.
+        return 2 if view.status is RunStatus.COMPLETED else 1
     return 0 if not wait or view.status is RunStatus.COMPLETED else 1
 
 

@@ -20,8 +20,11 @@ from deployments.cli.errors import EXIT_CODES, report
 COMMANDS = {
     "compile": "deployments.cli.compile:compile_command",
     "retry": "deployments.cli.retry:retry_command",
+    "approve": "deployments.cli.approve:approve_command",
+    "reject": "deployments.cli.approve:reject_command",
     "status": "deployments.cli.status:status_command",
     "history": "deployments.cli.history:history_command",
+    "audit": "deployments.cli.audit:audit_command",
     "logs": "deployments.cli.logs:logs_command",
     "artifacts": "deployments.cli.artifacts:app",
     "devices": "deployments.cli.devices:devices_command",

@@ -1,0 +1,56 @@
+"""``dda approve`` and ``dda reject``: decide about what a run is about to publish."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dda_core.naming import check_training_job_name
+from deployments.cli.options import AsJson
+from deployments.cli.person import caller
+from deployments.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from deployments.approval import Decision
+
+TrainingJob = Annotated[str, typer.Argument(help="The training job whose run waits.", show_default=False)]
+Who = Annotated[str, typer.Option(help="Who decides.", default_factory=caller, show_default="the caller's user name")]
+Why = Annotated[str, typer.Option(help="Why, for those who look back.")]
+InUseCase = Annotated[str | None, typer.Option(help="The use case, where runs of several wait.")]
+
+
+def approve_command(
+    training_job: TrainingJob, who: Who, why: Why = "", use_case: InUseCase = None, as_json: AsJson = False
+) -> None:
+    """Let the waiting run of a training job publish its components.
+
+    `dda status TRAINING_JOB` tells where it stands, and the run's page what it is going to publish.
+    """
+    _decide(training_job, "publish", who, why, use_case, as_json)
+
+
+def reject_command(
+    training_job: TrainingJob, who: Who, why: Why = "", use_case: InUseCase = None, as_json: AsJson = False
+) -> None:
+    """Do not let the waiting run of a training job publish: it ends, and nothing is published.
+
+    Who and why stand at each of its targets. A retry of the run asks again.
+    """
+    _decide(training_job, "reject", who, why, use_case, as_json)
+
+
+def _decide(training_job: str, decision: Decision, who: str, why: str, use_case: str | None, as_json: bool) -> None:
+    check_training_job_name(training_job)
+    from deployments.approval import decide
+    from tasks.run import run_link
+
+    run = str(asyncio.run(decide(training_job, decision, who=who, why=why, use_case=use_case)))
+    if as_json:
+        print_json(
+            {"training_job": training_job, "decision": decision, "who": who, "why": why or None, "flow_run_id": run}
+        )
+        return
+    word = "It goes on and publishes" if decision == "publish" else "It ends, and nothing is published"
+    typer.echo(f"{training_job}: decided by {who}. {word}: {run_link(run)}")

@@ -1,0 +1,129 @@
+"""Who started what, when and from where, with which parameters, and what came of it: read from Prefect's own runs.
+
+The runs are the audit: it reaches back as far as they are kept. Runs that left their training job alone are in it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from pydantic import BaseModel, ConfigDict
+
+from tasks.approval import decision_of
+from tasks.history import FLOW, PAGE, training_job_of
+from tasks.origin import person_of, trigger_of
+from tasks.run import times_ended
+from tasks.use_case import block_name
+
+_AT_ONCE = 8
+
+
+class Approved(BaseModel):
+    """A decision about publishing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    decision: str
+    who: str
+    why: str | None
+
+
+class AuditRow(BaseModel):
+    """One flow run. Keys are a contract.
+
+    ``who`` is None where nobody knows: the UI of an open-source server has one account for everybody. ``result`` is
+    the run's message, ``retries`` how often it was begun again after it had ended, ``crashes`` how often it died.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    started: datetime
+    ended: datetime | None
+    trigger: str
+    who: str | None
+    use_case: str
+    training_job: str
+    parameters: dict[str, Any]
+    flow_run_id: str
+    state: str | None
+    status: str | None
+    result: str | None
+    retries: int
+    crashes: int
+    approvals: tuple[Approved, ...] = ()
+
+
+async def audit(client: PrefectClient, since: datetime | None = None) -> list[AuditRow]:
+    """Every run that was started, the oldest first; with ``since`` those from then on."""
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def row(run: FlowRun) -> AuditRow:
+        async with turns:
+            return await _row(client, run)
+
+    rows = [run async for page in _pages(client, since) for run in page]
+    return await asyncio.gather(*map(row, rows))
+
+
+async def _pages(client: PrefectClient, since: datetime | None) -> AsyncIterator[list[FlowRun]]:
+    begun = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=since)) if since else None
+    for offset in itertools.count(0, PAGE):
+        page = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+            flow_run_filter=begun,
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=PAGE,
+            offset=offset,
+        )
+        yield page
+        if len(page) < PAGE:
+            return
+
+
+async def _row(client: PrefectClient, run: FlowRun) -> AuditRow:
+    started = run.start_time or run.expected_start_time or run.created
+    assert started is not None
+    states: Sequence[State[Any]] = []
+    # Most runs have one life, and need no second look.
+    if run.run_count > 1 or any(tag.startswith("approval:") for tag in run.tags) or not _ended_well(run):
+        states = await client.read_flow_run_states(run.id)
+    ends = times_ended(states)
+    approvals = []
+    if any(state.type is StateType.PAUSED for state in states):
+        for retry in range(ends + 1):
+            if decision := await decision_of(client, str(run.id), retry):
+                approvals.append(Approved(decision=decision.decision, who=decision.who, why=decision.why or None))
+    ended = bool(run.state and run.state.is_final())
+    return AuditRow(
+        started=started,
+        ended=run.end_time if ended else None,
+        trigger=trigger_of(run),
+        who=person_of(run),
+        use_case=block_name(str(run.parameters.get("use_case", ""))),
+        training_job=training_job_of(run),
+        parameters={name: value for name, value in run.parameters.items() if value not in (None, "", [], False)},
+        flow_run_id=str(run.id),
+        state=run.state.name if run.state else None,
+        status=next((tag.removeprefix("status:") for tag in run.tags if tag.startswith("status:")), None),
+        result=run.state.message if run.state and ended else None,
+        retries=max(0, ends - 1) if ended else ends,
+        crashes=sum(state.type is StateType.CRASHED for state in states),
+        approvals=tuple(approvals),
+    )
+
+
+def _ended_well(run: FlowRun) -> bool:
+    return bool(run.state and run.state.is_completed())
