@@ -208,7 +208,7 @@ def _line(entry: dict[str, Any]) -> str:
     when = " after its effect" if entry.get("after_effect") else ""
     nth = f" from call {entry['nth']}" if entry.get("nth", 1) > 1 else ""
     struck = f", struck {entry['struck']}" if "struck" in entry else ""
-    struck += f", last {entry['last']}" if "last" in entry else ""
+    struck += f", last {entry['requests'][-1]}" if entry.get("requests") else ""
     text = entry.get("reason") or entry.get("message")
     return f"{entry['kind']} {what}{when}{nth}: {entry['times']} times{struck}" + (f" - {text}" if text else "")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import threading
+from collections import deque
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +21,7 @@ from deployments.local.aws.shapes import service_model
 
 SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs")
 """The services whose calls can be made to fail, by boto3's names."""
+_REMEMBERED = 20
 _CODE = re.compile(r"[A-Z][A-Za-z0-9.]*|[345][0-9][0-9]")
 
 
@@ -103,19 +105,20 @@ class _Entry:
         self.fault = fault
         self.seen = 0
         self.struck = 0
-        self.last: str | None = None
+        self.requests: deque[str] = deque(maxlen=_REMEMBERED)
 
-    def strikes(self, request: str | None = None) -> bool:
+    def strikes(self, request: str = "") -> bool:
         self.seen += 1
         if self.seen < self.fault.nth or self.struck >= self.fault.times:
             return False
         self.struck += 1
-        self.last = request
+        if request:
+            self.requests.append(request)
         return True
 
     def listed(self) -> dict[str, Any]:
         told = {"number": self.number, **self.fault.model_dump(exclude_none=True)}
-        return told | {"seen": self.seen, "struck": self.struck} | ({"last": self.last} if self.last else {})
+        return told | {"seen": self.seen, "struck": self.struck, "requests": list(self.requests)}
 
 
 class FaultBook:
@@ -164,7 +167,7 @@ class FaultBook:
         return struck
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every fault with its number, how many calls it has ``seen``, how often it ``struck``, what it struck last."""
+        """Every fault with its number, how many calls it has ``seen``, how often it ``struck``, and which ``requests``."""
         with self._lock:
             return [entry.listed() for entry in self._entries]
 

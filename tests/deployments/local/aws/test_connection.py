@@ -139,7 +139,7 @@ def test_what_a_fault_struck_is_told(aws: Aws) -> None:
         aws.client("s3").put_object(Bucket=aws.bucket, Key="models/a b", Body=b"x")
     with pytest.raises(ConnectionClosedError):
         aws.client("sagemaker").list_tags(ResourceArn="arn:aws:sagemaker:us-east-1:123456789012:training-job/x")
-    put, tags = [fault["last"] for fault in aws.faults.listed()]
+    [put], [tags] = [fault["requests"] for fault in aws.faults.listed()]
     assert put.startswith("PUT /")
     assert put.endswith("models/a b")
     assert tags.startswith("POST / ")
