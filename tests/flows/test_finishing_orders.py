@@ -1,0 +1,107 @@
+"""Four targets can finish in 24 orders: the record, the history, the page and the components are the same in all."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+from dda_core.status import TargetStatus
+from tasks.history import RunView, history_of, runs_of
+from tasks.record import RunRecord
+from tests.flows.conftest import Pipeline
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+
+FOUR = ["jetson-xavier", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
+TIMES = {"at", "started", "ended", "seconds", "queue_seconds", "compile_seconds", "log_tail"}
+first_result: list[Any] = []
+"""What the first order gave, which every other one must give too."""
+
+
+@pytest.mark.parametrize("order", permutations(FOUR), ids=lambda order: "-".join(str(FOUR.index(t)) for t in order))
+async def test_every_order_in_which_four_targets_finish_gives_the_same(
+    pipeline: Pipeline,
+    order: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    counted: Callable[..., None],
+) -> None:
+    finished: list[str] = []
+    note = RunRecord.note
+
+    def noted(record: RunRecord, target: str, **changes: Any) -> None:
+        note(record, target, **changes)
+        if changes.get("status") is TargetStatus.DEPLOYABLE:
+            finished.append(target)
+
+    monkeypatch.setattr(RunRecord, "note", noted)
+    pipeline.train("lid-7", model_name="Lid")
+    for target in FOUR:
+        pipeline.aws.holds.hold("compile", target)
+    running = asyncio.create_task(pipeline.run("lid-7"))
+    await pipeline.until(lambda: len(pipeline.jobs()) == 4, 60)
+    for number, target in enumerate(order, start=1):
+        pipeline.aws.holds.release("compile", target)
+        await pipeline.until(lambda number=number: len(finished) == number, 60)
+    view = await running
+    assert tuple(finished) == order
+
+    result = await everything_but_times(pipeline, view)
+    first_result.append(result)
+    assert result == first_result[0]
+    assert [row["target"] for row in result["record"]] == FOUR
+    assert {row["status"] for row in result["record"]} == {"deployable"}
+    counted("orders in which four targets finish")
+
+
+async def everything_but_times(pipeline: Pipeline, view: RunView) -> Any:
+    """All that a run leaves behind, without times and without the run's own id."""
+    flow_run = await pipeline.flow_run(view)
+    async with get_client() as client:
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
+        artifacts = {str(each.key): str(each.data) for each in await client.read_artifacts(artifact_filter=of_run)}
+        # The session's server has the runs of the other orders too.
+        runs = [run for run in await runs_of(client, "lid-7") if run.run.id == UUID(view.flow_run_id)]
+    page = artifacts["targets-lid-7"]
+    greengrass, s3 = pipeline.aws.client("greengrassv2"), pipeline.aws.client("s3")
+    arns = [record.arn for record in view.targets.values()]
+    result = {
+        "state": (view.state, view.status, (await pipeline.state(view)).message),
+        "tags": sorted(flow_run.tags),
+        "view": [(target, record.model_dump()) for target, record in view.targets.items()],
+        "history": sorted(
+            (row.model_dump(mode="json") for row in history_of(runs)), key=lambda row: str(row["target"])
+        ),
+        "record": json.loads(artifacts["record-lid-7"]),
+        "page": re.sub(r"\d+&nbsp;s|base64,[A-Za-z0-9+/=]+", "", page),
+        "picture": [text for text in re.findall(r">([^<>]+)</text>", picture_of(page)) if text in FOUR],
+        "jobs": pipeline.jobs(),
+        "versions": pipeline.versions(),
+        "components": [greengrass.describe_component(arn=arn)["tags"] for arn in arns],
+        "recipes": [json.loads(greengrass.get_component(arn=arn)["recipe"]) for arn in arns],
+        "objects": sorted(
+            (each["Key"], each["Size"]) for each in s3.list_objects_v2(Bucket=pipeline.aws.bucket)["Contents"]
+        ),
+    }
+    return without_times(json.loads(json.dumps(result, default=str).replace(view.flow_run_id, "the run")))
+
+
+def picture_of(page: str) -> str:
+    match = re.search(r"base64,([A-Za-z0-9+/=]+)", page)
+    assert match
+    return base64.b64decode(match[1]).decode()
+
+
+def without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_times(each) for key, each in value.items() if key not in TIMES}
+    return [without_times(each) for each in value] if isinstance(value, list) else value
