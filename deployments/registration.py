@@ -12,6 +12,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from dda_core.exceptions import InvalidUseCase
 from dda_core.use_case import UseCase
+from deployments.server_setup import ensure_automation, ensure_limits
 from flows.artifact_links import artifact_links
 from flows.compile_training_job import compile_training_job
 from tasks.overview import ensure_overview
@@ -25,8 +26,8 @@ CONCURRENT_RUNS = 10
 async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
     """Save the use case's block and its deployments; the id of ``compile-training-job/<name>``.
 
-    The other is ``artifact-links/<name>``. All may be there already: the block is overwritten, a deployment keeps its
-    id.
+    The other is ``artifact-links/<name>``. The limits of its account and Region are made with it, and the automation
+    for silent runs. All may be there already: the block is overwritten, a deployment keeps its id.
 
     Raises:
         InvalidUseCase: another use case has the name already.
@@ -56,6 +57,8 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     await links.aapply()
+    await ensure_limits(use_case.account_id, use_case.region)
+    await ensure_automation()
     # People find a page, which says what to do first, before the first scheduled refresh.
     await ensure_overview()
     return saved

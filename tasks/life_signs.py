@@ -112,13 +112,8 @@ def _own_crashes(states: Sequence[State[object]]) -> int:
 
 async def _last_sign(client: PrefectClient, run: FlowRun, since: datetime) -> datetime | None:
     """The newest heartbeat after ``since``, or the last change of what the run wrote."""
-    signs: list[datetime] = []
-    beats = EventFilter(
-        occurred=EventOccurredFilter(since=since),
-        event=EventNameFilter(name=[HEARTBEAT]),
-        resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
-    )
-    signs += [event.occurred for event in (await client.read_events(beats, limit=1)).events]
+    heartbeat = await last_heartbeat(client, run, since)
+    signs: list[datetime] = [heartbeat] if heartbeat else []
     written = await client.read_artifacts(
         artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])),
         sort=ArtifactSort.UPDATED_DESC,
@@ -126,6 +121,17 @@ async def _last_sign(client: PrefectClient, run: FlowRun, since: datetime) -> da
     )
     signs += [artifact.updated for artifact in written if artifact.updated]
     return max(signs, default=None)
+
+
+async def last_heartbeat(client: PrefectClient, run: FlowRun, since: datetime) -> datetime | None:
+    """When the newest heartbeat after ``since`` was sent."""
+    beats = EventFilter(
+        occurred=EventOccurredFilter(since=since),
+        event=EventNameFilter(name=[HEARTBEAT]),
+        resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
+    )
+    newest = (await client.read_events(beats, limit=1)).events
+    return newest[0].occurred if newest else None
 
 
 async def _followed(client: PrefectClient, run: FlowRun, since: datetime) -> bool:

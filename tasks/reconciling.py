@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
@@ -30,6 +31,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 from dda_core.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Verdict, judge
 from dda_core.markdown import cell, link, table
 from dda_core.settings import load_settings
+from tasks.false_alarms import undo_false_alarms
 from tasks.history import FLOW, PAGE
 from tasks.life_signs import Processes, limits_of, signs_of
 from tasks.run import run_link
@@ -83,6 +85,8 @@ async def reconcile_runs(*, own: str | None = None, ended_before: datetime | Non
     healed = []
     async with get_client() as client:
         runs = await _runs(client, own)
+        left = await _undo_false_alarms(client, runs, settings.single_host, ended_before)
+        runs = [(run, flow) for run, flow in runs if run.id not in left]
         found = await _judge(client, runs, limits, settings.single_host)
         doubtful = [each for each in found if not each.verdict.certain]
         if doubtful:
@@ -126,6 +130,16 @@ def healed_page(healed: Sequence[Healed]) -> str:
         for each in healed
     ]
     return "\n\n".join(["# Runs that had lost their process", table(["run", "flow", "done", "evidence"], rows)]) + "\n"
+
+
+async def _undo_false_alarms(
+    client: PrefectClient, runs: Sequence[tuple[FlowRun, str]], single_host: bool, ended_before: datetime | None
+) -> set[UUID]:
+    crashed = [run for run, _ in runs if run.state and run.state.is_crashed()]
+    if not crashed:
+        return set()
+    processes = await asyncio.to_thread(Processes, single_host)
+    return await undo_false_alarms(client, crashed, processes, all_ended=ended_before is not None)
 
 
 class _Judged(NamedTuple):
