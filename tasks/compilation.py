@@ -73,17 +73,22 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
         tell()(f"{target}: a new compilation job has to wait for a slot or for the time between two attempts")
         return None
     run.record.note(target, compilation_job=job.name, attempt=job.attempt)
-    maker = await asyncio.to_thread(creator_of, run.aws.sagemaker, job.arn)
+    await _tell_maker(run, target, job)
+    return job
+
+
+async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
+    """Log and record whose the job is that the target goes on with."""
+    maker = await patiently(run.settings, tell(), creator_of, run.aws.sagemaker, job.arn)
     if maker and maker != run.flow_run_id:
         run.record.note_maker(target, maker, run_link(maker))
+    whose = f"of flow run {run_link(maker)}" if maker else "that no flow run started"
     if maker == run.flow_run_id:
         tell()(f"{target}: compilation job {job.name} is {job.status}")
     elif job.status is CompilationStatus.COMPLETED:
-        tell()(f"{target}: compilation job {job.name} is there already, and is adopted")
+        tell()(f"{target}: adopted the finished compilation job {job.name} {whose}")
     elif not job.status.ended:
-        whose = f"of flow run {run_link(maker)}" if maker else "that no flow run started"
         tell()(f"{target}: joined compilation job {job.name} {whose}")
-    return job
 
 
 @task(name="compile", task_run_name="compile[{target}]", cache_policy=DEFAULT, persist_result=True)
@@ -93,6 +98,7 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
     log = get_run_logger()
     seen: dict[str, CompilationJob] = {}
     facts = CompilationFacts()
+    started = run.record.targets[target].compilation_job
 
     def note(job: CompilationJob) -> None:
         run.record.note_job(target, job)
@@ -116,6 +122,9 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
             if job.status.ended:
                 facts = await asyncio.to_thread(facts_of, run, work, job, log.warning)
                 run.record.note_facts(target, **facts.known())
+    if compiled.compilation_job != started:
+        # A job of a slot that was waited for, or of a later attempt: another run may have been faster.
+        await _tell_maker(run, target, seen[compiled.compilation_job])
     return compiled.model_copy(update={"facts": facts})
 
 

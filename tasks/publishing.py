@@ -10,7 +10,7 @@ from prefect.cache_policies import DEFAULT, NO_CACHE
 from dda_core.component import ComponentPlan, ComponentVersion
 from dda_core.delivery import Delivered, Delivery, find_delivered
 from dda_core.following import follow_version, patiently, publish_version
-from tasks.run import current_run, tell
+from tasks.run import current_run, run_link, tell
 
 
 @task(name="find-deployable", task_run_name="find what is deployable already", cache_policy=NO_CACHE)
@@ -39,6 +39,10 @@ async def publish_component(
         settings=run.settings,
         tell=tell(),
     )
+    maker = version.flow_run_id
+    if maker and maker != run.flow_run_id:
+        run.record.note_maker(target, maker, run_link(maker))
+        tell()(f"{target}: joined {version.component} {version.version} of flow run {run_link(maker)}")
     tell()(f"{target}: {version.component} {version.version} is {version.state}")
     return version
 
