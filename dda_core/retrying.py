@@ -22,6 +22,10 @@ TIME_LIMIT = "MaxRuntimeInSeconds"
 """What the reason names where a compilation job was stopped by its time limit, and not by a person."""
 
 
+SHOWN = 500
+"""Rows of the page."""
+
+
 class RetryClass(StrEnum):
     """What kind of end a target came to, as far as doing it again is concerned."""
 
@@ -149,7 +153,7 @@ def decide(
         decision = _alone(target, now, settings, by_hand=by_hand, force=force)
         if decision.retry and left is not None:
             if left == 0:
-                why = f"the budget of this sweep, {settings.retry_budget} targets, is used up"
+                why = f"the budget of this sweep ({settings.retry_budget}) is used up"
                 decision = decision.model_copy(update={"retry": False, "why": why})
             else:
                 left -= 1
@@ -207,6 +211,7 @@ def summary(decisions: Sequence[RetryDecision]) -> str:
 
 def retries_page(decisions: Sequence[RetryDecision], now: datetime, link_of: Callable[[str], str]) -> str:
     """What was decided about each failed target, as markdown; ``link_of`` gives the address of a flow run's page."""
+    shown = sorted(decisions, key=lambda each: (not each.retry, each.not_before is None))
     rows = [
         [
             "🔁" if each.retry else "⏳" if each.not_before else "⏸",
@@ -216,13 +221,14 @@ def retries_page(decisions: Sequence[RetryDecision], now: datetime, link_of: Cal
             cell(each.why),
             cell(each.reason),
         ]
-        for each in sorted(decisions, key=lambda each: (not each.retry, each.not_before is None))
+        for each in shown[:SHOWN]
     ]
+    more = f" The first {SHOWN} are shown; all are in the rows for programs." if len(shown) > SHOWN else ""
     return (
         "\n\n".join(
             [
                 "# Retries",
-                f"{summary(decisions)}. Decided {now:%Y-%m-%d %H:%M} UTC.",
+                f"{summary(decisions)}. Decided {now:%Y-%m-%d %H:%M} UTC.{more}",
                 table(["", "training job", "use case", "target", "decision", "it had failed with"], rows),
                 "`dda retry TRAINING_JOB` retries by hand without a wait, `--force` whatever the class says.",
             ]

@@ -152,9 +152,7 @@ def test_the_budget_is_for_those_that_wait_longest() -> None:
     targets = [failed(target=name, ended=NOW - timedelta(hours=age)) for name, age in (("a", 2), ("b", 3))]
     decisions = decide([*targets, failed(RetryClass.NEVER, target="c")], NOW, settings)
     assert {each.target: each.retry for each in decisions} == {"a": False, "b": True, "c": False}
-    assert next(each for each in decisions if each.target == "a").why == (
-        "the budget of this sweep, 1 targets, is used up"
-    )
+    assert next(each for each in decisions if each.target == "a").why == ("the budget of this sweep (1) is used up")
     assert sum(each.retry for each in decide(targets, NOW, settings, by_hand=True)) == 2
 
 
@@ -183,6 +181,12 @@ def test_they_are_counted() -> None:
 def test_the_page_shows_other_peoples_texts_as_texts() -> None:
     page = retries_page(decide([failed(reason="a | <b>")], NOW, SETTINGS), NOW, lambda run: f"http://ui/{run}")
     assert "| 🔁 | [lid-7](http://ui/run-1) | local | arm64-cpu | backoff: attempt 2 of 4 | a \\| &lt;b&gt; |" in page
+
+
+def test_a_page_of_thousands_is_cut_and_says_so() -> None:
+    page = retries_page(decide([failed(target=str(each)) for each in range(501)], NOW, SETTINGS), NOW, str)
+    assert page.count("[lid-7]") == 500
+    assert "The first 500 are shown" in page
 
 
 def test_the_wait_is_capped_however_often_it_failed() -> None:

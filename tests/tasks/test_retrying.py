@@ -239,6 +239,19 @@ async def test_what_a_person_ended_is_left_alone(
     assert not any(each.retry for each in decided.values())
 
 
+@pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
+async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dda_core.compilation.MAX_RUNTIME_SECONDS", 1)
+    deployed.pipeline.train("limit-1")
+    view = await deployed.pipeline.go_on(await deployed.scheduled("limit-1", targets=["arm64-cpu"]))
+    assert view.targets["arm64-cpu"].status is TargetStatus.STOPPED
+    assert view.targets["arm64-cpu"].reason == "STOPPED: MaxRuntimeInSeconds (1) was reached"
+    [found] = await failures("limit-1")
+    assert found.retry_class is RetryClass.TIMED_OUT
+
+
 async def test_an_ignored_run_is_no_failure(deployed: Deployed) -> None:
     name = await deployed.in_state(Failed(message="x"), targets=PAIR)
     async with get_client() as client:
