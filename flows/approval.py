@@ -47,7 +47,7 @@ async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:
     training_job = run.record.training_job
     shown = what_it_publishes(run, packages)
     async with get_client() as client:
-        decision = await given_for(client, run.flow_run_id, run.retry, [each.uri for each in packages.values()])
+        decision = await given_for(client, run.flow_run_id, run.retry, [each.digest for each in packages.values()])
     if decision is None:
         _notice(run, f"⏸️ **Waits for approval:** Resume on the run's page, or `dda approve {training_job}`.\n\n{shown}")
         await _tag(run, "waiting")
@@ -66,7 +66,7 @@ async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:
 def what_it_publishes(run: Run, packages: Mapping[str, Packaged]) -> str:
     """What the person is asked about, as markdown: the new component versions, and what will not be there."""
     rows = [
-        [target, cell(run.record.targets[target].component), f"`{each.uri}`", f"{each.size / 1e6:.1f}&nbsp;MB"]
+        [target, cell(run.record.targets[target].component), f"`{each.digest}`", f"{each.size / 1e6:.1f}&nbsp;MB"]
         for target, each in packages.items()
     ]
     rest = [f"{name}: {line.status}" for name, line in run.record.targets.items() if name not in packages]

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 class Approval(RunInput):
     """What the form asks; programs give the same words."""
 
-    decision: Literal["publish", "reject"] = Field("publish", description="Whether the components are published")
+    decision: Literal["publish", "reject"] = Field(description="Whether the components are published")
     who: str = Field(min_length=1, max_length=100, description="Your name")
     why: str = Field("", max_length=500, description="Why, for those who look back")
 
@@ -41,19 +41,17 @@ async def decision_of(client: PrefectClient, flow_run_id: str, retry: int) -> Ap
         return None
 
 
-async def given_for(
-    client: PrefectClient, flow_run_id: str, retry: int, package_uris: Sequence[str]
-) -> Approval | None:
+async def given_for(client: PrefectClient, flow_run_id: str, retry: int, packages: Sequence[str]) -> Approval | None:
     """The decision that holds for these packages now, or None: the one about this retry of the run, whatever it is.
 
-    Else an approval in an earlier one that had shown every one of the packages.
+    Else an approval in an earlier one that had shown every one of the packages, which are named by their content.
     """
     if now := await decision_of(client, flow_run_id, retry):
         return now
     for earlier in reversed(range(retry)):
         decision = await decision_of(client, flow_run_id, earlier)
         shown = await _input(client, flow_run_id, earlier, "description") or ""
-        if decision and not decision.rejects and all(uri in shown for uri in package_uris):
+        if decision and not decision.rejects and all(package in shown for package in packages):
             return decision
     return None
 

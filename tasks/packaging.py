@@ -22,6 +22,11 @@ class Packaged(NamedTuple):
     size: int
     compilation_job: str
 
+    @property
+    def digest(self) -> str:
+        """The 12 hex digits in the package's name, which its content decides."""
+        return self.uri.rpartition("/")[2].partition("_")[0]
+
 
 @task(name="package", task_run_name="package[{target}]", cache_policy=DEFAULT, persist_result=True)
 async def package_model(target: str, compiled: CompiledModel, manifest: dict[str, Any]) -> ModelPackage:
