@@ -211,4 +211,6 @@ def _client_error(error: ClientError) -> Failure:
         return found
     if status == 429:
         return explain("Too Many Requests")
-    return explain("ServerError" if status >= 500 or found.retry == "backoff" else "ClientError")
+    if status >= 500:
+        return explain("InternalFailure")
+    return explain("ServerError" if found.retry == "backoff" else "ClientError")

@@ -114,6 +114,42 @@ GREENGRASS = [
     ("Failed to determine S3 bucket location: S3 403 Forbidden", "never"),
 ]
 
+ANY_SERVICE = [
+    ("RequestTimeTooSkewed: The difference between the request time and the current time is too large.", "never"),
+    ("InvalidSignatureException: Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z", "never"),
+    ("SignatureDoesNotMatch: Signature not yet current: 20260101T001000Z is still later than", "never"),
+    ("InvalidSignatureException: The request signature we calculated does not match", "never"),
+    ("ExpiredToken: The provided token has expired.", "never"),
+    ("RegionDisabledException: STS is not activated in this region for account:123456789012.", "never"),
+    ("PackedPolicyTooLarge: the packed size of session policies and tags exceeds the limit", "never"),
+    ("NoSuchEntity: The role with name x cannot be found.", "never"),
+    ("InvalidObjectState: The operation is not valid for the object's storage class", "never"),
+    ("EncryptionTypeMismatch: the encryption type differs", "never"),
+    ("InvalidParameterException: 1 validation error detected", "never"),
+    ("ConditionalRequestConflict: A conflicting operation occurred during this request", "backoff"),
+    ("NoSuchUpload: The specified upload does not exist.", "backoff"),
+    ("InternalError: We encountered an internal error. Please try again.", "backoff"),
+    ("ServiceUnavailableException: The service cannot complete the request.", "backoff"),
+]
+
+
+@pytest.mark.parametrize(("text", "retry"), ANY_SERVICE)
+def test_what_every_service_can_say_is_explained_by_a_row_of_its_own(text, retry):
+    found = explain(text)
+    assert (found.retry, found.fallback) == (retry, False)
+
+
+def test_a_clock_that_is_wrong_is_not_taken_for_wrong_credentials():
+    assert "clock" in explain("SignatureDoesNotMatch: Signature expired: x is now earlier than y").cause
+    assert "clock" not in explain("SignatureDoesNotMatch: The request signature we calculated does not match").cause
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_status_without_a_body_is_a_fault_of_the_service(status):
+    answer = {"Error": {"Code": str(status), "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    found = guidance_for(ClientError(answer, "DescribeCompilationJob"))
+    assert (found.retry, found.fallback) == ("backoff", False)
+
 
 @pytest.mark.parametrize(("text", "retry"), NEO + GREENGRASS)
 def test_what_the_services_say_is_explained(text, retry):
