@@ -36,13 +36,13 @@ def sweep(s3: S3Client, bucket: str) -> list[str]:
 
     try:
         for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
-            oldest = _now(page) - STALE_AFTER
+            oldest = answered_at(page) - STALE_AFTER
             for upload in page.get("Uploads", []):
                 if _is_ours(upload["Key"]) and upload["Initiated"] < oldest:
                     s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
                     tell(f"aborted the stale upload to s3://{bucket}/{upload['Key']}")
         for listing in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=STAGING):
-            oldest = _now(listing) - STALE_AFTER
+            oldest = answered_at(listing) - STALE_AFTER
             for staged in listing.get("Contents", []):
                 if staged["LastModified"] < oldest:
                     s3.delete_object(Bucket=bucket, Key=staged["Key"])
@@ -56,6 +56,6 @@ def _is_ours(key: str) -> bool:
     return key.startswith(STAGING) or key.endswith(f"/{REPACKAGED_NAME}")
 
 
-def _now(answer: Any) -> datetime:
+def answered_at(answer: Any) -> datetime:
     """The time of an answer of S3."""
     return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])

@@ -28,6 +28,7 @@ COMMANDS = {
     "logs": "deployments.cli.logs:logs_command",
     "artifacts": "deployments.cli.artifacts:app",
     "devices": "deployments.cli.devices:devices_command",
+    "storage": "deployments.cli.storage:app",
     "plan": "deployments.cli.plan:plan_command",
     "manifest": "deployments.cli.manifest:app",
     "package": "deployments.cli.package:app",

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dda_core import storage as stored
+from dda_core.use_case import UseCase
+from tasks.use_case import UseCaseBlock
+from tests.deployments.cli.command import dda, dda_json, refusal
+from tests.flows.conftest import ACCOUNT
+
+PACKAGE = "model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
+JOB = "gone-x86cpu-0123abcd-1"
+UNUSED = {
+    PACKAGE: "package",
+    f"models/compilation/{JOB}/x86_64-cpu/m-LINUX_X86_64.tar.gz": "compiled",
+    "models/training/gone/output/model_for_compilation.tar.gz": "input",
+}
+REPORT = ("storage", "report", "--use-case", "local")
+CLEAN = ("storage", "clean", "--use-case", "local")
+
+
+@pytest.fixture
+async def old(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A published model, and beside it what nothing uses; all of it is forty days old."""
+    pipeline.train("kept-1")
+    view = await pipeline.run("kept-1", targets=["x86_64-cpu"])
+    assert view.status == "completed"
+    s3 = pipeline.aws.client("s3")
+    for key in (*UNUSED, "models/training/gone/output/model.tar.gz", "theirs"):
+        s3.put_object(Bucket=pipeline.aws.bucket, Key=key, Body=b"x" * 1000)
+    answered_at = stored.answered_at
+    monkeypatch.setattr(stored, "answered_at", lambda answer: answered_at(answer) + timedelta(days=40))
+    return pipeline
+
+
+def keys(pipeline: Any) -> set[str]:
+    listed = pipeline.aws.client("s3").list_objects_v2(Bucket=pipeline.aws.bucket)
+    return {item["Key"] for item in listed["Contents"]}
+
+
+async def in_thread(function: Any, *arguments: object, **options: Any) -> Any:
+    """The command line begins an event loop of its own."""
+    import asyncio
+
+    return await asyncio.to_thread(function, *arguments, **options)
+
+
+async def test_unused_things_are_listed_and_only_yes_deletes_them(old: Any) -> None:
+    before = keys(old)
+    # The run's own input is not needed any more: its component is deployable.
+    expected = UNUSED | {"models/training/kept-1/output/model_for_compilation.tar.gz": "input"}
+    rows = await in_thread(dda_json, *REPORT, "--json")
+    assert {row["key"]: row["kind"] for row in rows} == expected
+    assert {(row["use_case"], row["bucket"]) for row in rows} == {("local", old.aws.bucket)}
+    assert set(rows[0]) == {"use_case", "bucket", "kind", "key", "size", "last_modified"}
+
+    dry = await in_thread(dda, *CLEAN, "--older-than", "5w")
+    assert dry.exit_code == 0
+    assert "Nothing was deleted. Add --yes" in dry.stderr
+    assert keys(old) == before
+
+    rows = await in_thread(dda_json, *CLEAN, "--yes", "--json")
+    assert [row["deleted"] for row in rows] == [True] * 4
+    assert keys(old) == before - set(expected)
+    assert await in_thread(dda_json, *CLEAN, "--yes", "--json") == []
+
+    # What is deployable is still deployable, and can be compiled anew.
+    view = await old.run("kept-1", targets=["x86_64-cpu"], force=True)
+    assert view.status == "completed"
+
+
+async def test_a_run_that_may_be_retried_keeps_its_things(old: Any) -> None:
+    old.aws.faults.add("compile", target="x86_64-cpu", reason="ClientError: CompilationError: no")
+    old.train("gone")
+    assert (await old.run("gone", targets=["x86_64-cpu"])).status == "failed"
+    rows = await in_thread(dda_json, *REPORT, "--json")
+    assert [row["key"] for row in rows if "gone" in row["key"]] == []
+    assert PACKAGE in {row["key"] for row in rows}
+
+
+async def test_what_is_not_old_enough_is_not_listed(old: Any) -> None:
+    assert await in_thread(dda_json, *REPORT, "--older-than", "41d", "--json") == []
+    shown = await in_thread(dda, *REPORT, "--older-than", "41d")
+    assert shown.stderr == "There is nothing that is not used.\n"
+
+
+async def test_one_account_that_cannot_be_asked_hinders_no_other(old: Any) -> None:
+    other = UseCase(usecase_id="broken", account_id=ACCOUNT, region="us-east-1", s3_bucket="dda-not-there")
+    block = UseCaseBlock.of(other)
+    await block.asave("broken", overwrite=True)
+    try:
+        result = await in_thread(dda, "storage", "report")
+    finally:
+        await UseCaseBlock.adelete("broken")
+    assert result.exit_code == 4
+    assert "NoSuchBucket" in result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["use", "case", "kind", "size", "last", "written", "key"]
+    assert any(line.split()[:4] == ["local", "package", "1000", "bytes"] and PACKAGE in line for line in lines)
+
+
+@pytest.mark.parametrize("age", ["0d", "23h", "30", "-1d", "1.5d", "d", "99999d"])
+def test_ages_that_are_none_or_too_young_are_refused(age: str) -> None:
+    assert "at least 1d" in refusal(*REPORT, f"--older-than={age}", code=2)
+
+
+async def test_an_unknown_use_case_is_named(pipeline: Any) -> None:
+    result = await in_thread(dda, "storage", "report", "--use-case", "nobody")
+    assert result.exit_code == 3
+    assert "nobody" in result.stderr
