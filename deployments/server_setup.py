@@ -127,4 +127,4 @@ def silence_automation() -> AutomationCore | None:
 
 
 def _content(automation: AutomationCore) -> object:
-    return AutomationCore.model_validate(automation.model_dump()).model_dump(mode="json", exclude={"id"})
+    return AutomationCore.model_validate(automation.model_dump()).model_dump(exclude={"trigger": {"id"}})

@@ -1,0 +1,88 @@
+"""What the automation for silent runs marks Crashed by mistake gets its state back; what is dead goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
+from prefect.states import Crashed, Running, Suspended
+
+from dda_core.liveness import Process
+from tasks.false_alarms import LATE_SECONDS, SILENT
+from tasks.life_signs import HEARTBEAT, last_heartbeat
+from tasks.reconciling import reconcile_runs
+from tests.tasks.test_reconciling import Look, deployment, processes, run_in, state_of, states_of
+
+__all__ = ["deployment", "processes"]
+ALARM = f"{SILENT} for 90 s."
+
+
+async def crashed(run: UUID, message: str = ALARM) -> None:
+    async with get_client() as client:
+        await client.set_flow_run_state(run, Crashed(message=message), force=True)
+
+
+async def test_a_suspended_run_waits_again_for_the_same_input(deployment: UUID, processes: Look):
+    suspended = Suspended(timeout_seconds=3600, pause_key="approval-0")
+    suspended.state_details.run_input_keyset = {"schema": "suspended-approval-0-schema"}
+    run = await run_in(suspended, deployment)
+    before = await state_of(run)
+    await crashed(run)
+    assert [healed for healed in await reconcile_runs() if healed.flow_run_id == str(run)] == []
+    now = await state_of(run)
+    assert (now.type, now.name) == (StateType.PAUSED, "Suspended")
+    assert now.state_details.pause_key == "approval-0"
+    assert now.state_details.run_input_keyset == before.state_details.run_input_keyset
+    assert now.state_details.pause_timeout == before.state_details.pause_timeout
+
+
+@pytest.mark.parametrize("sign", ["process", "heartbeat"])
+async def test_a_run_that_lives_runs_on(deployment: UUID, processes: Look, sign: str):
+    run = await run_in(Running(), deployment)
+    await crashed(run)
+    if sign == "process":
+        processes.found[str(run)] = [Process.ALIVE]
+    else:
+        emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run}"})
+        await EventsWorker.drain_all()
+        await seen(run)
+    await reconcile_runs()
+    assert (await states_of(run))[-2:] == ["Crashed", "Running"]
+
+
+async def seen(run: UUID) -> None:
+    """Until the server has the heartbeat: it writes events in batches."""
+    async with asyncio.timeout(20), get_client() as client:
+        flow_run = await client.read_flow_run(run)
+        while not await last_heartbeat(client, flow_run, datetime.now(UTC) - timedelta(minutes=1)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def test_a_run_whose_next_heartbeat_may_yet_come_is_left_for_now(deployment: UUID, processes: Look):
+    run = await run_in(Running(), deployment)
+    await crashed(run)
+    await reconcile_runs()
+    assert (await state_of(run)).is_crashed()
+
+
+@pytest.mark.parametrize(
+    ("ago", "look"), [(LATE_SECONDS + 1, Process.UNKNOWN), (0, Process.GONE)], ids=["silent", "process gone"]
+)
+async def test_a_run_that_is_dead_goes_on(deployment: UUID, processes: Look, ago: float, look: Process):
+    run = await run_in(Crashed(message=ALARM), deployment, ago=ago)
+    processes.found[str(run)] = [look]
+    await reconcile_runs()
+    assert (await state_of(run)).name == "AwaitingRetry"
+
+
+async def test_what_others_mark_crashed_is_believed(deployment: UUID, processes: Look):
+    run = await run_in(Running(), deployment)
+    await crashed(run, "Flow run infrastructure exited with code 137")
+    await reconcile_runs()
+    assert (await state_of(run)).name == "AwaitingRetry"
