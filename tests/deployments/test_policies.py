@@ -131,6 +131,7 @@ def test_the_policies_have_the_actions_that_the_source_calls_need_and_no_others(
     assert {action for each in events for action in actions_of(each)} == actions("training-events")
     assert actions("operator") < actions("pipeline")
     assert actions("worker") == {"sts:AssumeRole"}
+    assert actions("storage-clean") == {"s3:DeleteObject"}
     for name in TRUST:
         assert actions(name) == {"sts:AssumeRole"}
 
