@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.objects import StateType
+
+from dda_core.left_behind import our_jobs
+from dda_core.use_case import UseCase
+from tasks import left_behind
+from tasks.artifacts import latest_artifact
+from tasks.left_behind import KEY, look_for_left_behind
+from tasks.use_case import UseCaseBlock
+from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
+from tests.flows.conftest import ACCOUNT
+from tests.tasks.test_history import line
+
+
+async def page() -> str:
+    async with get_client() as client:
+        latest = await latest_artifact(client, KEY)
+    return "" if latest is None else str(latest.data)
+
+
+async def forget(*runs: UUID) -> None:
+    async with get_client() as client:
+        for run in runs:
+            await client.delete_flow_run(run)
+
+
+async def test_a_compilation_job_that_no_run_knows_is_found_with_its_remedy(pipeline: Any) -> None:
+    pipeline.train("orphan-1")
+    view = await pipeline.run("orphan-1", targets=["x86_64-cpu"])
+    await look_for_left_behind()
+    assert "orphan-1" not in await page(), "its run is there"
+
+    await forget(UUID(view.flow_run_id))
+    assert await look_for_left_behind()
+    job = view.targets["x86_64-cpu"].compilation_job
+    shown = (await page()).replace("\\", "")
+    assert f"compilation job {job} (COMPLETED) of orphan-1 is known to no run" in shown
+    assert "`dda compile orphan-1 --use-case local --targets x86_64-cpu`" in shown
+    assert not await look_for_left_behind(), "nothing has changed"
+
+    # A later run that joined the job knows it.
+    again = await pipeline.run("orphan-1", targets=["x86_64-cpu"])
+    assert again.targets["x86_64-cpu"].compilation_job == job
+    assert await look_for_left_behind()
+    assert "orphan-1" not in await page()
+
+
+async def test_jobs_of_others_are_not_ours(pipeline: Any) -> None:
+    pipeline.train("mine-1")
+    await pipeline.run("mine-1", targets=["x86_64-cpu"])
+    sagemaker = pipeline.aws.client("sagemaker")
+    assert [job.training_job for job in our_jobs(sagemaker, "local", BEGAN)] == ["mine-1"]
+    assert list(our_jobs(sagemaker, "another", BEGAN)) == []
+
+
+async def test_a_run_that_waits_for_a_deleted_job_is_found(pipeline: Any) -> None:
+    waiting = line("x86_64-cpu", "compiling", (1, "compiling"), compilation_job="waits-1-x86cpu-01234567-1")
+    [run] = await write_past_runs([PastRun("waits-1", 0, [[waiting]], StateType.RUNNING)])
+    try:
+        await look_for_left_behind()
+        shown = (await page()).replace("\\", "")
+        assert f"waits-1 waits for compilation job {waiting.compilation_job}, which was deleted" in shown
+    finally:
+        await forget(run)
+
+
+async def test_an_account_that_cannot_be_asked_hinders_no_other(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    swept = []
+    monkeypatch.setattr(left_behind, "sweep", lambda s3, bucket: swept.append(bucket) or [f"aborted in {bucket}"])
+    other = UseCase(
+        usecase_id="a-broken-one",
+        account_id=ACCOUNT,
+        region="us-east-1",
+        s3_bucket="dda-x",
+        cross_account_role_arn=f"arn:aws:iam::{ACCOUNT}:role/nobody",
+    )
+    await UseCaseBlock.of(other).asave("a-broken-one", overwrite=True)
+    pipeline.aws.faults.add("call", operation="AssumeRole", error="AccessDenied")
+    try:
+        await look_for_left_behind()
+    finally:
+        await UseCaseBlock.adelete("a-broken-one")
+    shown = (await page()).replace("\\", "")
+    assert "| a-broken-one | its account could not be asked:" in shown
+    assert f"aborted in {pipeline.aws.bucket}" in shown
+    assert pipeline.aws.bucket in swept
+    assert ACCOUNT not in shown
