@@ -252,7 +252,7 @@ class FileSink:
 
 
 def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, *, etag: str | None = None) -> bool:
-    """Copy a staged object to its final key on the server, then delete the staged one.
+    """Copy a staged object to its final key on the server, then delete the staged one, also where the copy failed.
 
     An object already under the final key is kept, never overwritten. May be repeated, and raced by another run.
     CopyObject takes up to 5 GB; a package is at most 2 GB.
@@ -271,9 +271,19 @@ def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, 
         ObjectChanged: the staged object is gone or replaced, and nothing is under the final key.
         AwsCallFailed: S3 refused.
     """
+    try:
+        return _copy(s3, bucket, staging_key, final_key, etag)
+    finally:
+        # Also after a failure: a repeated step stages it anew. What stays is removed with what killed processes left.
+        try:
+            s3.delete_object(Bucket=bucket, Key=staging_key)
+        except Exception as error:
+            logger.warning("the staged s3://%s/%s could not be deleted: %s", bucket, staging_key, error)
+
+
+def _copy(s3: S3Client, bucket: str, staging_key: str, final_key: str, etag: str | None) -> bool:
     uri = f"s3://{bucket}/{final_key}"
     if_match: Any = {"CopySourceIfMatch": etag} if etag else {}
-    published = False
     for attempt in range(_COPY_ATTEMPTS):
         try:
             s3.copy_object(
@@ -284,8 +294,7 @@ def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, 
                 ChecksumAlgorithm="CRC32",  # of the whole object, in place of the parts' one
                 **if_match,
             )
-            published = True
-            break
+            return True
         except Exception as error:
             code = error_code(error)
             if code in _RACING and attempt + 1 < _COPY_ATTEMPTS:
@@ -297,12 +306,8 @@ def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, 
                 raise ObjectChanged(
                     f"s3://{bucket}/{staging_key} was removed or replaced before it was copied to {uri}. Run again."
                 ) from error
-            break
-    try:
-        s3.delete_object(Bucket=bucket, Key=staging_key)
-    except Exception as error:
-        raise s3_failed(error, "s3:DeleteObject", f"s3://{bucket}/{staging_key}") from error
-    return published
+            return False
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _exists(s3: S3Client, bucket: str, key: str) -> bool:

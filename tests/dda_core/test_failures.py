@@ -12,7 +12,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from dda_core import exceptions
+from dda_core import exceptions, whole_answers
 from dda_core.exceptions import (
     AwsCallFailed,
     CompilationFailed,
@@ -312,8 +312,9 @@ def test_the_catalogue_knows_only_exceptions_that_exist():
     import botocore.exceptions
 
     named = {name for row in catalogue().rows for name in row.errors}
+    places = (exceptions, whole_answers, botocore.exceptions, builtins, asyncio)
     for name in named:
-        assert any(hasattr(place, name) for place in (exceptions, botocore.exceptions, builtins, asyncio)), name
+        assert any(hasattr(place, name) for place in places), name
 
 
 def test_every_kind_of_refusal_and_of_misconfiguration_has_a_row_of_its_own():

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
-from botocore.exceptions import ConnectionClosedError
+from botocore.exceptions import ConnectionClosedError, HTTPClientError
 
 from dda_core.aws import AwsClients
+from dda_core.failures import explain, guidance_for
 from dda_core.settings import Settings
 from dda_core.use_case import UseCase
+from dda_core.whole_answers import TooManyRequests
 from deployments.local.aws import local_aws
 from deployments.local.aws.local import LocalAws
 
@@ -50,6 +54,38 @@ def test_one_that_always_breaks_off_is_a_closed_connection(aws: LocalAws, servic
     aws.faults.add("call", operation=f"{service}:{operation}", error="cut-body", times=9)
     with pytest.raises(ConnectionClosedError):
         call(clients(aws, attempts=1))
+
+
+@pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
+def test_a_bare_429_is_repeated(aws: LocalAws, service: str, operation: str, call: Any):
+    aws.faults.add("call", operation=f"{service}:{operation}", error="429")
+    assert call(clients(aws, attempts=2))["ResponseMetadata"]["RetryAttempts"] == 1
+
+
+@pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
+def test_a_bare_429_that_stays_is_explained_as_throttling(aws: LocalAws, service: str, operation: str, call: Any):
+    aws.faults.add("call", operation=f"{service}:{operation}", error="429", times=9)
+    with pytest.raises(TooManyRequests) as raised:
+        call(clients(aws, attempts=1))
+    assert guidance_for(raised.value) == explain("Too Many Requests").model_copy(update={"match": ()})
+
+
+def test_a_page_of_a_proxy_is_no_answer(aws: LocalAws, monkeypatch: pytest.MonkeyPatch):
+    class Proxy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html><body>Please log in")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(HTTPClientError, match="invalid XML"):
+            clients(aws, attempts=1).sts.get_caller_identity()
+        server.shutdown()
 
 
 def test_heads_and_streams_are_left_alone(aws: LocalAws):

@@ -250,10 +250,23 @@ def test_a_staged_object_that_is_lost_is_an_error(s3: Any, code: str, status: in
         publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]
 
 
-def test_a_refused_copy_names_the_final_key(s3: Any):
+def test_a_refused_copy_names_the_final_key_and_leaves_nothing_staged(s3: Any):
+    s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
     client = Recording(s3, copy_object=[refusal("AccessDenied", 403)])
     with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/final: access denied for s3:PutObject"):
         publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]
+    assert keys(s3) == []
+
+
+@pytest.mark.parametrize("error", [refusal("AccessDenied", 403), refusal("SlowDown", 503), EOFError("broken")])
+def test_a_staged_object_that_cannot_be_deleted_fails_nothing(
+    s3: Any, error: Exception, caplog: pytest.LogCaptureFixture
+):
+    s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
+    client = Recording(s3, delete_object=[error])
+    assert publish_staged(client, BUCKET, "staging", "final") is True  # type: ignore[arg-type]
+    assert keys(s3) == ["final", "staging"]
+    assert f"s3://{BUCKET}/staging could not be deleted" in caplog.text
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path):
