@@ -77,6 +77,56 @@ def test_simulate_principal_policy(aws: Aws) -> None:
     assert (missing["Code"], missing["Status"]) == ("NoSuchEntity", 404)
 
 
+CONDITION = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "effect", "decision"),
+    [
+        (CONDITION, "sagemaker.amazonaws.com", "Allow", "allowed"),
+        (CONDITION, "lambda.amazonaws.com", "Allow", "implicitDeny"),
+        (CONDITION, None, "Allow", "implicitDeny"),
+        (
+            {"StringLike": {"iam:passedtoservice": ["ec2.*", "sagemaker.*"]}},
+            "sagemaker.amazonaws.com",
+            "Allow",
+            "allowed",
+        ),
+        ({"StringNotEquals": {"iam:PassedToService": "x"}}, "sagemaker.amazonaws.com", "Allow", "implicitDeny"),
+        (CONDITION, "lambda.amazonaws.com", "Deny", "implicitDeny"),
+        (CONDITION, "sagemaker.amazonaws.com", "Deny", "explicitDeny"),
+        (CONDITION, None, "Deny", "explicitDeny"),
+    ],
+)
+def test_conditions_that_the_caller_gives_values_of(
+    aws: Aws, condition: dict[str, Any], value: str | None, effect: str, decision: str
+) -> None:
+    role = make_role(aws, allow("iam:PassRole", "*", Condition=condition, Effect=effect))
+    entry = {"ContextKeyName": "iam:PassedToService", "ContextKeyValues": [value], "ContextKeyType": "string"}
+    [result] = aws.client("iam").simulate_principal_policy(
+        PolicySourceArn=role, ActionNames=["iam:PassRole"], ContextEntries=[entry] if value else []
+    )["EvaluationResults"]
+    assert result["EvalDecision"] == decision
+    key = next(iter(next(iter(condition.values()))))
+    assert result["MissingContextValues"] == ([] if value else [key])
+
+
+def test_a_caller_and_the_role_of_sagemaker_are_there_from_the_start(aws: Aws) -> None:
+    caller = aws.client("sts").get_caller_identity()
+    assert (caller["Account"], caller["Arn"]) == ("123456789012", "arn:aws:iam::123456789012:user/local")
+    iam = aws.client("iam")
+    [passed] = iam.simulate_principal_policy(
+        PolicySourceArn=caller["Arn"], ActionNames=["s3:PutObject"], ResourceArns=["arn:aws:s3:::b/model_artifacts/k"]
+    )["EvaluationResults"]
+    assert passed["EvalDecision"] == "allowed"
+    seeded = iam.get_role(RoleName="DDASageMakerExecutionRole")["Role"]
+    assert seeded["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    make_role(aws, allow("s3:PutObject"))
+    assert iam.list_role_policies(RoleName="DDASageMakerExecutionRole")["PolicyNames"] == ["p"]
+    taken = error_of(iam.create_role, RoleName="DDASageMakerExecutionRole", AssumeRolePolicyDocument=TRUST)
+    assert taken["Code"] == "EntityAlreadyExists"
+
+
 def test_a_role_that_may_not_read_the_bucket_fails_the_compilation(aws: Aws) -> None:
     make_role(aws, allow("s3:PutObject"))
     put_input(aws)

@@ -9,6 +9,7 @@ import moto
 import moto.backend_index
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict, BaseBackend
+from moto.iam.models import IAMBackend
 from moto.iam.responses import IamResponse
 from moto.s3.models import FakeKey, S3Backend, s3_backends
 from moto.s3.responses import S3Response
@@ -29,7 +30,8 @@ def test_what_is_overridden_in_moto_is_still_there() -> None:
         (S3Response, ("copy_object", "put_object", "upload_part", "get_object", "_key_response_post", "_get_key")),
         (SageMakerResponse, ("create_compilation_job", "list_compilation_jobs", "create_training_job", "list_tags")),
         (SageMakerModelBackend, ("_get_resource_from_arn",)),
-        (TokenResponse, ("assume_role",)),
+        (TokenResponse, ("assume_role", "get_caller_identity")),
+        (IAMBackend, ("create_user", "put_user_policy", "create_role", "put_role_policy", "get_roles")),
         (IamResponse, ("create_role", "serialized")),
         (BaseBackend, ("reset",)),
         (BackendDict, ("reset",)),
