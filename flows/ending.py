@@ -13,8 +13,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from dda_core.delivery import Delivered
-from dda_core.exceptions import CompilationStopped, PublishingRejected, RunCancelled
-from dda_core.failures import guidance_for
+from dda_core.exceptions import CompilationStopped, PublishingRejected, RunCancelled, TrainingJobMissing
+from dda_core.failures import RETRY_HELPS, guidance_for
 from dda_core.finished_training import USE_CASE_TAG
 from dda_core.history import TargetLine
 from dda_core.page import PageContext
@@ -27,12 +27,6 @@ from tasks.record import artifact_key
 from tasks.retry_order import RETRY
 from tasks.run import Run, artifact_link, run_link, set_tags, tags_of
 
-RETRY_HELPS = {
-    "never": "No. The same input fails again.",
-    "backoff": "It may: the cause can pass by itself.",
-    "quota": "Yes, once other compilation jobs have ended.",
-    "reconcile": "Look first at what is there; then it may.",
-}
 OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:", RETRY)
 
 
@@ -117,11 +111,13 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     for target in run.record.targets:
         note_failure(run, target, error)
     await tag_run(run, model_name, refused=True)
-    return Failed(message=_message(run, str(error)))
+    # Who started a run for a job that is not there may have the wrong account in mind, so here it is named.
+    keep = [run.use_case.account_id] if isinstance(error, TrainingJobMissing) else []
+    return Failed(message=_message(run, str(error), *keep))
 
 
-def _message(run: Run, text: str) -> str:
-    return sanitise(text, mask_accounts=True, keep=[run.record.training_job])
+def _message(run: Run, text: str, *keep: str) -> str:
+    return sanitise(text, mask_accounts=True, keep=[run.record.training_job, *keep])
 
 
 def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | None = None) -> None:

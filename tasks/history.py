@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -21,11 +21,12 @@ from prefect.client.schemas.filters import (
     FlowRunFilterName,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import Artifact, FlowRun, StateType
+from prefect.client.schemas.objects import Artifact, FlowRun, State, StateType
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import DdaError
+from dda_core.failures import explain
 from dda_core.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
 from dda_core.naming import component_arn
 from dda_core.sanitise import unmasked
@@ -125,27 +126,13 @@ def training_job_of(run: FlowRun) -> str:
 
 async def view_of(client: PrefectClient, run: FlowRun) -> RunView:
     """The view of one run."""
-    artifacts = await _artifacts(
-        client,
-        ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
-            key=ArtifactFilterKey(any_=[artifact_key("record", training_job_of(run))]),
-        ),
-    )
-    return await view_of_runs([JobRun(run, _writings(artifacts))])
+    return await view_of_runs([JobRun(run, await _writings_of(client, run.id, training_job_of(run)))])
 
 
 async def last_lines(client: PrefectClient, flow_run_id: str, training_job: str) -> dict[str, TargetLine]:
     """The targets of a run, each as the last process that had begun it left it."""
-    artifacts = await _artifacts(
-        client,
-        ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]),
-            key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]),
-        ),
-    )
     lines: dict[str, TargetLine] = {}
-    for writing in _writings(artifacts):
+    for writing in await _writings_of(client, UUID(flow_run_id), training_job):
         for line in writing.lines:
             if line.target not in lines or line.phases:
                 lines[line.target] = _with_attempt(writing, line)
@@ -276,7 +263,7 @@ def records_of(run: JobRun) -> dict[str, TargetRecord]:
         records = {line.target: line.record() for line in run.lines}
     state = run.run.state
     if state is not None and state.is_final():
-        records = {target: _at_the_end(record, state.type) for target, record in records.items()}
+        records = {target: _at_the_end(record, state, refused=not run.writings) for target, record in records.items()}
     return records
 
 
@@ -308,12 +295,17 @@ def _ended_with(run: JobRun, attempt: Attempt, at: datetime | None) -> Attempt:
     return attempt.ending(AttemptStatus.FAILED, at, state.message or LOST)
 
 
-def _at_the_end(record: TargetRecord, state: StateType) -> TargetRecord:
-    """A target of a run that has ended: one that had not come to its end is stopped by a cancel, or lost."""
+def _at_the_end(record: TargetRecord, state: State[Any], *, refused: bool) -> TargetRecord:
+    """A target of a run that has ended: one that had not come to its end is stopped by a cancel, refused, or lost."""
     if record.status.ended:
         return record
-    if state is StateType.CANCELLED:
+    if state.type is StateType.CANCELLED:
         return record.with_changes(status=TargetStatus.STOPPED, reason=CANCELLED)
+    if refused and state.type is StateType.FAILED and state.message:
+        known = explain(state.message)
+        return record.with_changes(
+            status=TargetStatus.FAILED, reason=state.message, cause=known.cause, remedy=known.remedy
+        )
     return record.with_changes(status=TargetStatus.FAILED, reason=record.reason or LOST, cause=LOST, remedy=LOST_REMEDY)
 
 
@@ -343,6 +335,14 @@ def _whole(record: TargetRecord, use_case: UseCase) -> TargetRecord:
     if record.component and record.version:
         changes["arn"] = component_arn(use_case.region, account, record.component, record.version)
     return record.model_copy(update=changes)
+
+
+async def _writings_of(client: PrefectClient, flow_run_id: UUID, training_job: str) -> list[Writing]:
+    artifact_filter = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]),
+        key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]),
+    )
+    return _writings(await _artifacts(client, artifact_filter))
 
 
 def _writings(artifacts: Iterable[Artifact]) -> list[Writing]:

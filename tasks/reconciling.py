@@ -34,7 +34,7 @@ from dda_core.settings import load_settings
 from tasks.false_alarms import undo_false_alarms
 from tasks.history import FLOW, PAGE
 from tasks.life_signs import Processes, limits_of, signs_of
-from tasks.run import run_link
+from tasks.run import GOES_ON, run_link
 
 logger = get_logger("dda.reconcile")
 
@@ -218,7 +218,7 @@ async def _act(client: PrefectClient, run: FlowRun, flow: str, verdict: Verdict)
     elif not run.state.is_crashed():
         await _set(client, run, Crashed(message=verdict.evidence))
     if verdict.action is Action.RESTART:
-        await _set(client, run, AwaitingRetry(message="Scheduled again by reconcile, to go on where it was."))
+        await _set(client, run, AwaitingRetry(message=f"{GOES_ON}: scheduled again by reconcile."))
     logger.info("%s %s: %s. %s", flow, run.name, verdict.action, verdict.evidence)
     return True
 

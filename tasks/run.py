@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,8 @@ from tasks.record import RunRecord
 from tasks.use_case import load_use_case
 
 _current: ContextVar[Run] = ContextVar("dda_run")
+GOES_ON = "Goes on where it was"
+"""What the message of a crashed run's next state begins with, where the run is mended and not retried."""
 _ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 
 
@@ -102,8 +105,17 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
 
 
 def times_ended(states: Sequence[State[Any]]) -> int:
-    """How often a run with these states has ended. A crash is no end: a run begun again after one goes on."""
-    return sum(state.type in _ENDS for state in states)
+    """How often a run with these states, the oldest first, has ended and was begun anew or not.
+
+    A crash is no end where the run goes on by itself; it is where a person, or ``retry-failed``, retries it.
+    """
+    retried = sum(
+        before.type is StateType.CRASHED
+        and after.type is StateType.SCHEDULED
+        and not (after.message or "").startswith(GOES_ON)
+        for before, after in pairwise(states)
+    )
+    return retried + sum(state.type in _ENDS for state in states)
 
 
 def _last_stop(states: Sequence[State[Any]]) -> StateType | None:

@@ -21,7 +21,6 @@ from dda_core.retrying import (
 )
 from dda_core.settings import Settings
 from dda_core.status import CompilationStatus, TargetStatus
-from flows import ending
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SETTINGS = Settings()
@@ -47,10 +46,6 @@ def failed(kind: RetryClass = RetryClass.BACKOFF, **fields: Any) -> FailedTarget
 def alone(target: FailedTarget, **options: bool) -> RetryDecision:
     [decision] = decide([target], NOW, SETTINGS, **options)
     return decision
-
-
-def test_the_sentences_that_a_run_records_are_those_that_are_read() -> None:
-    assert ending.RETRY_HELPS == RETRY_HELPS
 
 
 @pytest.mark.parametrize(

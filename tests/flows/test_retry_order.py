@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
+import pytest
 from prefect import get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed, Pending, Running, Scheduled, Suspended
 
 from dda_core.history import HistoryRow
 from dda_core.status import RunStatus, TargetStatus
 from deployments.local.aws.control import add_job
 from tasks.history import history_of, runs_of
 from tasks.retry_order import order_of, retry_tags
+from tasks.run import GOES_ON, times_ended
 from tests.flows.conftest import Pipeline
 
 PAIR = ["arm64-cpu", "x86_64-cpu"]
@@ -86,6 +90,33 @@ async def test_an_order_holds_for_the_one_retry(pipeline: Pipeline) -> None:
     await pipeline.go_on(UUID(run), retry=True)
     view = await pipeline.go_on(UUID(run), retry=True)
     assert {record.status for record in view.targets.values()} == {TargetStatus.DEPLOYABLE}
+
+
+RETRIED, MENDED = AwaitingRetry(), AwaitingRetry(message=f"{GOES_ON}: scheduled again by reconcile.")
+
+
+@pytest.mark.parametrize(
+    ("states", "ended"),
+    [
+        ([Running()], 0),
+        ([Running(), Crashed(), MENDED, Running()], 0),
+        ([Running(), Crashed(), RETRIED, Running()], 1),
+        ([Running(), Failed(), RETRIED, Running(), Crashed(), MENDED, Running()], 1),
+        ([Running(), Failed(), RETRIED, Running(), Crashed(), RETRIED, Running()], 2),
+        ([Running(), Suspended(), Scheduled(name="Resuming"), Running()], 0),
+        ([Running(), Cancelled(), RETRIED, Pending(), Running()], 1),
+    ],
+)
+def test_a_mended_crash_is_no_end_and_a_retried_one_is(states: list[State[Any]], ended: int) -> None:
+    assert times_ended(states) == ended
+
+
+async def test_a_run_that_was_refused_says_why_at_each_target_that_it_was_asked_for(pipeline: Pipeline) -> None:
+    view = await pipeline.run("nowhere-1", targets=PAIR)
+    assert {record.status for record in view.targets.values()} == {TargetStatus.FAILED}
+    reasons = {str(record.reason) for record in view.targets.values()}
+    assert len(reasons) == 1
+    assert "training job 'nowhere-1' is not in account 123456789012, Region us-east-1" in reasons.pop()
 
 
 def test_the_tags_say_what_they_are_made_of() -> None:

@@ -55,7 +55,7 @@ def test_every_noun_is_mounted_and_helps(noun: str) -> None:
 
 
 def test_a_mistyped_noun_is_told_which_one_was_meant() -> None:
-    assert "Did you mean 'targets'?" in refusal("target", code=2)
+    assert "Did you mean 'targets'" in refusal("target", code=2)
 
 
 def test_an_unknown_option_is_a_usage_error_of_one_line() -> None:
