@@ -31,6 +31,8 @@ FRAMEWORK = "PYTORCH"
 FRAMEWORK_VERSION = "1.8"
 MAX_RUNTIME_SECONDS = 3600
 FLOW_RUN_TAG = "dda:flow-run"
+RETRY_TAG = "dda:flow-run-retry"
+"""How often the flow run had ended before it was begun again, and made the job or version that carries the tag."""
 
 
 class CompilationWork(BaseModel):
@@ -89,7 +91,7 @@ class CompilationWork(BaseModel):
         }
         return naming.job_name_stem(self.training_job, target.suffix, naming.digest8(decides))
 
-    def request(self, attempt: int, flow_run_id: str | None = None) -> dict[str, Any]:
+    def request(self, attempt: int, flow_run_id: str | None = None, retry: int = 0) -> dict[str, Any]:
         """CreateCompilationJob's request for attempt ``attempt``. Keys without a value are absent, never null."""
         target = find_target(self.target)
         name = naming.job_name(self.stem, attempt)
@@ -106,7 +108,7 @@ class CompilationWork(BaseModel):
             "dda:target": target.name,
         }
         if flow_run_id:
-            tags[FLOW_RUN_TAG] = flow_run_id
+            tags |= {FLOW_RUN_TAG: flow_run_id, RETRY_TAG: str(retry)}
         return {
             "CompilationJobName": name,
             "RoleArn": self.role_arn,
@@ -209,6 +211,24 @@ def newest_job(sagemaker: SageMakerClient, work: CompilationWork) -> Compilation
     return newest
 
 
+def own_first_attempt(
+    sagemaker: SageMakerClient, work: CompilationWork, newest: CompilationJob | None, flow_run_id: str, retry: int
+) -> int | None:
+    """The first of the newest jobs that the flow run made in this ``retry`` of it, as their tags say; None without any.
+
+    It is what the run chose when it began, though nothing but AWS remembers it.
+    """
+    first = None
+    while newest:
+        tags = _tags_of(sagemaker, newest.arn)
+        if tags.get(FLOW_RUN_TAG) != flow_run_id:
+            break
+        if tags.get(RETRY_TAG, "0") == str(retry):
+            first = newest.attempt
+        newest = describe_job(sagemaker, work, newest.attempt - 1) if newest.attempt > 1 else None
+    return first
+
+
 def _check_inputs(answer: dict[str, Any], request: dict[str, Any]) -> None:
     """Compare what decides the result; the role and the tags of an older job do not."""
 
@@ -288,7 +308,7 @@ def next_step(newest: CompilationJob | None, *, first: int, extra: int, force: b
 
 
 def create_job(
-    sagemaker: SageMakerClient, work: CompilationWork, attempt: int, flow_run_id: str | None
+    sagemaker: SageMakerClient, work: CompilationWork, attempt: int, flow_run_id: str | None, retry: int = 0
 ) -> CompilationJob | None:
     """Create the job of that attempt; where another run was faster, the job that it made.
 
@@ -297,7 +317,7 @@ def create_job(
     Raises:
         QuotaReached: the account has no free slot for a compilation job.
     """
-    request = work.request(attempt, flow_run_id)
+    request = work.request(attempt, flow_run_id, retry)
     try:
         sagemaker.create_compilation_job(**request)
     except ClientError as error:
@@ -346,8 +366,9 @@ def _stop(sagemaker: SageMakerClient, name: str) -> bool:
 
 def creator_of(sagemaker: SageMakerClient, arn: str) -> str | None:
     """The id of the flow run that created the job of that ARN, from its tag ``dda:flow-run``; None without one."""
-    for page in sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn):
-        for tag in page.get("Tags", []):
-            if tag["Key"] == FLOW_RUN_TAG:
-                return tag["Value"]
-    return None
+    return _tags_of(sagemaker, arn).get(FLOW_RUN_TAG)
+
+
+def _tags_of(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
+    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
+    return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", [])}

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from dda_core import naming
 from dda_core.archives.source import parse_s3_uri
 from dda_core.aws import error_code, is_not_found
-from dda_core.compilation import FLOW_RUN_TAG
+from dda_core.compilation import FLOW_RUN_TAG, RETRY_TAG
 from dda_core.exceptions import PublishFailed
 from dda_core.recipe import (
     artifact_uri_of,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 COMPILATION_JOB_TAG = "dda:compilation-job"
-RETRY_TAG = "dda:flow-run-retry"
 CREATED_BY = "dda-pipeline"
 """Who makes a component where nobody says who started its run."""
 CONFLICTS = 20

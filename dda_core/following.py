@@ -136,6 +136,7 @@ def begin_compilation(
     extra: int,
     force: bool,
     flow_run_id: str | None,
+    retry: int = 0,
 ) -> CompilationJob | None:
     """Make sure that a compilation job exists for the work: the newest that counts, else a new one.
 
@@ -148,7 +149,7 @@ def begin_compilation(
     if step.retry:
         return None
     try:
-        return create_job(sagemaker, work, step.attempt, flow_run_id)
+        return create_job(sagemaker, work, step.attempt, flow_run_id, retry)
     except QuotaReached:
         return None
 
@@ -164,6 +165,7 @@ async def follow_compilation(
     tell: Tell,
     note: Callable[[CompilationJob], None],
     waiting: Callable[[str | None], None] = lambda why: None,
+    retry: int = 0,
 ) -> CompiledModel:
     """Follow the compilation to its end, through new attempts where the failure may pass.
 
@@ -191,7 +193,7 @@ async def follow_compilation(
                 tell(f"{newest.name} failed: {newest.reason}. It may pass: attempt {step.attempt} in {wait:g} s")
                 await pause(wait, settings)
             try:
-                made = await patiently(settings, tell, create_job, sagemaker, work, step.attempt, flow_run_id)
+                made = await patiently(settings, tell, create_job, sagemaker, work, step.attempt, flow_run_id, retry)
                 if made:
                     note(made)
             except QuotaReached as full:

@@ -22,6 +22,7 @@ from dda_core.compilation import (
     creator_of,
     first_attempt,
     newest_job,
+    own_first_attempt,
     stop_jobs_of,
 )
 from dda_core.compilation_log import log_tail, read_log, save_log
@@ -43,13 +44,17 @@ async def choose_attempts(
     """Each target's first attempt in this run, recorded before anything is created.
 
     The result is kept for the run and this ``retry`` of it, so that a restart after a crash goes by the same numbers
-    and makes no second job. ``floors`` is what was chosen when the run began for the first time.
+    and makes no second job; where the result is lost, the jobs' tags say what was chosen. ``floors`` is what was
+    chosen when the run began for the first time.
     """
     run = current_run()
 
     async def choose(target: str, work: CompilationWork) -> int:
         newest = await patiently(run.settings, tell(), newest_job, run.aws.sagemaker, work)
-        return first_attempt(newest, force=force, floor=(floors or {}).get(target))
+        own = await patiently(
+            run.settings, tell(), own_first_attempt, run.aws.sagemaker, work, newest, run.flow_run_id, retry
+        )
+        return own or first_attempt(newest, force=force, floor=(floors or {}).get(target))
 
     return dict(zip(targets, await asyncio.gather(*map(choose, targets, works)), strict=True))
 
@@ -68,6 +73,7 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
         extra=run.settings.extra_attempts,
         force=force,
         flow_run_id=run.flow_run_id,
+        retry=run.retry,
     )
     if job is None:
         tell()(f"{target}: a new compilation job has to wait for a slot or for the time between two attempts")
@@ -116,6 +122,7 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
             flow_run_id=run.flow_run_id,
             tell=tell(),
             note=note,
+            retry=run.retry,
         )
     finally:
         for job in seen.values():

@@ -20,6 +20,7 @@ from dda_core.compilation import (
     first_attempt,
     newest_job,
     next_step,
+    own_first_attempt,
     stop_jobs_of,
 )
 from dda_core.exceptions import CompilationMismatch, QuotaReached
@@ -64,6 +65,7 @@ def test_the_request_is_the_contracts() -> None:
     assert name.endswith("-1")
     tags = {tag["Key"]: tag["Value"] for tag in request.pop("Tags")}
     assert tags["dda:flow-run"] == "run-1"
+    assert tags["dda:flow-run-retry"] == "0"
     assert tags["team"] == "7"
     assert request == {
         "CompilationJobName": name,
@@ -204,6 +206,23 @@ def test_the_newest_job_is_found_from_one_upward(aws: LocalAws, tmp_path: Any) -
     newest = newest_job(sagemaker, asked)
     assert newest is not None
     assert newest.attempt == 3
+
+
+def test_the_runs_own_first_attempt_is_known_from_the_jobs_alone(aws: LocalAws, tmp_path: Any) -> None:
+    asked = trained(aws, tmp_path)
+    sagemaker = aws.client("sagemaker")
+    assert own_first_attempt(sagemaker, asked, None, "mine", 0) is None
+    for attempt, run, retry in ((1, "mine", 0), (2, "other", 0), (3, "mine", 0), (4, "mine", 1), (5, "mine", 1)):
+        create_job(sagemaker, asked, attempt, run, retry)
+
+    def first(attempt: int, run: str, retry: int) -> int | None:
+        return own_first_attempt(sagemaker, asked, describe_job(sagemaker, asked, attempt), run, retry)
+
+    assert first(1, "mine", 0) == 1
+    assert first(3, "mine", 0) == 3, "what another run made in between is the end of it"
+    assert (first(5, "mine", 0), first(5, "mine", 1)) == (3, 4)
+    assert first(3, "mine", 1) is None
+    assert first(5, "other", 0) is None
 
 
 def test_a_name_in_use_is_described_and_gone_on_with(aws: LocalAws, tmp_path: Any) -> None:
