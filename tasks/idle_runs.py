@@ -28,14 +28,15 @@ KEPT = 12
 async def forget_idle_runs(keep: int = KEPT) -> None:
     """Tag the flow run that calls this as idle, and delete the older idle runs of the same flow but for the newest.
 
-    ``keep`` counts without the caller's run, which has not ended yet. Only runs that ended Completed are deleted, so
-    one that did something, failed or crashed stays.
+    ``keep`` counts without the caller's run, which has not ended yet. Besides, only scheduled runs are deleted that
+    were cancelled before they began, so one that did something, failed or crashed stays.
     """
     own = str(flow_run.get_id())
     await set_tags(own, sorted({*await tags_of(own), IDLE}))
+    flow = FlowFilter(name=FlowFilterName(any_=[str(flow_run.get_flow_name())]))
     async with get_client() as client:
         old = await client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[str(flow_run.get_flow_name())])),
+            flow_filter=flow,
             flow_run_filter=FlowRunFilter(
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
                 tags=FlowRunFilterTags(all_=[IDLE]),
@@ -44,7 +45,15 @@ async def forget_idle_runs(keep: int = KEPT) -> None:
             offset=keep,
             limit=200,
         )
-        for run in old:
+        # The deployment's limit cancelled what fell due while an earlier run was still at work.
+        too_soon = await client.read_flow_runs(
+            flow_filter=flow,
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLED]))
+            ),
+            limit=200,
+        )
+        for run in [*old, *(run for run in too_soon if run.auto_scheduled and not run.run_count)]:
             # Another run of the flow may tidy up at the same time.
             with suppress(ObjectNotFound):
                 await client.delete_flow_run(run.id)

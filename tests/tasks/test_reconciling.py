@@ -16,8 +16,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import ObjectNotFound
 from prefect.server.database import provide_database_interface
-from prefect.states import Cancelling, Completed, Crashed, Paused, Pending, Running, Scheduled, Suspended
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Paused, Pending, Running, Scheduled, Suspended
 
 from dda_core.liveness import STACK_ENDED, Action, Process
 from deployments.registration import save_use_case
@@ -244,9 +245,16 @@ async def test_a_cancel_that_nobody_finished_is_finished(pipeline: Any, deployme
         assert status in ("STOPPING", "STOPPED")
 
 
-async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(prefect_server: None, pipeline: Any) -> None:
-    deployment = await reconcile.ato_deployment("overdue-test", work_pool_name="dda")
-    deployment_id = await deployment.aapply()
+async def make_scheduled(*runs: UUID) -> None:
+    """Let runs look as if a schedule had made them."""
+    db = provide_database_interface()
+    async with db.session_context(begin_transaction=True) as session:
+        await session.execute(sa.update(db.FlowRun).where(db.FlowRun.id.in_(runs)).values(auto_scheduled=True))
+
+
+async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(deployment: UUID) -> None:
+    housekeeping = await reconcile.ato_deployment("overdue-test", work_pool_name="dda")
+    deployment_id = await housekeeping.aapply()
     async with get_client() as client:
         runs = [
             await client.create_flow_run_from_deployment(
@@ -256,10 +264,7 @@ async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(prefect_serv
         ]
     # Runs made by hand are somebody's wish.
     assert await forget_overdue(datetime.now(UTC)) == 0
-    db = provide_database_interface()
-    async with db.session_context(begin_transaction=True) as session:
-        ids = [run.id for run in runs]
-        await session.execute(sa.update(db.FlowRun).where(db.FlowRun.id.in_(ids)).values(auto_scheduled=True))
+    await make_scheduled(*(run.id for run in runs))
     assert await forget_overdue(datetime.now(UTC)) == 2
     async with get_client() as client:
         assert (await client.read_flow_run(runs[-1].id)).state_type is StateType.SCHEDULED
@@ -267,6 +272,10 @@ async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(prefect_serv
 
 
 async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UUID, processes: Look) -> None:
+    async with get_client() as client:
+        cancelled = Cancelled(message="Deployment concurrency limit reached.")
+        too_soon, by_hand = [(await client.create_flow_run(reconcile, state=cancelled)).id for _ in range(2)]
+    await make_scheduled(too_soon)
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
     state = await reconcile(return_state=True)
@@ -277,6 +286,10 @@ async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UU
     assert page is not None
     assert f"flow-run/{run}" in str(page.data)
     assert (await reconcile(return_state=True)).message == "Nothing to do"
+    async with get_client() as client:
+        assert (await client.read_flow_run(by_hand)).id == by_hand
+        with pytest.raises(ObjectNotFound):
+            await client.read_flow_run(too_soon)
 
 
 def test_a_process_is_known_by_its_run_and_not_by_its_number(tmp_path: Path) -> None:
