@@ -169,7 +169,7 @@ def s3_failed(error: Exception, action: str, uri: str) -> Exception:
     if isinstance(error, NoCredentialsError):
         return MissingCredentials(f"{uri} cannot be reached: {error}. Log in, or set AWS_PROFILE.")
     if isinstance(error, BotoCoreError | OSError | EOFError):
-        return AwsCallFailed(f"{uri}: {action} failed {ATTEMPTS} times: {error}. Run again later.")
+        return AwsCallFailed(f"{uri}: {action} failed: {str(error).rstrip('.')}. Run again later.")
     return error
 
 
