@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from enum import StrEnum
 from functools import cache
 from logging import Logger, LoggerAdapter
@@ -19,7 +20,7 @@ import httpx
 from prefect import get_client
 from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import rate_limit
-from prefect.exceptions import MissingContextError, PrefectException
+from prefect.exceptions import MissingContextError, ObjectAlreadyExists, PrefectException
 from prefect.logging import get_logger, get_run_logger
 
 from dda_core.aws import AwsClients
@@ -146,10 +147,10 @@ class _Turns:
             except ConcurrencySlotAcquisitionError as error:
                 if error.__cause__ is not None:
                     raise
-                # The server answered that it has no such limit.
-                with get_client(sync_client=True) as client:
+                # The server answered that it has no such limit. Another worker may be making it at this moment.
+                with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
                     client.upsert_global_concurrency_limit_by_name(self.name, slots(per_second), per_second)
-                _logger().info("Made the limit %s (%g per second), which was not there", self.name, per_second)
+                    _logger().info("Made the limit %s (%g per second), which was not there", self.name, per_second)
                 self._ask()
         except AcquireConcurrencySlotTimeoutError:
             _logger().warning("No turn at the limit %s within %.0f s; going on without", self.name, LONGEST_SECONDS)
@@ -161,7 +162,7 @@ class _Turns:
                 "and other workers do not count. Is the Prefect server there, and is it a limit with slot decay? "
                 "`dda use-case save` and `prefect deploy` make it.",
                 self.name,
-                error,
+                str(error) or type(error).__name__,
                 ALONE_SECONDS,
                 per_second,
             )
