@@ -103,8 +103,8 @@ async def compile_training_job(
             )
             first = await first_attempts(run, asked, force, order)
             todo = leave_alone(run, await without_deployable(run, asked, force, earlier), order, earlier)
-        except (DdaError, ClientError, BotoCoreError) as error:
-            get_run_logger().error("%s", error)
+        except Exception as error:
+            get_run_logger().error("%s", error, exc_info=not isinstance(error, DdaError | ClientError | BotoCoreError))
             return await refuse(run, error, name)
 
         anew = force or order.force

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from dda_core.delivery import Delivered
-from dda_core.exceptions import CompilationStopped, PublishingRejected, RunCancelled, TrainingJobMissing
+from dda_core.exceptions import CompilationStopped, DdaError, PublishingRejected, RunCancelled, TrainingJobMissing
 from dda_core.failures import RETRY_HELPS, guidance_for
 from dda_core.finished_training import USE_CASE_TAG
 from dda_core.history import TargetLine
@@ -113,7 +113,12 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     await tag_run(run, model_name, refused=True)
     # Who started a run for a job that is not there may have the wrong account in mind, so here it is named.
     keep = [run.use_case.account_id] if isinstance(error, TrainingJobMissing) else []
-    return Failed(message=_message(run, str(error), *keep))
+    message = str(error)
+    if not isinstance(error, DdaError):
+        # Our own messages say what to do; those of AWS do not.
+        guidance = guidance_for(error)
+        message = f"{message.removesuffix('.') or type(error).__name__}. {guidance.cause} {guidance.remedy}"
+    return Failed(message=_message(run, message, *keep))
 
 
 def _message(run: Run, text: str, *keep: str) -> str:
