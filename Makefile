@@ -27,8 +27,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# What is measured is measured alone; the long suites share both cores.
 test-all: setup
-	$(BIN)/python -m pytest -m slow --timeout=1800
+	$(BIN)/python -m pytest -m slow --timeout=1800 tests/benchmarks
+	$(BIN)/python -m pytest -m slow --timeout=1800 -n 2 --dist loadfile --ignore tests/benchmarks
 
 lint: setup
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from dda_core.preflight import inspect_access, refuse_errors
 from tasks.run import current_run
 
 
-@task(name="check-access", cache_policy=NO_CACHE)
+@task(name="check-access", task_run_name="check access", cache_policy=NO_CACHE)
 async def check_access(model_artifact: str) -> None:
     """Ask within seconds what every target would fail of after minutes. What AWS does not tell stops nobody.
 
