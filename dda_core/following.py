@@ -183,8 +183,9 @@ async def follow_compilation(
         step = next_step(newest, first=first, extra=settings.extra_attempts, force=force)
         if newest and (step.kind is not StepKind.CREATE or newest.attempt >= first):
             note(newest)
-        if step.kind is not StepKind.CREATE and waited_for_slot_since is not None:
-            tell(f"went on after {time.monotonic() - waited_for_slot_since:.0f} s of waiting for a slot")
+        if step.kind is not StepKind.CREATE:
+            if waited_for_slot_since is not None:
+                tell(f"went on after {time.monotonic() - waited_for_slot_since:.0f} s of waiting for a slot")
             waited_for_slot_since = None
             waiting(None)
         if step.kind is StepKind.CREATE:
@@ -202,6 +203,7 @@ async def follow_compilation(
                     tell(f"{full}; waiting for a slot, {settings.quota_timeout_seconds:g} s at most")
                     waiting("waiting for a slot of the account's quota of compilation jobs")
                 if time.monotonic() - waited_for_slot_since > settings.quota_timeout_seconds:
+                    waiting(None)
                     raise
                 await pause(settings.quota_wait_seconds, settings)
         elif step.kind is StepKind.FOLLOW:

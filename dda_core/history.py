@@ -110,7 +110,8 @@ class Phase(BaseModel):
 class TargetLine(TargetRecord):
     """A target's record as a run keeps it: the record, and the phases, attempts and facts behind it.
 
-    ``by_flow_run`` is the run that made what this one skipped or joined.
+    ``by_flow_run`` is the run that made what this one skipped or joined; ``waiting`` is what the target waits for
+    before it can go on, a slot of a quota.
     """
 
     target: str
@@ -118,6 +119,7 @@ class TargetLine(TargetRecord):
     attempts: tuple[Attempt, ...] = ()
     facts: CompilationFacts = CompilationFacts()
     by_flow_run: str | None = None
+    waiting: str | None = None
 
     def record(self) -> TargetRecord:
         """The record alone, as programs are shown it."""

@@ -111,6 +111,8 @@ def _table(context: PageContext, lines: Sequence[TargetLine], links: dict[str, s
         status, job, component, version = f"{MARKS[line.status]}&nbsp;{line.status}", "", cell(line.component), ""
         if line.target in links:
             status += f" ({link('by this run', links[line.target])})"
+        if line.waiting and not line.status.ended:
+            status += f", ⏳ {cell(line.waiting)}"
         if line.compilation_job:
             job = link(line.compilation_job, job_link(region, line.compilation_job)) if region else line.compilation_job
         if line.component and line.version:

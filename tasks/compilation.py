@@ -123,6 +123,7 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
             tell=tell(),
             note=note,
             retry=run.retry,
+            waiting=lambda why: run.record.note(target, waiting=why),
         )
     finally:
         for job in seen.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import zipfile
 from collections import Counter
 from typing import Any
@@ -24,6 +25,7 @@ from prefect.states import Cancelled, Cancelling
 
 from dda_core.status import RunStatus, TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
+from tasks.artifacts import latest_artifact
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 pytestmark = [pytest.mark.xdist_group("prefect")]
@@ -250,6 +252,31 @@ async def test_a_full_quota_is_waited_for(pipeline: Pipeline) -> None:
     view = await pipeline.run(targets=["arm64-cpu", "x86_64-cpu"])
     assert view.status is RunStatus.COMPLETED
     assert len(pipeline.jobs()) == 2
+
+
+@pytest.mark.parametrize("aws_options", [{"concurrent_compilation_jobs": 1}])
+async def test_who_waits_for_a_slot_says_so_and_goes_on(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+    async def page() -> str:
+        async with get_client() as client:
+            return str(getattr(await latest_artifact(client, "targets-lid-slot"), "data", ""))
+
+    pipeline.train("lid-slot")
+    targets = ["arm64-cpu", "x86_64-cpu"]
+    for target in targets:
+        pipeline.aws.holds.hold("compile", target)
+    running = asyncio.create_task(pipeline.run("lid-slot", targets=targets))
+    async with asyncio.timeout(30):
+        while "waiting for a slot" not in await page():  # noqa: ASYNC110 - the server sets no event
+            await asyncio.sleep(0.1)
+    [row] = [line for line in (await page()).splitlines() if "waiting for a slot" in line]
+    assert re.search(r"^\| (arm64|x86_64)-cpu \|.*compiling, ⏳ waiting for a slot of the account's quota", row), row
+    for target in targets:
+        pipeline.aws.holds.release("compile", target)
+    view = await running
+    assert view.status is RunStatus.COMPLETED
+    assert "waiting for a slot" not in await page()
+    assert "waiting for a slot, 14400 s at most" in caplog.text
+    assert "of waiting for a slot" in caplog.text
 
 
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
