@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCol
 from prefect.client.schemas.objects import ArtifactCollection
 from prefect.context import FlowRunContext
 
-from dda_core.aws import AwsClients, error_code, error_message
+from dda_core.aws import error_code, error_message
 from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.devices import Spacing, installed_versions, list_components
 from dda_core.exceptions import DdaError
@@ -23,6 +23,7 @@ from dda_core.sanitise import sanitise
 from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
 from tasks.history import PAGE
+from tasks.limits import limited_clients
 from tasks.record import artifact_key
 from tasks.use_case import load_use_case, use_case_names
 
@@ -81,7 +82,7 @@ async def write_device_pages(surveys: list[DeviceSurvey]) -> int:
 
 def _survey(use_case: UseCase) -> DeviceSurvey:
     settings = load_settings()
-    greengrass = AwsClients(use_case, settings).greengrass
+    greengrass = limited_clients(use_case, settings).greengrass
     spacing = Spacing(settings.device_calls_per_second)
     return DeviceSurvey(
         use_case=use_case.usecase_id,

@@ -20,7 +20,6 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.logging import get_logger
 
-from dda_core.aws import AwsClients
 from dda_core.exceptions import DdaError
 from dda_core.left_behind import OurJob, job_is_there, our_jobs
 from dda_core.markdown import cell, table
@@ -30,6 +29,7 @@ from dda_core.sweeping import sweep
 from dda_core.use_case import UseCase
 from tasks.artifacts import keep_artifact, latest_artifact
 from tasks.history import JobRun, newest_runs, runs_of
+from tasks.limits import limited_clients
 from tasks.use_case import load_use_case, use_case_names
 
 logger = get_logger("dda.reconcile")
@@ -70,7 +70,7 @@ async def look_for_left_behind() -> bool:
 
 
 async def _findings(client: PrefectClient, name: str, use_case: UseCase, running: Sequence[JobRun]) -> list[Finding]:
-    aws = await asyncio.to_thread(AwsClients, use_case)
+    aws = await asyncio.to_thread(limited_clients, use_case)
     jobs = await asyncio.to_thread(
         lambda: list(our_jobs(aws.sagemaker, use_case.usecase_id, datetime.now(UTC) - SINCE))
     )

@@ -22,7 +22,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from pydantic import TypeAdapter, ValidationError
 
-from dda_core.aws import AwsClients
 from dda_core.exceptions import DdaError
 from dda_core.finished_training import LOOKED_AT, finished_training_jobs
 from dda_core.history import merged
@@ -33,6 +32,7 @@ from dda_core.status import RunStatus, TargetRecord, run_status
 from dda_core.use_case import UseCase
 from tasks.artifacts import keep_artifact, latest_artifact
 from tasks.history import FLOW, JobRun, all_runs, history_of, newest_runs, records_of, runs_of, status_of
+from tasks.limits import limited_clients
 from tasks.record import artifact_key
 from tasks.run import Run
 from tasks.use_case import block_name, load_use_case, use_case_names
@@ -178,7 +178,7 @@ async def _never_compiled(
             use_case = await load_use_case(name)
             usecase_id = use_case.usecase_id
             known = {training_job for of, training_job in compiled if of == usecase_id}
-            aws = await asyncio.to_thread(AwsClients, use_case)
+            aws = await asyncio.to_thread(limited_clients, use_case)
             finished = await asyncio.to_thread(finished_training_jobs, aws.sagemaker, use_case, known)
         except (DdaError, BotoCoreError, ClientError) as error:
             notes.append(f"The training jobs of use case {usecase_id} could not be listed: {sanitise(str(error))}")
