@@ -167,7 +167,7 @@ class FaultBook:
         return struck
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every fault with its number, how many calls it has ``seen``, how often it ``struck`` and which ``requests``."""
+        """Every fault: its number, how many calls it has ``seen``, how often it ``struck`` and which ``requests``."""
         with self._lock:
             return [entry.listed() for entry in self._entries]
 
