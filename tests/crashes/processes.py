@@ -1,0 +1,260 @@
+"""Real processes for one training job: an embedded AWS of its own, and the processes of its flow runs.
+
+They are forked from a server that has loaded everything, by ``multiprocessing``: as separate and as mortal as any
+other process, and there in a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import moto.s3.models
+from prefect import get_client
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.settings import PREFECT_API_URL
+from prefect.states import AwaitingRetry, Crashed, Pending
+
+from deployments.local.aws import local_aws
+from deployments.local.aws.client import AwsControl, boto3_client
+from deployments.local.directory import CREDENTIALS
+from flows.compile_training_job import compile_training_job
+from tasks.run import GOES_ON
+from tests.crashes.victim import Kill, run_to_the_end
+
+BUCKET = "dda-local-artifacts"
+REGION = "us-east-1"
+USE_CASE = "crashes"
+MODEL = "Lid Inspection"
+FAST = {
+    "DDA_POLL_SECONDS": "0.2",
+    "DDA_BACKOFF_SECONDS": "0.05",
+    "DDA_QUOTA_WAIT_SECONDS": "0.05",
+    # No limit of the Prefect server keeps anything apart here.
+    "DDA_COMPONENT_VERSIONS_PER_SECOND": "0",
+    "DDA_COMPILATION_JOBS_PER_SECOND": "0",
+    "DDA_SAGEMAKER_CALLS_PER_SECOND": "0",
+    "DDA_GREENGRASS_CALLS_PER_SECOND": "0",
+}
+SECONDS = 90
+"""How long one process may take, on a machine that does much else."""
+
+processes = multiprocessing.get_context("forkserver")
+
+
+def load_server(folder: Path) -> None:
+    """Start the server that processes are forked from; it has this process's Prefect API, and a home in ``folder``."""
+    before = dict(os.environ)
+    os.environ.update(
+        PREFECT_API_URL=PREFECT_API_URL.value() or "", PREFECT_HOME=str(folder), PREFECT_LOGGING_LEVEL="INFO", **FAST
+    )
+    try:
+        processes.set_forkserver_preload(["tests.crashes.processes"])
+        processes.Process(target=os.getpid).start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def serve_aws(pipe: Connection, settings: dict[str, Any]) -> None:
+    """An embedded AWS that takes small parts, until the other end of the pipe is closed."""
+    moto.s3.models.S3_UPLOAD_PART_MIN_SIZE = 1
+    with local_aws(**settings) as aws:
+        pipe.send(aws.endpoint_url)
+        try:
+            pipe.recv()
+        except EOFError:
+            return
+
+
+class Aws:
+    """An embedded AWS in another process."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.environment = {**CREDENTIALS, "AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": REGION}
+
+    def client(self, service: str) -> Any:
+        return boto3_client(service, self.url, REGION)
+
+    def train(self, name: str, archive: Path) -> None:
+        AwsControl(self.url).train(name, archive, model_name=MODEL)
+
+    def jobs(self) -> list[str]:
+        pages = self.client("sagemaker").get_paginator("list_compilation_jobs").paginate()
+        return sorted(job["CompilationJobName"] for page in pages for job in page["CompilationJobSummaries"])
+
+    def job_makers(self) -> dict[str, str]:
+        """The flow run that created each compilation job."""
+        client = self.client("sagemaker")
+        makers = {}
+        for name in self.jobs():
+            arn = client.describe_compilation_job(CompilationJobName=name)["CompilationJobArn"]
+            tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=arn)["Tags"]}
+            makers[name] = tags["dda:flow-run"]
+        return makers
+
+    def versions(self) -> dict[str, dict[str, Any]]:
+        """Every component version by its ARN, as DescribeComponent has it, with its recipe and its package."""
+        greengrass = self.client("greengrassv2")
+        found = {}
+        for component in greengrass.list_components()["components"]:
+            for row in greengrass.list_component_versions(arn=component["arn"])["componentVersions"]:
+                described = greengrass.describe_component(arn=row["arn"])
+                recipe = json.loads(greengrass.get_component(arn=row["arn"], recipeOutputFormat="JSON")["recipe"])
+                uri = recipe["Manifests"][0]["Artifacts"][0]["Uri"]
+                found[row["arn"]] = {
+                    "state": described["status"]["componentState"],
+                    "tags": described["tags"],
+                    "recipe": recipe,
+                    "package": hashlib.sha256(self.object(uri)).hexdigest(),
+                }
+        return found
+
+    def object(self, uri: str) -> bytes:
+        bucket, _, key = uri.partition("://")[2].partition("/")
+        content: bytes = self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return content
+
+    def stored(self) -> list[str]:
+        pages = self.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        return sorted(row["Key"] for page in pages for row in page.get("Contents", []))
+
+    def open_uploads(self) -> list[str]:
+        answer = self.client("s3").list_multipart_uploads(Bucket=BUCKET)
+        return sorted(upload["Key"] for upload in answer.get("Uploads", []))
+
+
+@contextmanager
+def embedded_aws(**settings: Any) -> Iterator[Aws]:
+    """An embedded AWS in a process of its own, for the length of a ``with``."""
+    ours, theirs = processes.Pipe()
+    process = processes.Process(target=serve_aws, args=(theirs, settings), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        assert ours.poll(60), "the embedded AWS did not start"
+        yield Aws(ours.recv())
+    finally:
+        ours.close()
+        process.join(10)
+        process.kill()
+
+
+class Ended(NamedTuple):
+    """A process of a flow run that has ended: what it did, as it wrote it down, and what it said."""
+
+    exit_code: int | None
+    did: list[dict[str, Any]]
+    said: str
+    seconds: float
+
+    @property
+    def killed_at(self) -> tuple[str, str] | None:
+        last = self.did[-1] if self.did else {}
+        return (last["killed"], last["target"]) if "killed" in last else None
+
+    @property
+    def created(self) -> list[tuple[str, str]]:
+        """The operations by which the process created something, each with its target."""
+        return [(entry["created"], entry["target"]) for entry in self.did if "created" in entry]
+
+    @property
+    def records(self) -> list[list[dict[str, Any]]]:
+        """What the server may hold of the record that the process wrote: the last it took, and one on its way."""
+        written = [entry for entry in self.did if "sent" in entry or "recorded" in entry]
+        taken = [entry["recorded"] for entry in written if "recorded" in entry][-1:]
+        on_its_way = [written[-1]["sent"]] if written and "sent" in written[-1] else []
+        return taken + on_its_way
+
+    @property
+    def may_have_no_record(self) -> bool:
+        """Whether no record of the process was taken by the server, as far as the process knew."""
+        return not any("recorded" in entry for entry in self.did)
+
+
+class FlowRunProcesses:
+    """The processes of one flow run, one after the other."""
+
+    def __init__(self, aws: Aws, folder: Path, flow_run_id: UUID, *, forgetful: bool = False) -> None:
+        """Args: forgetful: no process knows the results that an earlier one has kept."""
+        self.aws = aws
+        self.flow_run_id = flow_run_id
+        self.ended: list[Ended] = []
+        self._folder = folder
+        self._forgetful = forgetful
+
+    def run(self, kill: Kill | None = None) -> Ended:
+        """One process, to its end."""
+        number = len(self.ended)
+        name = f"{self.flow_run_id}-{number}"
+        arguments = (str(self.flow_run_id), self.aws.environment, kill, self._folder, name, self._forgetful)
+        process = processes.Process(target=run_to_the_end, args=arguments)
+        began = time.monotonic()
+        process.start()
+        process.join(SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        seconds = time.monotonic() - began
+        self.ended.append(ended(self._folder, name, process.exitcode, seconds))
+        return self.ended[-1]
+
+
+def ended(folder: Path, name: str, exit_code: int | None, seconds: float) -> Ended:
+    """What is left of a process."""
+    journal, log = folder / f"{name}.jsonl", folder / f"{name}.log"
+    did = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    return Ended(exit_code, did, log.read_text() if log.exists() else "", seconds)
+
+
+async def new_run(training_job: str, **parameters: Any) -> UUID:
+    """A flow run that a worker is about to start."""
+    async with get_client() as client:
+        run = await client.create_flow_run(
+            compile_training_job,
+            parameters={"training_job_name": training_job, "use_case": USE_CASE, **parameters},
+            state=Pending(),
+        )
+    return run.id
+
+
+async def revive(flow_run_id: UUID) -> None:
+    """What reconcile and a worker do about a run whose process is gone: it crashed, it goes on, it is to start."""
+    async with get_client() as client:
+        run = await client.read_flow_run(flow_run_id)
+        assert run.state is not None
+        assert run.state.type in (StateType.PENDING, StateType.RUNNING), run.state
+        again = AwaitingRetry(message=f"{GOES_ON}: scheduled again by a test.")
+        for state in (Crashed(message="its process is gone"), again):
+            await client.set_flow_run_state(flow_run_id, state, force=True)
+        await client.set_flow_run_state(flow_run_id, Pending())
+
+
+async def read_run(flow_run_id: UUID) -> FlowRun:
+    """The run as the server has it."""
+    async with get_client() as client:
+        return await client.read_flow_run(flow_run_id)
+
+
+def comparable(value: Any, training_job: str) -> Any:
+    """The value without what differs between two training jobs of the same model: name, digest of the work, run."""
+    if isinstance(value, dict):
+        return {comparable(name, training_job): comparable(each, training_job) for name, each in value.items()}
+    if isinstance(value, list):
+        return [comparable(each, training_job) for each in value]
+    if not isinstance(value, str):
+        return value
+    text = value.replace(training_job, "JOB")
+    text = re.sub(r"(JOB-[a-z0-9]+)-[0-9a-f]{8}-(\d+)", r"\1-DIGEST-\2", text)
+    return re.sub(r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}$", "RUN", text)
