@@ -84,8 +84,12 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
 
 
 async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
-    """Log and record whose the job is that the target goes on with."""
-    maker = await patiently(run.settings, tell(), creator_of, run.aws.sagemaker, job.arn)
+    """Log and record whose the job is that the target goes on with. It is only told, so it may stay unknown."""
+    try:
+        maker = await patiently(run.settings, tell(), creator_of, run.aws.sagemaker, job.arn)
+    except (ClientError, BotoCoreError) as error:
+        get_run_logger().warning("%s: whose compilation job %s is could not be read: %s", target, job.name, error)
+        return
     if maker and maker != run.flow_run_id:
         run.record.note_maker(target, maker, run_link(maker))
     whose = f"of flow run {run_link(maker)}" if maker else "that no flow run started"

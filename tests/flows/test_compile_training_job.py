@@ -349,6 +349,17 @@ async def test_a_create_that_answers_with_an_error_after_its_effect_makes_no_sec
     assert len(pipeline.versions()) == 1
 
 
+async def test_a_job_is_gone_on_with_even_where_nobody_may_read_whose_it_is(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.train()
+    # The first reads the training job's tags.
+    pipeline.aws.faults.add("call", operation="ListTags", error="AccessDeniedException", nth=2, times=9)
+    view = await pipeline.run(targets=["arm64-cpu"])
+    assert view.status is RunStatus.COMPLETED
+    assert f"arm64-cpu: whose compilation job {pipeline.jobs()[0]} is could not be read" in caplog.text
+
+
 async def test_a_component_that_ends_failed_fails_its_target_and_the_next_run_makes_the_next_version(
     pipeline: Pipeline,
 ) -> None:
