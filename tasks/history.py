@@ -151,7 +151,7 @@ async def view_of_runs(
             training_job=training_job, flow_run_id=None, state=None, status=RunStatus.NOT_STARTED, targets={}
         )
     newest = runs[-1].run
-    targets = await _all_whole(merged(map(records_of, runs)), newest, {} if use_cases is None else use_cases)
+    targets = await _all_whole(records_over(runs), newest, {} if use_cases is None else use_cases)
     return RunView(
         training_job=runs[-1].training_job,
         flow_run_id=str(newest.id),
@@ -164,13 +164,8 @@ async def view_of_runs(
 
 async def runs_of(client: PrefectClient, training_job: str) -> list[JobRun]:
     """Every run of a training job, the oldest first, whatever came of it."""
-    artifacts = await _artifacts(
-        client, ArtifactFilter(key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]))
-    )
-    by_run: dict[UUID, list[Artifact]] = {}
-    for artifact in artifacts:
-        if artifact.flow_run_id:
-            by_run.setdefault(artifact.flow_run_id, []).append(artifact)
+    key = ArtifactFilterKey(any_=[artifact_key("record", training_job)])
+    by_run = await _artifacts(client, ArtifactFilter(key=key))
     # A run that died before it wrote a record is known by its name or its tags.
     found = {run.id: run for chunk in _chunks(list(by_run)) for run in await _runs(client, FlowRunFilter(id=chunk))}
     for run_filter in (
@@ -186,10 +181,7 @@ async def runs_of(client: PrefectClient, training_job: str) -> list[JobRun]:
 
 async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
     """Every run of every training job, the oldest first, by training job."""
-    by_run: dict[UUID, list[Artifact]] = {}
-    for artifact in await _artifacts(client, ArtifactFilter(key=ArtifactFilterKey(like_="record-%"))):
-        if artifact.flow_run_id:
-            by_run.setdefault(artifact.flow_run_id, []).append(artifact)
+    by_run = await _artifacts(client, ArtifactFilter(key=ArtifactFilterKey(like_="record-%")))
     jobs: dict[str, list[JobRun]] = {}
     for run in sorted(await _runs(client, FlowRunFilter()), key=_began):
         jobs.setdefault(training_job_of(run), []).append(JobRun(run, _writings(by_run.get(run.id, []))))
@@ -204,15 +196,10 @@ async def newest_runs(client: PrefectClient, run_filter: FlowRunFilter, limit: i
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=limit,
     )
-    by_run: dict[UUID, list[Artifact]] = {}
-    if runs:
-        artifact_filter = ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=[run.id for run in runs]),
-            key=ArtifactFilterKey(like_="record-%"),
-        )
-        for artifact in await _artifacts(client, artifact_filter):
-            if artifact.flow_run_id:
-                by_run.setdefault(artifact.flow_run_id, []).append(artifact)
+    if not runs:
+        return []
+    ids = ArtifactFilterFlowRunId(any_=[run.id for run in runs])
+    by_run = await _artifacts(client, ArtifactFilter(flow_run_id=ids, key=ArtifactFilterKey(like_="record-%")))
     return [JobRun(run, _writings(by_run.get(run.id, []))) for run in runs]
 
 
@@ -265,6 +252,19 @@ def records_of(run: JobRun) -> dict[str, TargetRecord]:
     if state is not None and state.is_final():
         records = {target: _at_the_end(record, state, refused=not run.writings) for target, record in records.items()}
     return records
+
+
+def records_over(runs: Sequence[JobRun]) -> dict[str, TargetRecord]:
+    """Per target the latest entry that is not ``skipped``: of runs side by side the one that changed last."""
+    entries = [(_changed(run, target), {target: record}) for run in runs for target, record in records_of(run).items()]
+    latest = merged(entry for _, entry in sorted(entries, key=lambda each: each[0]))
+    return {target: latest[target] for run in runs for target in records_of(run)}
+
+
+def _changed(run: JobRun, target: str) -> datetime:
+    """When the target last changed in the run; of runs one after the other the server's clock says which is later."""
+    phases = next((line.phases for line in run.lines if line.target == target), ())
+    return min(max(run.began, phases[-1].at), run.last_change) if phases else run.began
 
 
 def _attempts(run: JobRun, writing: Writing, line: TargetLine, superseded: bool) -> list[Attempt]:
@@ -342,7 +342,7 @@ async def _writings_of(client: PrefectClient, flow_run_id: UUID, training_job: s
         flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]),
         key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]),
     )
-    return _writings(await _artifacts(client, artifact_filter))
+    return _writings((await _artifacts(client, artifact_filter)).get(flow_run_id, []))
 
 
 def _writings(artifacts: Iterable[Artifact]) -> list[Writing]:
@@ -364,8 +364,8 @@ def _chunks(ids: Sequence[UUID]) -> list[FlowRunFilterId]:
     return [FlowRunFilterId(any_=list(ids[start : start + PAGE])) for start in range(0, len(ids), PAGE)]
 
 
-async def _artifacts(client: PrefectClient, artifact_filter: ArtifactFilter) -> list[Artifact]:
-    """Every artifact, page by page, the oldest first."""
+async def _artifacts(client: PrefectClient, artifact_filter: ArtifactFilter) -> dict[UUID, list[Artifact]]:
+    """Every artifact, page by page: by flow run, the oldest first."""
     found: dict[UUID, Artifact] = {}
     for offset in itertools.count(0, PAGE):
         page = await client.read_artifacts(
@@ -375,7 +375,11 @@ async def _artifacts(client: PrefectClient, artifact_filter: ArtifactFilter) -> 
         found |= {artifact.id: artifact for artifact in page}
         if len(page) < PAGE:
             break
-    return list(found.values())[::-1]
+    by_run: dict[UUID, list[Artifact]] = {}
+    for artifact in reversed(found.values()):
+        if artifact.flow_run_id:
+            by_run.setdefault(artifact.flow_run_id, []).append(artifact)
+    return by_run
 
 
 async def _runs(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRun]:

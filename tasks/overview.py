@@ -24,14 +24,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from dda_core.exceptions import DdaError
 from dda_core.finished_training import LOOKED_AT, finished_training_jobs
-from dda_core.history import merged
 from dda_core.looking_back import ModelRun, history_page, model_page
 from dda_core.overview import OverviewRow, in_order, overview_page, overview_row, with_row
 from dda_core.sanitise import sanitise
-from dda_core.status import RunStatus, TargetRecord, run_status
+from dda_core.status import RunStatus, run_status
 from dda_core.use_case import UseCase
 from tasks.artifacts import keep_artifact, latest_artifact
-from tasks.history import FLOW, JobRun, all_runs, history_of, newest_runs, records_of, runs_of, status_of
+from tasks.history import FLOW, JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
 from tasks.limits import limited_clients
 from tasks.record import artifact_key
 from tasks.run import Run
@@ -149,7 +148,7 @@ def true_tags(run: JobRun) -> list[str]:
 
 def _row(runs: Sequence[JobRun], deployments: dict[str, UUID], ending: str | None = None) -> OverviewRow:
     newest = runs[-1]
-    records: dict[str, TargetRecord] = merged(map(records_of, runs))
+    records = records_over(runs)
     deployment = deployments.get(newest.use_case)
     given = newest.run.parameters.get("model_name")
     return overview_row(

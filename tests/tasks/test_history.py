@@ -6,7 +6,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
-from dda_core.history import Attempt, AttemptStatus, HistoryRow, TargetLine
+from dda_core.history import Attempt, AttemptStatus, HistoryRow, Phase, TargetLine
 from dda_core.status import RunStatus, TargetStatus
 from tasks.history import CANCELLED, LOST, JobRun, RunView, all_runs, history_of, runs_of, view_of_runs
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
@@ -161,6 +161,36 @@ async def test_a_run_in_progress_shows_what_it_does() -> None:
     await write_past_runs(runs)
     assert words(await history("busy")) == [("a", 1, "failed"), ("a", 2, "compiling")]
     assert (await view("busy")).status is RunStatus.IN_PROGRESS
+
+
+async def test_of_runs_side_by_side_the_one_that_changed_last_says_where_a_target_stands() -> None:
+    """A run that joined the first one's job was cancelled before the job had ended."""
+
+    def at(seconds: int, status: str) -> tuple[Phase, ...]:
+        return (Phase(status=TargetStatus(status), at=BEGAN + timedelta(seconds=seconds)),)
+
+    made = line("a", "deployable", (1, "deployable"), version="1.0.0", phases=at(150, "deployable"))
+    joined = line("a", "stopped", (1, "stopped"), run=1, phases=at(90, "stopped"))
+    await write_past_runs(
+        [
+            PastRun("beside", 0, [[made]], seconds=160),
+            PastRun("beside", 1, [[joined]], StateType.CANCELLED, seconds=40),
+        ]
+    )
+    assert (await view("beside")).status is RunStatus.COMPLETED
+    await write_past_runs([PastRun("beside", 3, [[line("a", "skipped", version="1.0.0", phases=at(190, "skipped"))]])])
+    found = await view("beside")
+    assert (found.status, found.targets["a"].version) == (RunStatus.COMPLETED, "1.0.0")
+
+
+async def test_of_runs_one_after_the_other_the_later_one_counts_whatever_their_machines_clocks_say() -> None:
+    def at(hours: int) -> tuple[Phase, ...]:
+        return (Phase(status=TargetStatus.FAILED, at=BEGAN + timedelta(hours=hours)),)
+
+    first = line("a", "failed", (1, "failed"), phases=at(2))
+    second = line("a", "deployable", (2, "deployable"), run=1, phases=at(-2))
+    await write_past_runs([PastRun("clocks", 0, [[first]], StateType.FAILED), PastRun("clocks", 1, [[second]])])
+    assert (await view("clocks")).status is RunStatus.COMPLETED
 
 
 async def test_more_runs_than_a_page_holds() -> None:
