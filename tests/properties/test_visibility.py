@@ -153,11 +153,12 @@ def test_what_is_deployable_is_not_compiled_twice(targets: list[str], data: st.D
     links: dict[str, str] = {}
     record = SimpleNamespace(
         settle=lambda target, **fields: settled.__setitem__(target, fields),
+        note=lambda target, **fields: settled.__setitem__(target, fields),
         note_maker=lambda target, maker, link: links.__setitem__(target, link),
     )
     run: Any = SimpleNamespace(flow_run_id=own, record=record)
     with mock.patch.object(flow_module, "find_deployable_components", mock.AsyncMock(return_value=there)):
-        todo = asyncio.run(flow_module.without_deployable(run, asked, force))
+        todo = asyncio.run(flow_module.without_deployable(run, asked, force, {}))
     left = [each.target for each in todo]
     assert left + sorted(settled, key=targets.index) == sorted(
         targets, key=lambda name: (name in settled, targets.index(name))
@@ -370,13 +371,14 @@ def lines_of(draw: st.DrawFn, target: str) -> TargetLine:
 def test_every_attempt_of_every_run_stays_in_the_history(runs: list[JobRun]) -> None:
     """**Feature: compilation-job-visibility, Property 23: History keeps every attempt**"""
     rows = history_of(runs)
-    noted = [
+    # A process that goes on with an attempt of the run's last one tells it again.
+    noted = {
         (line.target, attempt.attempt, attempt.started, str(run.run.id), run.trigger)
         for run in runs
         for writing in run.writings
         for line in writing.lines
         for attempt in line.attempts
-    ]
+    }
     found = [(row.target, row.attempt, row.started, row.flow_run_id, row.trigger) for row in rows]
     assert sorted(found, key=str) == sorted(noted, key=str)
     assert [row.started for row in rows] == sorted(row.started for row in rows)
