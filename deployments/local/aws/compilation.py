@@ -17,6 +17,8 @@ from deployments.local.aws.storage import read_for_neo, split_uri, write_from_ne
 LOG_GROUP = "/aws/sagemaker/CompilationJobs"
 LIVE = ("STARTING", "INPROGRESS", "STOPPING")
 _STARTING_SHARE = 0.2
+_logging = threading.Lock()
+"""Held while a job writes its log: moto makes a log group anew, and empty, when two ask for it at the same time."""
 
 
 def target_of(request: dict[str, Any]) -> str | None:
@@ -142,14 +144,15 @@ class CompilationJob:
 
     def _log(self, at: float, message: str) -> None:
         logs = logs_backends[self.account][self.region]
-        logs.ensure_log_group(LOG_GROUP)
         streams = {self.name: message}
-        if self.name not in logs.groups[LOG_GROUP].streams:
-            config = self.request["InputConfig"].get("DataInputConfig")
-            streams[f"{self.name}/model-info-extraction"] = f"DataInputConfig: {config}"
-        for stream, text in streams.items():
-            logs.ensure_log_stream(LOG_GROUP, stream)
-            logs.put_log_events(LOG_GROUP, stream, [{"timestamp": int(at * 1000), "message": text}])
+        with _logging:
+            logs.ensure_log_group(LOG_GROUP)
+            if self.name not in logs.groups[LOG_GROUP].streams:
+                config = self.request["InputConfig"].get("DataInputConfig")
+                streams[f"{self.name}/model-info-extraction"] = f"DataInputConfig: {config}"
+            for stream, text in streams.items():
+                logs.ensure_log_stream(LOG_GROUP, stream)
+                logs.put_log_events(LOG_GROUP, stream, [{"timestamp": int(at * 1000), "message": text}])
 
     def _shown(self) -> tuple[str, dict[str, Any]]:
         # One lock around status and times, so that an answer is never half of two states.

@@ -4,10 +4,12 @@ import hashlib
 import io
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from moto.logs.models import LogGroup
 
 from dda_core.targets import all_targets
 from deployments.local.aws.compilation import target_of
@@ -259,6 +261,25 @@ def test_the_log_of_a_job_is_in_cloudwatch(aws: Aws) -> None:
     events = logs.get_log_events(logGroupName=group, logStreamName=name)["events"]
     assert "S3 object does not exist" in events[0]["message"]
     assert events[-1]["message"].endswith("FAILED.")
+
+
+def test_jobs_that_end_at_the_same_moment_all_have_their_logs(mocked: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowLogGroup(LogGroup):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            time.sleep(0.1)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr("moto.logs.models.LogGroup", SlowLogGroup)
+    sagemaker, logs = mocked.client("sagemaker"), mocked.client("logs")
+    put_input(mocked)
+    names = [f"cookie-jetson-0123abcd-{number}" for number in range(1, 5)]
+    for name in names:
+        sagemaker.create_compilation_job(**compile_request(mocked, name))
+    with ThreadPoolExecutor(len(names)) as pool:
+        statuses = pool.map(lambda name: ended(sagemaker, name)["CompilationJobStatus"], names)
+    assert set(statuses) == {"COMPLETED"}
+    streams = logs.describe_log_streams(logGroupName="/aws/sagemaker/CompilationJobs")["logStreams"]
+    assert [stream["logStreamName"] for stream in streams if "/" not in stream["logStreamName"]] == names
 
 
 def test_tags_are_added_replaced_and_taken_away(aws: Aws) -> None:
