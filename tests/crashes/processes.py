@@ -59,7 +59,7 @@ def load_server(folder: Path) -> None:
         PREFECT_API_URL=PREFECT_API_URL.value() or "", PREFECT_HOME=str(folder), PREFECT_LOGGING_LEVEL="INFO", **FAST
     )
     try:
-        processes.set_forkserver_preload(["tests.crashes.processes"])
+        processes.set_forkserver_preload(["tests.crashes.preloaded"])
         processes.Process(target=os.getpid).start()
     finally:
         os.environ.clear()
