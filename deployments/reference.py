@@ -107,7 +107,9 @@ def _help(parameter: Any) -> str:
     if parameter.required:
         return f"{text} Required."
     default = parameter.default
-    if default is None or parameter.is_flag:
+    if isinstance(parameter.show_default, str):
+        return f"{text} Default: {parameter.show_default}."
+    if default in (None, "") or parameter.is_flag:
         return text
     return f"{text} Default: `{getattr(default, 'value', default)}`."
 

@@ -222,14 +222,18 @@ async def test_a_race_of_runs_makes_one_job_and_one_version_per_target(pipeline:
     assert len(pipeline.versions()) == 2
 
 
-@pytest.mark.parametrize("aws_options", [{"compile_seconds": 4}])
 async def test_a_job_in_progress_is_joined_even_with_force(pipeline: Pipeline) -> None:
     pipeline.train()
+    pipeline.aws.holds.hold("compile", "arm64-cpu")
     first = asyncio.create_task(pipeline.run(targets=["arm64-cpu"]))
     await pipeline.until(lambda: pipeline.jobs())
-    second = await pipeline.run(targets=["arm64-cpu"], force=True)
-    assert second.status is RunStatus.COMPLETED
-    assert (await first).targets["arm64-cpu"].compilation_job == second.targets["arm64-cpu"].compilation_job
+    tags_read = pipeline.aws.calls["sagemaker:ListTags"]
+    second = asyncio.create_task(pipeline.run(targets=["arm64-cpu"], force=True))
+    # Those of the training job, and those of the compilation job that it joins.
+    await pipeline.until(lambda: pipeline.aws.calls["sagemaker:ListTags"] == tags_read + 2)
+    pipeline.aws.holds.release("compile", "arm64-cpu")
+    assert (await second).status is RunStatus.COMPLETED
+    assert (await first).targets["arm64-cpu"].compilation_job == (await second).targets["arm64-cpu"].compilation_job
     assert len(pipeline.jobs()) == 1
 
 

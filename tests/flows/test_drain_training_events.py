@@ -61,6 +61,11 @@ class Queue(NamedTuple):
             found = DeploymentFilter(id=DeploymentFilterId(any_=[self.deployment]))
             return await client.read_flow_runs(deployment_filter=found)
 
+    async def forget_runs(self) -> None:
+        async with get_client() as client:
+            for run in await self.runs():
+                await client.delete_flow_run(run.id)
+
 
 @pytest.fixture
 async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Queue]:
@@ -70,10 +75,11 @@ async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     use_case = UseCase(usecase_id="local", account_id="123456789012", region="us-east-1", s3_bucket=aws.bucket)
     deployment = await save_use_case(use_case)
     made = Queue(pipeline, deployment)
+    # Other tests of this server may have had a use case of the same name.
+    await made.forget_runs()
     yield made
+    await made.forget_runs()
     async with get_client() as client:
-        for run in await made.runs():
-            await client.delete_flow_run(run.id)
         with suppress(ObjectNotFound):
             await client.delete_deployment(deployment)
 

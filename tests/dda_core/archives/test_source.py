@@ -120,7 +120,7 @@ def test_a_range_that_always_breaks_ends_with_the_uri_and_the_cause(s3: Any, mon
     monkeypatch.setattr(source, "ATTEMPTS", 2)
     client = Client(s3)
     client.breaks = dict.fromkeys(range(100), 0)
-    with pytest.raises(AwsCallFailed, match=r"a/model.tar.gz: s3:GetObject failed 2 times"):
+    with pytest.raises(AwsCallFailed, match=r"a/model.tar.gz: s3:GetObject failed: "):
         list(S3Source(client, BUCKET, "a/model.tar.gz").blocks())
 
 

@@ -4,6 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import TERMINAL_STATES
 
 from dda_core import storage as stored
 from dda_core.use_case import UseCase
@@ -25,6 +28,7 @@ CLEAN = ("storage", "clean", "--use-case", "local")
 @pytest.fixture
 async def old(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A published model, and beside it what nothing uses; all of it is forty days old."""
+    await forget_runs_in_progress()
     pipeline.train("kept-1")
     view = await pipeline.run("kept-1", targets=["x86_64-cpu"])
     assert view.status == "completed"
@@ -34,6 +38,14 @@ async def old(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     answered_at = stored.answered_at
     monkeypatch.setattr(stored, "answered_at", lambda answer: answered_at(answer) + timedelta(days=40))
     return pipeline
+
+
+async def forget_runs_in_progress() -> None:
+    """Those that other tests left on this server: while there is one, no package is unused."""
+    in_progress = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=list(TERMINAL_STATES)))
+    async with get_client() as client:
+        for run in await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=in_progress)):
+            await client.delete_flow_run(run.id)
 
 
 def keys(pipeline: Any) -> set[str]:
