@@ -127,10 +127,16 @@ class TargetLine(TargetRecord):
 
 
 def merged(runs: Iterable[Mapping[str, TargetRecord]]) -> dict[str, TargetRecord]:
-    """Per target the latest entry that is not ``skipped``, over the runs of one training job, the oldest first."""
+    """Per target the latest entry that is not ``skipped``, over the runs of one training job, the oldest first.
+
+    Where that one ended badly, a ``skipped`` one after it counts: devices can install what it found, such as the
+    component of a run that was cancelled while AWS was still at it.
+    """
     result: dict[str, TargetRecord] = {}
     for records in runs:
         for target, record in records.items():
-            if target not in result or record.status is not TargetStatus.SKIPPED:
+            before = result.get(target)
+            bad = before is None or (before.status.ended and not before.status.good)
+            if bad or record.status is not TargetStatus.SKIPPED:
                 result[target] = record
     return result

@@ -401,8 +401,12 @@ def test_over_the_runs_the_latest_entry_that_is_not_skipped_counts(runs: list[di
     assert set(found) == {target for run in runs for target in run}
     for target, record in found.items():
         entries = [run[target] for run in runs if target in run]
-        real = [entry for entry in entries if entry.status is not TargetStatus.SKIPPED]
-        assert record == (real[-1] if real else entries[0])
+        real = [number for number, entry in enumerate(entries) if entry.status is not TargetStatus.SKIPPED]
+        latest = real[-1] if real else 0
+        # What ended badly is out of date where a later run found the component deployable.
+        if entries[latest].status in (TargetStatus.FAILED, TargetStatus.STOPPED) and latest + 1 < len(entries):
+            latest += 1
+        assert record == entries[latest]
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
