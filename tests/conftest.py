@@ -54,6 +54,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def prefect_server() -> Iterator[None]:
     """A Prefect server of the session's own, where runs cost little."""
     # Here, because most tests do not wait for Prefect.
+    import botocore.session
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
@@ -66,6 +67,8 @@ def prefect_server() -> Iterator[None]:
     patch.setenv("PREFECT_LOGGING_LEVEL", "WARNING")
     # Prefect's client makes an SSL context each time, a third of what a flow of these tests costs.
     patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+    # Each use case's session would parse the models of its services anew.
+    patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
     with prefect_test_harness(server_startup_timeout=90), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
     patch.undo()

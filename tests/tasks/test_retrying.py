@@ -87,6 +87,7 @@ async def swept(training_job: str) -> dict[str | None, RetryDecision]:
     return {each.target: each for each in await sweep("test") if each.training_job == training_job}
 
 
+@pytest.mark.slow
 async def test_a_retry_is_the_same_run_again_and_its_history_holds_it_all(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ async def test_a_retry_is_the_same_run_again_and_its_history_holds_it_all(
     assert (left.target, left.attempts, left.retry_class) == ("arm64-cpu", 1, RetryClass.NEVER)
 
 
+@pytest.mark.slow
 async def test_after_the_maximum_it_is_left_alone(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = deployed.pipeline
     monkeypatch.setenv("DDA_RETRY_BACKOFF_SECONDS", "0.01")

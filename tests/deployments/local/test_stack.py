@@ -137,6 +137,7 @@ def test_a_run_and_a_scheduled_run_happen(stack: RunningStack, tmp_path: Path) -
     assert run["state"]["message"] == "4/4 targets deployable"
 
 
+@pytest.mark.slow
 def test_prefect_goes_on_after_kill_9_and_down_ends_everything(tmp_path: Path) -> None:
     directory = tmp_path / "dda"
     alone = subprocess.Popen(
@@ -172,6 +173,7 @@ def test_prefect_goes_on_after_kill_9_and_down_ends_everything(tmp_path: Path) -
         alone.wait()
 
 
+@pytest.mark.slow
 def test_a_stack_whose_aws_is_gone_starts_afresh_and_a_dead_worker_ends_it(tmp_path: Path) -> None:
     directory = tmp_path / "dda"
     (directory / "prefect").mkdir(parents=True)
