@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict
 from dda_core.archives.codec import Writable
 from dda_core.archives.source import Source
 from dda_core.archives.tar import read_tar
-from dda_core.archives.upload import FileSink, MultipartUpload, publish_staged
+from dda_core.archives.upload import FileSink, MultipartUpload, delete_staged, publish_staged
 from dda_core.archives.zip import Entry, ZipWriter
 from dda_core.device_rules import check_manifest, check_package
-from dda_core.exceptions import DeviceWouldRefuse
+from dda_core.exceptions import AwsCallFailed, DeviceWouldRefuse
 from dda_core.manifest import MANIFEST_NAME, manifest_bytes
 
 if TYPE_CHECKING:
@@ -155,8 +155,13 @@ def package_to_s3(
     """
     identity = json.dumps([compiled.uri, compiled.etag, run_id])
     staging_key = f"{STAGING}{hashlib.sha256(identity.encode()).hexdigest()[:32]}.zip"
-    with MultipartUpload(s3, bucket, staging_key) as upload:
-        package = build_package(compiled, manifest, upload, stop)
-        upload.complete()
+    try:
+        with MultipartUpload(s3, bucket, staging_key) as upload:
+            package = build_package(compiled, manifest, upload, stop)
+            upload.complete()
+    except AwsCallFailed:
+        # What got lost may be no more than the answer that the object is there.
+        delete_staged(s3, bucket, staging_key)
+        raise
     publish_staged(s3, bucket, staging_key, package.key, etag=upload.etag)
     return package

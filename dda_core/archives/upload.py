@@ -274,11 +274,16 @@ def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, 
     try:
         return _copy(s3, bucket, staging_key, final_key, etag)
     finally:
-        # Also after a failure: a repeated step stages it anew. What stays is removed with what killed processes left.
-        try:
-            s3.delete_object(Bucket=bucket, Key=staging_key)
-        except Exception as error:
-            logger.warning("the staged s3://%s/%s could not be deleted: %s", bucket, staging_key, error)
+        # Also after a failure: a repeated step stages it anew.
+        delete_staged(s3, bucket, staging_key)
+
+
+def delete_staged(s3: S3Client, bucket: str, staging_key: str) -> None:
+    """Delete a staged object, if it is there. One that stays is removed with what killed processes left."""
+    try:
+        s3.delete_object(Bucket=bucket, Key=staging_key)
+    except Exception as error:
+        logger.warning("the staged s3://%s/%s could not be deleted: %s", bucket, staging_key, error)
 
 
 def _copy(s3: S3Client, bucket: str, staging_key: str, final_key: str, etag: str | None) -> bool:
