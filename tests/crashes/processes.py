@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -157,7 +156,6 @@ class Ended(NamedTuple):
     exit_code: int | None
     did: list[dict[str, Any]]
     said: str
-    seconds: float
 
     @property
     def killed_at(self) -> tuple[str, str] | None:
@@ -200,22 +198,20 @@ class FlowRunProcesses:
         name = f"{self.flow_run_id}-{number}"
         arguments = (str(self.flow_run_id), self.aws.environment, kill, self._folder, name, self._forgetful)
         process = processes.Process(target=run_to_the_end, args=arguments)
-        began = time.monotonic()
         process.start()
         process.join(SECONDS)
         if process.exitcode is None:
             process.kill()
             process.join()
-        seconds = time.monotonic() - began
-        self.ended.append(ended(self._folder, name, process.exitcode, seconds))
+        self.ended.append(ended(self._folder, name, process.exitcode))
         return self.ended[-1]
 
 
-def ended(folder: Path, name: str, exit_code: int | None, seconds: float) -> Ended:
+def ended(folder: Path, name: str, exit_code: int | None) -> Ended:
     """What is left of a process."""
     journal, log = folder / f"{name}.jsonl", folder / f"{name}.log"
     did = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    return Ended(exit_code, did, log.read_text() if log.exists() else "", seconds)
+    return Ended(exit_code, did, log.read_text() if log.exists() else "")
 
 
 async def new_run(training_job: str, **parameters: Any) -> UUID:

@@ -98,7 +98,7 @@ async def race_of(aws: Aws, folder: Path, job: str, delays: list[float], guns: l
     return Race(
         aws,
         [
-            (known[flow_run_id], ended(folder, flow_run_id, racer.exitcode, 0))
+            (known[flow_run_id], ended(folder, flow_run_id, racer.exitcode))
             for flow_run_id, racer in zip(ids, racers, strict=True)
         ],
     )
