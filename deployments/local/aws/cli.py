@@ -78,14 +78,25 @@ def train(
     status: Annotated[TrainingStatus, typer.Option(help="How the job ended.")] = TrainingStatus.COMPLETED,
     model_name: Annotated[str | None, typer.Option(help="The model's name, as the tag dda:model-name.")] = None,
     failure_reason: Annotated[str | None, typer.Option(help="Why a Failed job failed.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag, such as dda:targets=arm64-cpu; repeatable.")
+    ] = None,
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a training job with that archive into the local AWS."""
+    tags = dict(_key_and_value(text) for text in tag or [])
     made = _control(directory).train(
-        name, model_archive, status=status.value, model_name=model_name, failure_reason=failure_reason
+        name, model_archive, status=status.value, model_name=model_name, failure_reason=failure_reason, tags=tags
     )
     _print(made, as_json, f"{name} is {made['status']}: {made['model_artifact']}")
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise UsageError(f"--tag {text!r} is no KEY=VALUE, such as dda:targets=arm64-cpu")
+    return key, value
 
 
 fault = typer.Typer(help="Make the local AWS fail on purpose.", no_args_is_help=True)

@@ -35,6 +35,20 @@ def run(*words: str) -> str:
     return result.output
 
 
+def test_train_with_tags(stack: LocalAws, tmp_path: Path) -> None:
+    (tmp_path / "m.tar.gz").write_bytes(b"archive")
+    tags = ("--tag", "dda:targets=arm64-cpu,x86_64-cpu", "--tag", "note=a=b", "--model-name", "cookie")
+    made = json.loads(run("train", "cookie-1", "--model-archive", "m.tar.gz", *tags, "--json"))
+    listed = stack.client("sagemaker").list_tags(ResourceArn=made["arn"])["Tags"]
+    assert {each["Key"]: each["Value"] for each in listed} == {
+        "dda:targets": "arm64-cpu,x86_64-cpu",
+        "note": "a=b",
+        "dda:model-name": "cookie",
+    }
+    with pytest.raises(UsageError, match="'dda:targets' is no KEY=VALUE"):
+        run("train", "cookie-2", "--model-archive", "m.tar.gz", "--tag", "dda:targets")
+
+
 def test_train(stack: LocalAws, tmp_path: Path) -> None:
     (tmp_path / "m.tar.gz").write_bytes(b"archive")
     made = json.loads(run("train", "cookie-1", "--model-archive", "m.tar.gz", "--model-name", "cookie", "--json"))
