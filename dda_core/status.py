@@ -5,7 +5,7 @@ These words and keys are a contract: the command line, the artifacts and other p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
@@ -155,9 +155,3 @@ class ComponentState(StrEnum):
     def on_its_way(self) -> bool:
         """The version may still become DEPLOYABLE."""
         return self in (ComponentState.REQUESTED, ComponentState.INITIATED)
-
-
-def ended_targets(records: Mapping[str, TargetRecord], statuses: Iterable[TargetStatus]) -> list[str]:
-    """The targets whose status is one of ``statuses``, in the run's order."""
-    wanted = frozenset(statuses)
-    return [target for target, record in records.items() if record.status in wanted]

@@ -18,7 +18,8 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from dda_core.exceptions import FlowRunMissing, PrefectUnreachable, RunParametersRefused, UnknownUseCase
-from tasks.history import FLOW, RunView, view_of
+from tasks.history import RunView, view_of
+from tasks.paging import FLOW
 from tasks.use_case import block_name, use_case_names
 
 

@@ -18,9 +18,9 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from dda_core.exceptions import DdaError
 from dda_core.settings import load_settings
 from tasks.false_alarms import SILENT
-from tasks.history import FLOW
 from tasks.life_signs import HEARTBEAT, HEARTBEATS
 from tasks.limits import Limit, ensure_limit
+from tasks.paging import FLOW
 from tasks.reconciling import HOUSEKEEPING
 from tasks.use_case import load_use_case, use_case_names
 

@@ -6,25 +6,19 @@ The runs are the audit: it reaches back as far as they are kept. Runs that left 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-)
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterExpectedStartTime
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import BaseModel, ConfigDict
 
 from tasks.approval import decision_of
-from tasks.history import FLOW, PAGE, training_job_of
+from tasks.history import training_job_of
 from tasks.origin import person_of, trigger_of
+from tasks.paging import every_run
 from tasks.run import times_ended
 from tasks.use_case import block_name
 
@@ -74,23 +68,8 @@ async def audit(client: PrefectClient, since: datetime | None = None) -> list[Au
         async with turns:
             return await _row(client, run)
 
-    rows = [run async for page in _pages(client, since) for run in page]
-    return await asyncio.gather(*map(row, rows))
-
-
-async def _pages(client: PrefectClient, since: datetime | None) -> AsyncIterator[list[FlowRun]]:
     begun = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=since)) if since else None
-    for offset in itertools.count(0, PAGE):
-        page = await client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
-            flow_run_filter=begun,
-            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-            limit=PAGE,
-            offset=offset,
-        )
-        yield page
-        if len(page) < PAGE:
-            return
+    return await asyncio.gather(*map(row, reversed(await every_run(client, begun))))
 
 
 async def _row(client: PrefectClient, run: FlowRun) -> AuditRow:

@@ -22,8 +22,8 @@ from dda_core.exceptions import DdaError
 from dda_core.sanitise import sanitise
 from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
-from tasks.history import PAGE
 from tasks.limits import limited_clients
+from tasks.paging import PAGE
 from tasks.record import artifact_key
 from tasks.use_case import load_use_case, use_case_names
 

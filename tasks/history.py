@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +21,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, State, StateType
-from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
+from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import DdaError
@@ -33,14 +32,12 @@ from dda_core.sanitise import unmasked
 from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.use_case import UseCase
 from tasks.origin import trigger_of
+from tasks.paging import FLOW, PAGE, every_artifact, every_run
 from tasks.record import artifact_key
 from tasks.use_case import block_name, load_use_case
 
-FLOW = "compile-training-job"
 IGNORED = "status:ignored"
 """The tag of a run that left its training job alone, because it belongs to another use case."""
-PAGE = 200
-"""The most that Prefect's API gives at once."""
 LOST = "The flow run's process ended before this target did."
 LOST_REMEDY = "Retry the run, or compile again: what is finished is kept, and running compilation jobs are joined."
 CANCELLED = "the run was cancelled"
@@ -165,14 +162,15 @@ async def view_of_runs(
 async def runs_of(client: PrefectClient, training_job: str) -> list[JobRun]:
     """Every run of a training job, the oldest first, whatever came of it."""
     key = ArtifactFilterKey(any_=[artifact_key("record", training_job)])
-    by_run = await _artifacts(client, ArtifactFilter(key=key))
+    by_run = await every_artifact(client, ArtifactFilter(key=key))
     # A run that died before it wrote a record is known by its name or its tags.
-    found = {run.id: run for chunk in _chunks(list(by_run)) for run in await _runs(client, FlowRunFilter(id=chunk))}
+    found: dict[UUID, FlowRun] = {}
     for run_filter in (
+        *(FlowRunFilter(id=chunk) for chunk in _chunks(list(by_run))),
         FlowRunFilter(name=FlowRunFilterName(any_=[training_job])),
         FlowRunFilter(tags=FlowRunFilterTags(all_=[f"training-job:{training_job}"])),
     ):
-        found |= {run.id: run for run in await _runs(client, run_filter)}
+        found |= {run.id: run for run in await _concerned(client, run_filter)}
     runs = [
         JobRun(run, _writings(by_run.get(run.id, []))) for run in found.values() if training_job_of(run) == training_job
     ]
@@ -181,9 +179,9 @@ async def runs_of(client: PrefectClient, training_job: str) -> list[JobRun]:
 
 async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
     """Every run of every training job, the oldest first, by training job."""
-    by_run = await _artifacts(client, ArtifactFilter(key=ArtifactFilterKey(like_="record-%")))
+    by_run = await every_artifact(client, ArtifactFilter(key=ArtifactFilterKey(like_="record-%")))
     jobs: dict[str, list[JobRun]] = {}
-    for run in sorted(await _runs(client, FlowRunFilter()), key=_began):
+    for run in sorted(await _concerned(client, FlowRunFilter()), key=_began):
         jobs.setdefault(training_job_of(run), []).append(JobRun(run, _writings(by_run.get(run.id, []))))
     return jobs
 
@@ -199,7 +197,7 @@ async def newest_runs(client: PrefectClient, run_filter: FlowRunFilter, limit: i
     if not runs:
         return []
     ids = ArtifactFilterFlowRunId(any_=[run.id for run in runs])
-    by_run = await _artifacts(client, ArtifactFilter(flow_run_id=ids, key=ArtifactFilterKey(like_="record-%")))
+    by_run = await every_artifact(client, ArtifactFilter(flow_run_id=ids, key=ArtifactFilterKey(like_="record-%")))
     return [JobRun(run, _writings(by_run.get(run.id, []))) for run in runs]
 
 
@@ -342,7 +340,7 @@ async def _writings_of(client: PrefectClient, flow_run_id: UUID, training_job: s
         flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]),
         key=ArtifactFilterKey(any_=[artifact_key("record", training_job)]),
     )
-    return _writings((await _artifacts(client, artifact_filter)).get(flow_run_id, []))
+    return _writings((await every_artifact(client, artifact_filter)).get(flow_run_id, []))
 
 
 def _writings(artifacts: Iterable[Artifact]) -> list[Writing]:
@@ -364,36 +362,6 @@ def _chunks(ids: Sequence[UUID]) -> list[FlowRunFilterId]:
     return [FlowRunFilterId(any_=list(ids[start : start + PAGE])) for start in range(0, len(ids), PAGE)]
 
 
-async def _artifacts(client: PrefectClient, artifact_filter: ArtifactFilter) -> dict[UUID, list[Artifact]]:
-    """Every artifact, page by page: by flow run, the oldest first."""
-    found: dict[UUID, Artifact] = {}
-    for offset in itertools.count(0, PAGE):
-        page = await client.read_artifacts(
-            artifact_filter=artifact_filter, sort=ArtifactSort.CREATED_DESC, limit=PAGE, offset=offset
-        )
-        # By id: what was made meanwhile moves the pages, and an artifact comes twice.
-        found |= {artifact.id: artifact for artifact in page}
-        if len(page) < PAGE:
-            break
-    by_run: dict[UUID, list[Artifact]] = {}
-    for artifact in reversed(found.values()):
-        if artifact.flow_run_id:
-            by_run.setdefault(artifact.flow_run_id, []).append(artifact)
-    return by_run
-
-
-async def _runs(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRun]:
-    """Every run of the flow, page by page, but for those that had nothing to do with their training job."""
-    found: dict[UUID, FlowRun] = {}
-    for offset in itertools.count(0, PAGE):
-        page = await client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
-            flow_run_filter=run_filter,
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=PAGE,
-            offset=offset,
-        )
-        found |= {run.id: run for run in page if IGNORED not in run.tags}
-        if len(page) < PAGE:
-            break
-    return list(found.values())
+async def _concerned(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRun]:
+    """Every run of the flow but for those that had nothing to do with their training job."""
+    return [run for run in await every_run(client, run_filter) if IGNORED not in run.tags]

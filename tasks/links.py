@@ -21,7 +21,7 @@ from dda_core.exceptions import FileMissing
 from dda_core.markdown import cell, link, table
 from dda_core.sanitise import sanitise
 from tasks.finding import find_products
-from tasks.history import PAGE
+from tasks.paging import PAGE
 
 FLOW = "artifact-links"
 EXPIRES = "expires"

@@ -30,8 +30,9 @@ from dda_core.sanitise import sanitise
 from dda_core.status import RunStatus, run_status
 from dda_core.use_case import UseCase
 from tasks.artifacts import keep_artifact, latest_artifact
-from tasks.history import FLOW, JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
+from tasks.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
 from tasks.limits import limited_clients
+from tasks.paging import FLOW
 from tasks.record import artifact_key
 from tasks.run import Run
 from tasks.use_case import block_name, load_use_case, use_case_names

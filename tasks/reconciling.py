@@ -32,8 +32,8 @@ from dda_core.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Pro
 from dda_core.markdown import cell, link, table
 from dda_core.settings import load_settings
 from tasks.false_alarms import undo_false_alarms
-from tasks.history import FLOW, PAGE
 from tasks.life_signs import Processes, limits_of, signs_of
+from tasks.paging import FLOW, PAGE
 from tasks.run import GOES_ON, run_link
 
 logger = get_logger("dda.reconcile")

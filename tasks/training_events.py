@@ -25,7 +25,7 @@ from dda_core.training_event import (
     queue_name,
     undelivered_name,
 )
-from tasks.history import FLOW
+from tasks.paging import FLOW
 from tasks.run import run_link
 from tasks.use_case import load_use_case
 

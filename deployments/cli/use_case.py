@@ -25,7 +25,7 @@ def save(
     use_case = read_use_case(file)
     from deployments.registration import save_use_case
     from deployments.runs import prefect_errors
-    from tasks.history import FLOW
+    from tasks.paging import FLOW
     from tasks.use_case import block_name
 
     with prefect_errors():

@@ -8,7 +8,6 @@ from dda_core.status import (
     RunStatus,
     TargetRecord,
     TargetStatus,
-    ended_targets,
     run_message,
     run_status,
 )
@@ -69,7 +68,6 @@ def test_the_runs_sentence():
     run["x86_64-cuda"] = TargetRecord(status=TargetStatus.FAILED, reason="ClientError: x", cause="No model.")
     run["jetson"] = TargetRecord(status=TargetStatus.STOPPED, reason="stopped by hand")
     assert run_message(run) == "3/5 targets deployable; failed: x86_64-cuda: No model.; jetson: stopped by hand"
-    assert ended_targets(run, [TargetStatus.FAILED, TargetStatus.STOPPED]) == ["x86_64-cuda", "jetson"]
 
 
 def test_the_first_end_and_its_reason_are_kept_for_good():
