@@ -1,0 +1,215 @@
+"""The grid of faults: which error strikes which call of which operation.
+
+The operations are those that an undisturbed run called, so a new call enters the grid by itself; the errors are those
+that botocore's service models declare for them, and those that every service can send or that happen on the way.
+How a run has to end is said in ``documented``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
+
+from deployments.local.aws.connection import ConnectionFault
+from deployments.local.aws.shapes import operation_model
+
+ATTEMPTS = 2
+"""botocore's attempts for one call in these tests."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault and the call that it strikes.
+
+    Attributes:
+        operation: such as ``s3:PutObject``.
+        error: AWS's code, a bare HTTP status, or a fault of the connection.
+        nth: which call of the operation it strikes.
+        again: whether it strikes the second run, which finds everything done.
+        after_effect: whether the call does its work first, and only its answer is lost.
+        lasting: whether it outlives botocore's own attempts.
+        endless: whether it never goes away by itself.
+    """
+
+    operation: str
+    error: str
+    nth: int = 1
+    again: bool = False
+    after_effect: bool = False
+    lasting: bool = False
+    endless: bool = False
+
+    @property
+    def service(self) -> str:
+        return self.operation.partition(":")[0]
+
+    @property
+    def message(self) -> str:
+        return MESSAGES.get(self.error, f"{self.error} was sent on purpose.")
+
+    @property
+    def times(self) -> int:
+        return 10_000 if self.endless else ATTEMPTS if self.lasting else 1
+
+    @property
+    def in_process(self) -> bool:
+        """Whether there is no connection at all: only ``mock_aws`` can show that of a single operation."""
+        return self.error in IN_PROCESS
+
+    def __str__(self) -> str:
+        flags = {
+            "after its effect": self.after_effect,
+            "lasting": self.lasting,
+            "endless": self.endless,
+            "of a second run": self.again,
+        }
+        return " ".join(
+            [f"{self.operation} #{self.nth} {self.error}", *(word for word, is_so in flags.items() if is_so)]
+        )
+
+
+# --- Which errors -----------------------------------------------------------------------------------------------------
+
+_CLOCK = "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z"
+MESSAGES = {
+    "AccessDenied": "Access Denied",
+    "AccessDeniedException": "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform this",
+    "ExpiredToken": "The provided token has expired.",
+    "ExpiredTokenException": "The security token included in the request is expired",
+    "InvalidSignatureException": _CLOCK,
+    "SignatureDoesNotMatch": _CLOCK,
+    "RequestTimeTooSkewed": "The difference between the request time and the current time is too large.",
+    "ThrottlingException": "Rate exceeded",
+    "Throttling": "Rate exceeded",
+    "SlowDown": "Please reduce your request rate.",
+    "ResourceNotFound": "Requested resource not found.",
+    "ResourceInUse": "A compilation job of that name exists.",
+    "ResourceLimitExceeded": "The account-level service limit 'compilation jobs' is 0.",
+}
+
+
+class Dialect(NamedTuple):
+    """What a service calls the errors that every service can send."""
+
+    denied: str
+    expired: str
+    clock: str
+    throttled: str
+    failure: str
+
+
+_JSON = Dialect(
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "ThrottlingException",
+    "InternalFailure",
+)
+_QUERY = Dialect("AccessDenied", "ExpiredToken", "SignatureDoesNotMatch", "Throttling", "InternalFailure")
+_S3 = Dialect("AccessDenied", "ExpiredToken", "RequestTimeTooSkewed", "SlowDown", "InternalError")
+IN_PROCESS = ("connect-timeout", "connection-refused")
+NO_ANSWER = ("connection-reset", "read-timeout", "cut-body", *IN_PROCESS)
+STATUS = ("429", "500", "503")
+LOST_ANSWER = ("read-timeout", "cut-body", "connection-reset")
+"""The answers that get lost when the call has done its work."""
+EFFECTS = ("Create", "Put", "Upload", "Complete", "Copy", "Delete")
+"""How the names of the operations begin that change something."""
+
+
+def dialect_of(operation: str) -> Dialect:
+    return {"s3": _S3, "sts": _QUERY, "iam": _QUERY}.get(operation.partition(":")[0], _JSON)
+
+
+def modelled(operation: str) -> list[str]:
+    """The errors that botocore's model declares for the operation, by the codes that are sent."""
+    service, _, name = operation.partition(":")
+    shapes = operation_model(service, name).error_shapes
+    return [str(shape.metadata.get("error", {}).get("code") or shape.name) for shape in shapes]
+
+
+# --- One fault at a time ----------------------------------------------------------------------------------------------
+
+
+def grid(first_run: Counter[str], second_run: Counter[str]) -> list[Case]:
+    """Every case for the calls that the two runs made.
+
+    Each operation meets each error of its model, and one that never goes away. Its first, second and last call each
+    meet expired credentials and a wrong clock, which last until a person mends them, and something that outlives
+    botocore's attempts; where the call changes something, also every way to lose the answer.
+    """
+    cases: list[Case] = []
+    turn = count()
+    for operation, calls in sorted(first_run.items()):
+        cases += _of_operation(operation, calls, turn, again=False)
+    for operation, calls in sorted(second_run.items()):
+        if operation not in first_run:
+            cases += _of_operation(operation, calls, turn, again=True)
+    return cases
+
+
+def places(calls: int) -> list[int]:
+    """The first, the second and the last of so many calls, each once."""
+    return sorted({1, min(2, calls), calls})
+
+
+def _of_operation(operation: str, calls: int, turn: Iterator[int], *, again: bool) -> Iterator[Case]:
+    name, here, dialect = operation.partition(":")[2], places(calls), dialect_of(operation)
+    until_mended = (dialect.denied, dialect.expired, dialect.clock)
+    at_once = [error for error in dict.fromkeys(modelled(operation)) if error not in until_mended]
+    for number, error in enumerate(at_once):
+        yield Case(operation, error, here[number % len(here)], again)
+    yield Case(operation, dialect.denied, here[next(turn) % len(here)], again, endless=True)
+    for place in here:
+        yield Case(operation, dialect.expired, place, again, endless=True)
+        yield Case(operation, dialect.clock, place, again, endless=True)
+        yield Case(operation, _pick((*NO_ANSWER, *STATUS), next(turn)), place, again, lasting=True)
+        if name.startswith(EFFECTS):
+            for error in LOST_ANSWER:
+                yield Case(operation, error, place, again, after_effect=True)
+    yield Case(operation, _pick(("503", "connection-reset"), next(turn)), 1, again, endless=True)
+    if name.startswith(EFFECTS):
+        yield Case(operation, "cut-body", 1, again, after_effect=True, endless=True)
+    if "ResourceLimitExceeded" in at_once:
+        yield Case(operation, "ResourceLimitExceeded", endless=True)
+
+
+def _pick(errors: Sequence[str], turn: int) -> str:
+    return errors[turn % len(errors)]
+
+
+# --- Everything at once -----------------------------------------------------------------------------------------------
+
+
+class Storm(NamedTuple):
+    """One error that passes, which strikes every operation of a run at the same of its calls."""
+
+    error: str
+    place: int
+    cases: tuple[Case, ...]
+
+    @property
+    def in_process(self) -> bool:
+        return self.error in IN_PROCESS
+
+    def __str__(self) -> str:
+        return f"{self.error} at call {self.place} of {len(self.cases)} operations"
+
+
+def storms(run: Counter[str]) -> Iterator[Storm]:
+    """Each error that passes, at the first, the second and the last call of every operation that has so many."""
+    for error in ("throttled", "failure", *STATUS, *NO_ANSWER):
+        for place in range(3):
+            cases = [
+                Case(
+                    operation,
+                    getattr(dialect_of(operation), error, error),
+                    places(calls)[place],
+                    after_effect=error == ConnectionFault.READ_TIMEOUT,
+                )
+                for operation, calls in sorted(run.items())
+                if place < len(places(calls))
+            ]
+            yield Storm(error, place + 1, tuple(cases))

@@ -1,0 +1,14 @@
+"""The grid of faults, the calls to S3 and to the logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+STORAGE = ("s3", "logs")
+
+
+async def test_whatever_happens_to_a_call_the_run_ends_as_documented(go_through: Any) -> None:
+    await go_through(lambda case: case.service in STORAGE, at_least=100)
