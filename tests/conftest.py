@@ -69,6 +69,9 @@ def prefect_server() -> Iterator[None]:
     patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
     # Each use case's session would parse the models of its services anew.
     patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
-    with prefect_test_harness(server_startup_timeout=150), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    with (
+        prefect_test_harness(server_startup_timeout=150),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
         yield
     patch.undo()
