@@ -58,6 +58,8 @@ class RunView(BaseModel):
     targets: dict[str, TargetRecord]
     made_by: dict[str, str] = Field(default_factory=dict, exclude=True)
     """The flow runs that made what the newest run skipped or joined, by target; not part of the contract."""
+    waiting: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """What targets of the newest run wait for, in words; not part of the contract."""
 
     @property
     def ended(self) -> bool:
@@ -156,6 +158,7 @@ async def view_of_runs(
         status=status_of(runs, targets),
         targets=targets,
         made_by={line.target: line.by_flow_run for line in runs[-1].lines if line.by_flow_run},
+        waiting={line.target: line.waiting for line in runs[-1].lines if line.waiting and not line.status.ended},
     )
 
 

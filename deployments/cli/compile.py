@@ -125,7 +125,7 @@ def progress_table(view: RunView) -> Table:
 
 
 def print_view(view: RunView) -> None:
-    """Print a run that has ended: what each target became, and of each failure the cause and the remedy."""
+    """Print where a run stands: what each target became, and of each failure the cause and the remedy."""
     from tasks.run import run_link
 
     typer.echo(f"{view.training_job}: {view.status}")
@@ -148,8 +148,8 @@ def print_view(view: RunView) -> None:
         ],
     )
     for target, record in view.targets.items():
-        typer.echo(f"\n{target}")
-        for label, value in (
+        details = (
+            ("now", view.waiting.get(target)),
             ("compiled artifact", record.compiled_artifact),
             ("package", record.package),
             ("component version", record.arn),
@@ -157,9 +157,10 @@ def print_view(view: RunView) -> None:
             ("reason", record.reason),
             ("cause", record.cause),
             ("what to do", record.remedy),
-        ):
-            if value:
-                typer.echo(f"  {label}: {printable(value)}")
+        )
+        lines = [f"  {label}: {printable(value)}" for label, value in details if value]
+        if lines:
+            typer.echo("\n".join(["", target, *lines]))
 
 
 def _styled(status: TargetStatus) -> str:

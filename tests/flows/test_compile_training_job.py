@@ -26,6 +26,7 @@ from prefect.states import Cancelled, Cancelling
 from dda_core.status import RunStatus, TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tasks.artifacts import latest_artifact
+from tasks.history import runs_of, view_of_runs
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 pytestmark = [pytest.mark.xdist_group("prefect")]
@@ -273,6 +274,9 @@ async def test_who_waits_for_a_slot_says_so_and_goes_on(pipeline: Pipeline, capl
         while "waiting for a slot" not in await page():  # noqa: ASYNC110 - the server sets no event
             await asyncio.sleep(0.1)
     [row] = [line for line in (await page()).splitlines() if "waiting for a slot" in line]
+    async with get_client() as client:
+        waiting = (await view_of_runs(await runs_of(client, "lid-slot"))).waiting
+    assert [text.startswith("waiting for a slot") for text in waiting.values()] == [True]
     assert re.search(r"^\| (arm64|x86_64)-cpu \|.*compiling, ⏳ waiting for a slot of the account's quota", row), row
     for target in targets:
         pipeline.aws.holds.release("compile", target)
