@@ -225,8 +225,13 @@ async def stop_if_cancelled(run: Run, model_name: str) -> None:
     """On a person's cancel stop the compilation jobs that this run created; any other end leaves them alone."""
     if not await is_cancelling(run.flow_run_id):
         return
-    stopped = await stop_own_jobs(run, run.record.training_job)
-    get_run_logger().info("The run was cancelled. Stopped compilation jobs: %s", ", ".join(stopped) or "none")
+    log = get_run_logger()
+    try:
+        stopped = await stop_own_jobs(run, run.record.training_job)
+        log.info("The run was cancelled. Stopped compilation jobs: %s", ", ".join(stopped) or "none")
+    except (DdaError, ClientError, BotoCoreError) as error:
+        # Cancelled it is all the same. The worker's hook tries once more.
+        log.error("The run was cancelled. Its compilation jobs could not be stopped and may go on: %s", error)
     for target in run.record.targets:
         note_failure(run, target, RunCancelled("the run was cancelled"))
     await tag_run(run, model_name)
