@@ -25,8 +25,8 @@ from deployments.runs import prefect_errors, read_deployment
 from tasks.use_case import block_name
 
 TEMPLATE = Path(__file__).parent / "aws" / "webhook.yaml"
-ANSWER_SECONDS = 5.0
-"""How long EventBridge waits for an answer."""
+ANSWER_SECONDS = 30.0
+"""How long an answer is waited for. EventBridge waits 5 s, and then sends the request again, to the same end."""
 USER_AGENT = "Amazon/EventBridge/ApiDestinations"
 
 _PARAMETER = re.compile(r"\$\{(\w+)\}")
