@@ -210,10 +210,13 @@ class ManyRuns:
 
 
 @asynccontextmanager
-async def many_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, *, server: bool = True) -> AsyncIterator[ManyRuns]:
-    """The flow against an embedded AWS of its own, in a use case whose role has to be assumed."""
+async def many_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[ManyRuns]:
+    """The flow against an embedded AWS of its own, in a use case whose role has to be assumed.
+
+    ``options`` are those of ``local_aws``.
+    """
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with local_aws(server=server) as aws:
+    with local_aws(**options) as aws:
         for name, value in {**TIGHT, **aws.environ}.items():
             monkeypatch.setenv(name, value)
         _add_role(aws)
