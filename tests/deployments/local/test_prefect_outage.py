@@ -43,7 +43,8 @@ COMPILE_SECONDS = 8
 AWAY_SECONDS = 5
 LOCKED_SECONDS = 30
 PATIENCE_SECONDS = 400
-"""A busy server whose database was locked may stand still again, for the minute that SQLite waits for a lock."""
+"""A server that many threads wait in may stand still for a minute more, and again: a garbage collection that meets a
+SQLite cursor holds Python's lock until that cursor's connection gives up waiting for the one that waits for Python."""
 
 
 class Installation:
