@@ -8,6 +8,8 @@ a crash stops the loop for ever (see ``tests.fixtures.run_process``).
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import itertools
 import time
 from collections import Counter
@@ -45,6 +47,7 @@ from tests.flows.conftest import ACCOUNT, FAST
 T = TypeVar("T")
 REGION = "us-east-1"
 TARGETS = ["arm64-cpu", "x86_64-cuda"]
+MAKING = ("REQUESTED", "INITIATED")
 SETTLE_SECONDS = 90
 _DEFAULTS: dict[str, Any] = {
     "targets": [],
@@ -112,6 +115,7 @@ class PlayedRun:
         self.id = flow_run.id
         self.process: RunProcess | None = None
         self.ended: StateType | None = None
+        self.processes = 0
         self.cancelled = False
         """Whether it ever was, whatever it has done since."""
 
@@ -120,8 +124,8 @@ class PlayedRun:
         return self.process is not None
 
     @property
-    def failed(self) -> bool:
-        return self.ended in (StateType.FAILED, StateType.CANCELLED)
+    def ended_badly(self) -> bool:
+        return self.ended in (StateType.FAILED, StateType.CANCELLED, StateType.CRASHED)
 
     @property
     def crashed(self) -> bool:
@@ -137,7 +141,7 @@ class PlayedRuns:
         self._exit = ExitStack()
         self.aws = self._exit.enter_context(local_aws(concurrent_compilation_jobs=quota))
         patch = self._exit.enter_context(pytest.MonkeyPatch.context())
-        for name, value in {**FAST, **self.aws.environ, "DDA_POLL_SECONDS": "0.03"}.items():
+        for name, value in {**FAST, **self.aws.environ, "DDA_POLL_SECONDS": "0.1"}.items():
             patch.setenv(name, value)
         self.training_job = f"machine-{next(_numbers)}"
         self.aws.train(self.training_job, world.archive, tags={"dda:targets": " ".join(TARGETS)})
@@ -178,6 +182,7 @@ class PlayedRuns:
         flow_run = self.read(run)
         parameters = {**_DEFAULTS, **compile_training_job.validate_parameters(flow_run.parameters)}
         self.world.records.pop(run.id, None)
+        run.processes += 1
         run.ended, run.process = None, RunProcess(compile_training_job, flow_run, parameters)
 
     def retry(self, run: PlayedRun, tags: list[str]) -> None:
@@ -245,8 +250,7 @@ class PlayedRuns:
         assert run.process
         if run.process.ended:
             return True
-        record = self.world.records.get(run.id)
-        lines = list(record.targets.values()) if record else []
+        lines = list(self.lines(run).values())
         if not lines or all(line.status.ended for line in lines):
             return False
         return all(line.status.ended or self._waits(line) for line in lines)
@@ -254,9 +258,8 @@ class PlayedRuns:
     def _waits(self, line: TargetLine) -> bool:
         if line.status is TargetStatus.PUBLISHING:
             return any(
-                version.version == line.version and version.state in ("REQUESTED", "INITIATED")
-                for version in self.versions()
-                if target_of_component(version.name) == line.target
+                version.version == line.version and version.state in MAKING
+                for version in self._versions_for(line.target)
             )
         if line.status is not TargetStatus.COMPILING:
             return False
@@ -266,12 +269,19 @@ class PlayedRuns:
         return bool(line.waiting) and sum(each.takes_a_slot() for each in self.jobs()) >= self.quota
 
     def those(self, standing: str) -> list[PlayedRun]:
-        """The runs that are ``alive``, have ``failed`` or have ``crashed``."""
+        """The runs that are ``alive``, have ``crashed`` or have ``ended_badly``."""
         return [run for run in self.runs if getattr(run, standing)]
 
     def lines(self, run: PlayedRun) -> dict[str, TargetLine]:
         """The targets as the run's newest process has them."""
-        return self.world.records[run.id].targets
+        record = self.world.records.get(run.id)
+        return record.targets if record else {}
+
+    def on_their_way(self, kind: str) -> list[str]:
+        """The targets for which AWS compiles, or makes a component version."""
+        if kind == "publish":
+            return [each for each in TARGETS if any(version.state in MAKING for version in self._versions_for(each))]
+        return [target for target in TARGETS if (job := self.newest_job(target)) and job.status() in LIVE]
 
     def read(self, run: PlayedRun) -> FlowRun:
         return self.world.wait(self.world.client.read_flow_run(run.id))
@@ -288,6 +298,15 @@ class PlayedRuns:
     def newest_job(self, target: str) -> CompilationJob | None:
         mine = [job for job in self.jobs() if target_of(job.request) == target]
         return max(mine, key=lambda job: attempt_of(job.name) or 0, default=None)
+
+    def stored_digest(self, uri: str) -> str:
+        """The digest of what is stored there, as recipes have it."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        body = self.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return base64.b64encode(hashlib.sha256(body).digest()).decode()
+
+    def _versions_for(self, target: str) -> list[ComponentVersion]:
+        return [version for version in self.versions() if target_of_component(version.name) == target]
 
     def versions(self) -> list[ComponentVersion]:
         components = list(greengrassv2_backends[ACCOUNT][REGION].components.values())

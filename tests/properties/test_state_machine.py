@@ -5,15 +5,13 @@ The rules are what can happen from outside; each waits until all runs have ended
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import datetime
 from pathlib import Path
-from uuid import UUID
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -39,8 +37,7 @@ from tests.properties.played_runs import TARGETS, PlayedRun, PlayedRuns, World, 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-EXAMPLES, STEPS = 100, 7
-RUNS = 3
+EXAMPLES, STEPS, RUNS = 100, 6, 3
 NEVER = "ClientError: OperatorNotImplemented: The following operators are not implemented: ['aten::nms']"
 PASSES = "ServerError: There was an internal server error during the compilation job, please try again"
 CALLS = [
@@ -50,13 +47,23 @@ CALLS = [
     ("CreateComponentVersion", "InternalServerException", True),
     ("s3:GetObject", "SlowDown", False),
 ]
-a_target, any_run = st.sampled_from(TARGETS), st.integers(0, RUNS - 1)
+a_target, a_number = st.sampled_from(TARGETS), st.integers(0, 5)
+T = TypeVar("T")
 Rule = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def where_a_run(standing: str) -> Rule:
-    """Lets a rule happen only where some run is ``alive``, has ``failed`` or has ``crashed``."""
+    """Lets a rule happen only where some run is ``alive``, has ``crashed`` or has ``ended_badly``."""
     return precondition(lambda machine: bool(machine.played.those(standing)))
+
+
+def where_aws_works_on(kind: str) -> Rule:
+    """Lets a rule happen only where a compilation job, or a component version, is on its way."""
+    return precondition(lambda machine: bool(machine.played.on_their_way(kind)))
+
+
+def one_of(them: list[T], number: int) -> T:
+    return them[number % len(them)]
 
 
 class Runs(RuleBasedStateMachine):
@@ -69,10 +76,10 @@ class Runs(RuleBasedStateMachine):
         self.played: PlayedRuns
         self.touched: set[str] = set()
         """Targets that something happened to which no run can mend by itself."""
-        self.passing: set[str] = set()
-        self.broken: set[str] = set()
+        self.event_came_again = self.moved = False
+        self.passing, self.broken = set[str](), set[str]()
         self.seen_jobs: dict[str, str] = {}
-        self.seen_lines: dict[tuple[UUID, datetime, str], TargetLine] = {}
+        self.seen_lines: dict[tuple[Hashable, ...], TargetLine] = {}
         self.seen_rows: dict[tuple[str, str, int | None, datetime], HistoryRow] = {}
         self.whole: set[tuple[str, str | None]] = set()
 
@@ -85,9 +92,11 @@ class Runs(RuleBasedStateMachine):
         self.played.runs.append(PlayedRun(self.played.event()))
         self.begin_new()
 
+    @precondition(lambda self: not self.event_came_again)
     @rule()
     def the_event_comes_again(self) -> None:
         """At once, or long after everything has ended."""
+        self.event_came_again = True
         first, known = self.played.event(), self.played.runs[0]
         assert first.id == known.id, "an event that comes again starts no run"
         if known.ended:
@@ -103,15 +112,22 @@ class Runs(RuleBasedStateMachine):
         self.played.runs.append(PlayedRun(run))
         self.begin_new()
 
-    @rule(name=a_target)
-    def its_compilation_ends(self, name: str) -> None:
-        self.played.let_go("compile", name)
-        self.settle()
+    @where_aws_works_on("compile")
+    @rule(number=a_number)
+    def a_compilation_ends(self, number: int) -> None:
+        self.end("compile", one_of(self.played.on_their_way("compile"), number))
 
-    @rule(name=a_target)
-    def its_component_ends(self, name: str) -> None:
-        self.played.let_go("publish", name)
-        self.settle()
+    @where_aws_works_on("publish")
+    @rule(number=a_number)
+    def a_component_ends(self, number: int) -> None:
+        self.end("publish", one_of(self.played.on_their_way("publish"), number))
+
+    @where_aws_works_on("compile")
+    @rule(number=a_number)
+    def a_target_ends(self, number: int) -> None:
+        name = one_of(self.played.on_their_way("compile"), number)
+        self.end("compile", name)
+        self.end("publish", name)
 
     @rule(name=a_target, how=st.sampled_from(["never", "passes", "stays"]))
     def its_next_compilation_will_fail(self, name: str, how: str) -> None:
@@ -128,11 +144,15 @@ class Runs(RuleBasedStateMachine):
         self.touched.add(name)
         self.played.aws.faults.add("publish", target=name, reason="The artifact could not be read")
 
-    @rule(name=a_target)
-    def somebody_stops_its_job(self, name: str) -> None:
-        if (job := self.played.newest_job(name)) and job.stop():
-            self.touched.add(name)
-            self.settle()
+    @where_aws_works_on("compile")
+    @rule(number=a_number)
+    def somebody_stops_a_job(self, number: int) -> None:
+        name = one_of(self.played.on_their_way("compile"), number)
+        job = self.played.newest_job(name)
+        assert job
+        assert job.stop()
+        self.touched.add(name)
+        self.settle()
 
     @rule(times=st.integers(1, 3))
     def the_quota_is_reached(self, times: int) -> None:
@@ -149,37 +169,35 @@ class Runs(RuleBasedStateMachine):
             )
 
     @where_a_run("alive")
-    @rule(
-        number=any_run,
-        going_on=st.none() | st.tuples(st.sampled_from(["compile", "publish"]), a_target),
-        after=st.sampled_from([0.0, 0.03, 0.1]),
-    )
-    def a_process_is_killed(self, number: int, going_on: tuple[str, str] | None, after: float) -> None:
-        """At rest, or a moment after something has moved."""
-        run = self.pick("alive", number)
-        if going_on:
-            self.played.let_go(*going_on)
-            time.sleep(after)
-        self.played.kill(run)
-        self.world.counts["crashes"] += 1
-        self.settle()
+    @rule(number=a_number)
+    def a_process_is_killed_at_rest(self, number: int) -> None:
+        self.kill(one_of(self.played.those("alive"), number))
+
+    @where_a_run("alive")
+    @rule(number=a_number, kind=st.sampled_from(["compile", "publish"]), name=a_target, after=st.floats(0, 0.3))
+    def a_process_is_killed_on_its_way(self, number: int, kind: str, name: str, after: float) -> None:
+        run = one_of(self.played.those("alive"), number)
+        self.played.let_go(kind, name)
+        time.sleep(after)
+        self.kill(run)
 
     @where_a_run("crashed")
-    @rule(number=any_run)
+    @rule(number=a_number)
     def a_crashed_run_is_mended(self, number: int) -> None:
-        self.begin(self.played.mend, self.pick("crashed", number))
+        self.begin(self.played.mend, one_of(self.played.those("crashed"), number))
 
-    @where_a_run("failed")
-    @rule(number=any_run, only=st.sets(a_target, max_size=1), force=st.booleans())
-    def a_failed_run_is_retried(self, number: int, only: set[str], force: bool) -> None:
-        self.begin(self.played.retry, self.pick("failed", number), retry_tags(sorted(only), force=force))
+    @where_a_run("ended_badly")
+    @rule(number=a_number, only=st.sets(a_target, max_size=1), force=st.booleans())
+    def a_run_is_retried(self, number: int, only: set[str], force: bool) -> None:
+        run = one_of(self.played.those("ended_badly"), number)
+        self.begin(self.played.retry, run, retry_tags(sorted(only), force=force))
         self.world.counts["retries"] += 1
 
     @where_a_run("alive")
-    @rule(number=any_run)
+    @rule(number=a_number)
     def a_run_is_cancelled(self, number: int) -> None:
         self.touched.update(TARGETS)  # other runs may have joined the jobs that it stops
-        self.played.cancel(self.pick("alive", number))
+        self.played.cancel(one_of(self.played.those("alive"), number))
         self.world.counts["cancels"] += 1
         self.settle()
 
@@ -205,8 +223,18 @@ class Runs(RuleBasedStateMachine):
         assert set(good.values()) <= {1}, good
 
     @invariant()
+    def what_a_process_knows_goes_forward(self) -> None:
+        """Also what it has not written down yet."""
+        for run in self.played.runs:
+            for line in self.played.lines(run).values():
+                self.line_goes_forward(line, run.id, run.processes)
+
+    @invariant()
     def what_was_written_is_true(self) -> None:
         self.world.counts["steps"] += 1
+        if not self.moved:
+            return  # no run had a reason to write, and reading costs
+        self.moved = False
         runs = self.played.written()
         rows = history_of(runs)
         for run in runs:
@@ -220,14 +248,16 @@ class Runs(RuleBasedStateMachine):
                 # A run that was cut off could not say what became of what it had made in AWS.
                 assert (line.target, line.component, line.version) in made or line.by_flow_run in cut_off
 
+    def line_goes_forward(self, line: TargetLine, *of: Hashable) -> None:
+        goes_forward(self.seen_lines.get((*of, line.target)), line)
+        self.seen_lines[(*of, line.target)] = line
+
     def record_goes_forward(self, run: JobRun) -> None:
         """Ends are final, a first reason stays, and attempts only grow, in everything that any process wrote."""
         attempts: dict[str, int] = {}
         for writing in run.writings:
             for line in writing.lines:
-                key = (run.run.id, writing.began, line.target)
-                goes_forward(self.seen_lines.get(key), line)
-                self.seen_lines[key] = line
+                self.line_goes_forward(line, run.run.id, writing.began)
                 if line.attempt is not None:
                     assert line.attempt >= attempts.get(line.target, 0)
                     attempts[line.target] = line.attempt
@@ -250,13 +280,9 @@ class Runs(RuleBasedStateMachine):
         assert version.state == "DEPLOYABLE"
         assert artifact_uri_of(version.recipe) == line.package
         if (version.arn, line.package) not in self.whole:
-            assert digest_of(self.stored(str(line.package))) == version.recipe["Manifests"][0]["Artifacts"][0]["Digest"]
+            [artifact] = version.recipe["Manifests"][0]["Artifacts"]
+            assert self.played.stored_digest(str(line.package)) == artifact["Digest"]
             self.whole.add((version.arn, line.package))
-
-    def stored(self, uri: str) -> bytes:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        body: bytes = self.played.aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-        return body
 
     def has_ended_well(self, run: PlayedRun) -> None:
         """A run that came to its end by itself: its state says what came of its targets, each of them on its own."""
@@ -287,8 +313,9 @@ class Runs(RuleBasedStateMachine):
         for run in self.played.those("crashed"):
             self.begin(self.played.mend, run)
         self.touched.clear()
-        self.played.runs.append(PlayedRun(self.played.command()))
-        self.begin_new()
+        if self.played.those("ended_badly"):
+            self.played.runs.append(PlayedRun(self.played.command()))
+            self.begin_new()
         assert self.played.runs[-1].ended is StateType.COMPLETED
         self.aws_has_each_thing_once()
         self.what_was_written_is_true()
@@ -298,10 +325,6 @@ class Runs(RuleBasedStateMachine):
 
     # --- How it is done ----------------------------------------------------------------------------------------------
 
-    def pick(self, standing: str, number: int) -> PlayedRun:
-        runs = self.played.those(standing)
-        return runs[number % len(runs)]
-
     def begin_new(self) -> None:
         self.begin(self.played.begin, self.played.runs[-1])
 
@@ -310,13 +333,19 @@ class Runs(RuleBasedStateMachine):
         way(run, *how)
         self.settle()
 
+    def end(self, kind: str, name: str) -> None:
+        self.played.let_go(kind, name)
+        self.settle()
+
+    def kill(self, run: PlayedRun) -> None:
+        self.played.kill(run)
+        self.world.counts["crashes"] += 1
+        self.settle()
+
     def settle(self) -> None:
+        self.moved = True
         for run in self.played.settle():
             self.has_ended_well(run)
-
-
-def digest_of(body: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(body).digest()).decode()
 
 
 def goes_forward(before: TargetLine | None, after: TargetLine) -> None:
