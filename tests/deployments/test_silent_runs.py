@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from prefect.states import Completed, Running, Scheduled, Suspended
 from deployments.server_setup import silence_automation
 from flows.compile_training_job import compile_training_job
 from tasks.false_alarms import SILENT
-from tasks.life_signs import HEARTBEAT
+from tasks.life_signs import HEARTBEAT, last_heartbeat
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -68,6 +68,12 @@ async def test_a_silent_run_is_crashed_and_one_that_waits_is_not(prefect_server:
             await asyncio.sleep(2)
             for name, run in runs.items():
                 beat(run, flows[name])
+            # A heartbeat that comes after the state which needs none would begin the count again.
+            began = datetime.now(UTC) - timedelta(minutes=1)
+            async with asyncio.timeout(60):
+                for run in runs.values():
+                    while not await last_heartbeat(client, await client.read_flow_run(run), began):  # noqa: ASYNC110
+                        await asyncio.sleep(0.5)
             await asyncio.sleep(2)
             for name, state in (
                 ("suspended", Suspended(timeout_seconds=3600)),
