@@ -1,0 +1,65 @@
+"""The stack's Prefect server does not wait for its own database: what SQLite refused is freed beside the event loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+LOCKED_SECONDS = 5
+
+WAITS = f"""
+import sqlite3, sys, threading, time
+from deployments.local import serve
+
+serve.YOUNG_SECONDS = 0.1
+if sys.argv[2] == "beside":
+    serve.collect_in_a_thread()
+
+def connect():
+    return sqlite3.connect(sys.argv[1], timeout={LOCKED_SECONDS}, isolation_level=None, check_same_thread=False)
+
+def begin():
+    try:
+        lent.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        pass
+
+writer, lent = connect(), connect()
+writer.execute("PRAGMA journal_mode = WAL")
+writer.execute("CREATE TABLE run (id)")
+lent.execute("BEGIN")
+lent.execute("SELECT id FROM run").fetchall()
+writer.execute("INSERT INTO run VALUES (1)")
+garbage = [lent.cursor()]
+try:
+    garbage[0].execute("INSERT INTO run VALUES (2)")
+except sqlite3.OperationalError as error:
+    assert "locked" in str(error)
+lent.execute("ROLLBACK")
+writer.execute("BEGIN IMMEDIATE")
+waiting = threading.Thread(target=begin)
+waiting.start()
+time.sleep(0.5)
+garbage.append(garbage)
+del garbage
+
+# The event loop's part: it makes objects, and should never stand still.
+longest, last = 0.0, time.monotonic()
+while waiting.is_alive():
+    [[] for _ in range(10_000)]
+    now = time.monotonic()
+    longest, last = max(longest, now - last), now
+print(longest)
+"""
+
+
+def stood_still(database: Path, who: str) -> float:
+    """For how many seconds the main thread did nothing while another waited for SQLite's lock."""
+    command = [sys.executable, "-c", WAITS, str(database), who]
+    return float(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+
+def test_who_frees_what_sqlite_refused_waits_for_its_lock_and_that_is_not_the_event_loop(tmp_path: Path) -> None:
+    assert stood_still(tmp_path / "without.db", "in the loop") > LOCKED_SECONDS - 2, "else the thread is not needed"
+    assert stood_still(tmp_path / "with.db", "beside") < LOCKED_SECONDS - 3
