@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,9 @@ from tasks.use_case import block_name
 TEMPLATE = Path(__file__).parent / "aws" / "webhook.yaml"
 ANSWER_SECONDS = 30.0
 """How long an answer is waited for. EventBridge waits 5 s, and then sends the request again, to the same end."""
+TRIES = 5
+PAUSE_SECONDS = 1.0
+"""Between tries. EventBridge, which has 24 hours, begins with longer ones."""
 USER_AGENT = "Amazon/EventBridge/ApiDestinations"
 
 _PARAMETER = re.compile(r"\$\{(\w+)\}")
@@ -183,17 +187,20 @@ def fill(value: Any, parameters: Mapping[str, str]) -> Any:
 
 
 def send(request: WebhookRequest) -> StartedRun:
-    """Send the request as EventBridge would, once.
+    """Send the request as EventBridge would: again after a 429 or 5xx, which a server on SQLite answers while busy.
 
     Raises:
-        PrefectUnreachable: nobody answers in time, the server is in trouble, or it refuses the password.
+        PrefectUnreachable: nobody answers in time, the server is in trouble for long, or it refuses the password.
         UnknownUseCase: the server has no such deployment.
         RunParametersRefused: the server does not take the body.
     """
     try:
-        answer = httpx.request(
-            request.method, request.url, headers=request.headers, json=request.body, timeout=ANSWER_SECONDS
-        )
+        answer = _sent(request)
+        for _ in range(TRIES - 1):
+            if answer.status_code < 500 and answer.status_code != 429:
+                break
+            time.sleep(PAUSE_SECONDS)
+            answer = _sent(request)
     except (httpx.TransportError, httpx.InvalidURL) as error:
         why = f"no answer within {ANSWER_SECONDS:g} s" if isinstance(error, httpx.TimeoutException) else error
         raise PrefectUnreachable(
@@ -224,3 +231,9 @@ def send(request: WebhookRequest) -> StartedRun:
         return StartedRun(status, run["id"], run["name"], run["state"]["name"])
     except (ValueError, KeyError, TypeError) as error:
         raise PrefectUnreachable(f"{request.url} does not answer as a Prefect API does.") from error
+
+
+def _sent(request: WebhookRequest) -> httpx.Response:
+    return httpx.request(
+        request.method, request.url, headers=request.headers, json=request.body, timeout=ANSWER_SECONDS
+    )

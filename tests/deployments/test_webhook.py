@@ -28,6 +28,7 @@ from dda_core.exceptions import (
 )
 from dda_core.naming import JOB_NAME_PATTERN
 from dda_core.training_event import parse_training_event, queue_name, undelivered_name
+from deployments import webhook
 from deployments.webhook import (
     TEMPLATE,
     WebhookRequest,
@@ -248,14 +249,16 @@ def test_an_event_file_that_cannot_be_read_is_named(tmp_path: Path):
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers with the status that the path begins with, and notes what it was sent."""
+    """Answers with the status that the path begins with, "busy" only once, and notes what it was sent."""
 
     seen: list[dict[str, Any]] = []  # noqa: RUF012 - the one list of the one test server
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.seen.append({"headers": dict(self.headers), "body": json.loads(body)})
-        self.send_response(int(self.path.split("/")[1]))
+        self.seen.append({"path": self.path, "headers": dict(self.headers), "body": json.loads(body)})
+        status = int(self.path.split("/")[1])
+        again = [each["path"] for each in self.seen].count(self.path) > 1
+        self.send_response(201 if "busy" in self.path and again else status)
         self.end_headers()
         run = {"id": "run-1", "name": "lid-7", "state": {"name": "Scheduled"}}
         self.wfile.write(json.dumps(run).encode() if "api" in self.path else b"<html>")
@@ -300,11 +303,22 @@ def test_the_request_is_sent_as_it_is_printed(server: str):
         ("200/page", PrefectUnreachable, "does not answer as a Prefect API does"),
     ],
 )
-def test_every_answer_says_what_eventbridge_would_do(server: str, path: str, error: type[DdaError], said: str):
+def test_every_answer_says_what_eventbridge_would_do(
+    server: str, path: str, error: type[DdaError], said: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0)
+    sent = len(Answers.seen)
     with pytest.raises(error) as refused:
         send(request_to(f"{server}/{path}"))
+    assert len(Answers.seen) - sent == (webhook.TRIES if path in ("429/api", "503/api") else 1)
     assert said in str(refused.value)
     assert "pass:word" not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_is_busy_is_asked_again(server: str, status: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0)
+    assert send(request_to(f"{server}/{status}/api-busy")).status == 201
 
 
 def test_nobody_there_is_said():
