@@ -6,8 +6,7 @@ import itertools
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from dda_core.settings import Settings
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
-from deployments.local.prefect_server import ask, free_port, server_answers, server_command, stack_environment
+from deployments.local.prefect_server import ask
+from tests.fixtures.servers import Server, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -43,40 +43,6 @@ def publish(worker: str, versions: int) -> None:
         package = f"s3://{BUCKET}/model_artifacts/model-{worker}-{number}/{number}_greengrass_model_component.zip"
         print(ensure_version(clients.greengrass, plan, package, compilation_job="lid-7-arm64cpu-0a1b2c3d-1").version)
         sys.stdout.flush()
-
-
-class Server:
-    """A Prefect server as ``dda local up`` runs it."""
-
-    def __init__(self, home: Path) -> None:
-        self.port = free_port()
-        self.api_url = f"http://127.0.0.1:{self.port}/api"
-        self.home = home
-        self.start()
-
-    def environment(self, aws_url: str | None = None) -> dict[str, str]:
-        return stack_environment(self.home, self.api_url, aws_url, REGION, None) | RATES
-
-    def start(self) -> None:
-        with (self.home.parent / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                server_command(self.port), env=self.environment(), stdout=log, stderr=subprocess.STDOUT
-            )
-        until(lambda: server_answers(self.api_url))
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(30)
-
-    def limit(self) -> Any:
-        return ask(f"{self.api_url}/v2/concurrency_limits/{NAME}", seconds=30)
-
-
-def until(condition: Callable[[], Any], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"nothing within {seconds} s"
-        time.sleep(0.1)
 
 
 class Workers:
@@ -116,10 +82,14 @@ class Workers:
         return "".join(error.read_text() for error in self.errors)
 
 
+def limit(server: Server) -> Any:
+    return ask(f"{server.api_url}/v2/concurrency_limits/{NAME}", seconds=30)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "prefect").mkdir()
-    server = Server(tmp_path / "prefect")
+    server = Server(tmp_path / "prefect", REGION, RATES)
     yield server
     server.kill()
 
@@ -166,10 +136,10 @@ def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Se
 def test_limits_outlive_a_killed_server_and_turns_go_on(server: Server, aws: LocalAws, counted: Any):
     workers = Workers(server, aws, 3, 3, "b")
     until(lambda: len(made_at(aws)) >= 3)
-    before = server.limit()
+    before = limit(server)
     server.kill()
     server.start()
-    after = server.limit()
+    after = limit(server)
     assert (after["id"], after["limit"], after["slot_decay_per_second"]) == (before["id"], 1, 0.9)
     assert len(workers.ended()) == 9
     if "cannot be asked" not in workers.log():
