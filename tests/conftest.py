@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -55,10 +56,24 @@ def prefect_server() -> Iterator[None]:
     """A Prefect server of the session's own, where runs cost little."""
     # Here, because most tests do not wait for Prefect.
     import botocore.session
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
+    from deployments.local.prefect_server import server_command
+
+    def serve(server: SubprocessASGIServer) -> subprocess.Popen[bytes]:
+        assert server.port
+        environment = get_current_settings().to_environment_variables(exclude_unset=True)
+        return subprocess.Popen(
+            server_command(server.port),
+            env={**os.environ, **environment, "PREFECT_UI_ENABLED": "0"},
+            stdout=subprocess.DEVNULL,
+        )
+
     patch = pytest.MonkeyPatch()
+    # As in a local stack: the server's event loop does not wait for its own database.
+    patch.setattr(SubprocessASGIServer, "_run_uvicorn_command", serve)
     # Written one by one, task runs keep SQLite busy for longer than the flows last.
     patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE", "100")
     patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE", "100")
