@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,13 +112,14 @@ def send(request: dict[str, Any]) -> tuple[int, Any]:
 
 
 def send_as_eventbridge(request: dict[str, Any]) -> tuple[int, Any]:
-    """Again after a 5xx or a 429, and after nothing else. SQLite answers 503 while it is busy."""
+    """Again without an answer in time, after a 5xx or a 429, and after nothing else. A busy SQLite answers 503."""
     for _ in range(20):
-        status, content = send(request)
-        if status < 500 and status != 429:
-            break
+        with suppress(TimeoutError):
+            status, content = send(request)
+            if status < 500 and status != 429:
+                return status, content
         time.sleep(0.5)
-    return status, content
+    pytest.fail("The server was busy, or silent, twenty times.")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +138,8 @@ def test_the_printed_request_starts_one_run_however_often_it_comes(stack: Stack,
     request = stack.request("hooked-1")
     with ThreadPoolExecutor(COPIES) as pool:
         answers = list(pool.map(send_as_eventbridge, [request] * COPIES))
-    assert sorted(status for status, _ in answers) == [200] * (COPIES - 1) + [201]
+    # 201 says that the run is new, once: unless this was the answer that did not come in time.
+    assert sorted(status for status, _ in answers)[:-1] == [200] * (COPIES - 1)
     [run_id] = {content["id"] for _, content in answers}
 
     run = stack.ended(run_id)
