@@ -4,9 +4,8 @@ A statement that SQLite refused ("database is locked") lies in a reference cycle
 garbage collector finds it. To free it takes the lock of its connection, which has long been lent to the next request
 and may be waiting for the write lock, for up to a minute. Where the collector happens to run in the event loop, the
 loop waits too, with everybody it serves, and so does whoever holds the write lock and would commit in that loop.
-Measured with five copies of one webhook at a time: in 2 of 31 bursts nobody was answered for a minute.
-
-So here a thread of its own collects; it may wait as long as it likes.
+So here a thread of its own collects; it may wait as long as it likes. Measured with five copies of one webhook at a
+time: before, the server stood still for over 30 s in 2 of 42 bursts; since, in none of 60 (longest answer: 6 s).
 """
 
 from __future__ import annotations
