@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
@@ -51,6 +52,8 @@ SOON, LATE = 1.0, 30.0
 """The limits for an answer, in seconds, where one is held back, and where none is: a busy machine is slow, too."""
 LIMIT_SECONDS = 60.0
 """No run takes longer, whatever happens to its calls, and however busy the machine."""
+_numbers = itertools.count(1)
+"""The session's Prefect server knows what the other tests trained."""
 ROWS = {row.cause: row for row in catalogue().rows}
 
 
@@ -61,14 +64,13 @@ class ManyRuns:
         self.aws = aws
         self._pipeline = Pipeline(aws, folder)
         self._monkeypatch = monkeypatch
-        self._count = 0
         self._gone_on: set[tuple[str, Reason | None]] = set()
         self._wait_for_answers(LATE)
 
     def train(self) -> str:
-        self._count += 1
-        name = f"lid-{self._count}"
-        archive = trained_archive(self._pipeline.folder / f"{name}.tar.gz", seed=self._count)
+        number = next(_numbers)
+        name = f"lid-{number}"
+        archive = trained_archive(self._pipeline.folder / f"{name}.tar.gz", seed=number)
         self.aws.train(name, archive)
         archive.unlink()
         return name
