@@ -148,7 +148,7 @@ def test_a_run_with_a_failure_says_why_and_what_to_do(person: Person, tmp_path: 
         "dda artifacts get lid-inspection-7 arm64-cpu",
     )
     assert person.stack["account_id"] not in text
-    until(lambda: person.browser.find_elements("css selector", "svg[id^=mermaid], .mermaid svg, svg.flowchart"), 30)
+    until(lambda: person.browser.find_elements("css selector", "svg[id^=mermaid], .mermaid svg, svg.flowchart"), 90)
     timeline = "document.querySelector('img[src^=\"data:image/svg\"]')"
     assert person.browser.execute_script(f"return {timeline}.naturalWidth > 100")
     person.picture("targets", 2300)
@@ -166,7 +166,7 @@ def test_a_person_starts_two_targets_from_the_form(person: Person, tmp_path: Pat
     person.reads("training_job_name", "It must be Completed", "targets (Optional)", "Compile anew")
     person.browser.find_elements("css selector", "textarea")[0].send_keys("cap-inspection-3")
     person.click("button", "Select")
-    until(lambda: person.browser.find_elements("css selector", "[role=option]"), 20)
+    until(lambda: person.browser.find_elements("css selector", "[role=option]"), 90)
     for target in ("arm64-cpu", "x86_64-cpu"):
         person.click("[role=option]", target)
     person.browser.switch_to.active_element.send_keys("\ue00c")  # Escape closes the list
@@ -197,7 +197,7 @@ def test_the_overview_lists_every_training_job(person: Person, tmp_path: Path) -
     train(person, tmp_path, "never-compiled-1", "never")
     deployment = next(each["id"] for each in person.api("deployments/filter", {}) if each["name"] == "refresh-overview")
     run = person.api(f"deployments/{deployment}/create_flow_run", {})
-    until(lambda: person.api(f"flow_runs/{run['id']}")["state_type"] in ("COMPLETED", "FAILED"), 120)
+    until(lambda: person.api(f"flow_runs/{run['id']}")["state_type"] in ("COMPLETED", "FAILED"), 240)
     person.open(f"/artifacts/artifact/{person.artifact('training-jobs')}")
     text = person.reads("lid-inspection-7", "partial", "3/4", "cap-inspection-3", "2/2", "never-compiled-1")
     assert "not-started" in text

@@ -120,9 +120,11 @@ def api(stack: dict[str, Any], path: str, body: Any = None, method: str | None =
         except urllib.error.HTTPError as error:
             if error.code != 503:
                 raise
-            return None  # SQLite is busy
+        except TimeoutError:
+            pass
+        return None  # SQLite is busy
 
-    [content] = until(answer, 30)
+    [content] = until(answer, 120)
     return json.loads(content) if content else None
 
 

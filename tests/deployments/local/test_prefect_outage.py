@@ -43,8 +43,7 @@ COMPILE_SECONDS = 8
 AWAY_SECONDS = 5
 LOCKED_SECONDS = 30
 PATIENCE_SECONDS = 400
-"""A server that many threads wait in may stand still for a minute more, and again: a garbage collection that meets a
-SQLite cursor holds Python's lock until that cursor's connection gives up waiting for the one that waits for Python."""
+"""Those who wait for SQLite go on one after the other, and Prefect's client waits longer each time it is refused."""
 
 
 class Installation:
@@ -119,10 +118,10 @@ class Installation:
         return str(self.dda("compile", training_job, "--use-case", "local")["flow_run_id"])
 
     def begin(self, training_job: str) -> str:
-        """Train and compile: the id of the run, once all four targets are being compiled."""
+        """Train and compile: the id of the run, once all four compilation jobs are made and some are in progress."""
         self.train(training_job)
         run = self.compile(training_job)
-        until(lambda: list(self.jobs(training_job).values()).count("INPROGRESS") == 4, 120)
+        until(lambda: len(jobs := self.jobs(training_job)) == len(FOUR) and "INPROGRESS" in jobs.values(), 120)
         return run
 
     def end_of(self, run: str) -> dict[str, Any]:
@@ -231,6 +230,6 @@ def assert_nothing_is_lost(installation: Installation, training_job: str, run: s
     assert set(keys.values()) == {1}, keys
     assert {f"record-{training_job}", f"targets-{training_job}"} <= set(keys)
     # The server records steps a little later; each of the four that every target has is there, and ended well.
-    until(lambda: Counter(task["state_name"] for task in asked("task_runs/filter", of_run))["Completed"] >= 20, 30)
+    until(lambda: Counter(task["state_name"] for task in asked("task_runs/filter", of_run))["Completed"] >= 20, 90)
     steps = Counter(task["name"] for task in asked("task_runs/filter", of_run))
     assert set(steps.values()) == {1}, steps

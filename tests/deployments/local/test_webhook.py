@@ -76,7 +76,7 @@ class Stack(NamedTuple):
             run: dict[str, Any] = self.ask(f"flow_runs/{flow_run_id}")
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-        found: dict[str, Any] = until(look, 90)
+        found: dict[str, Any] = until(look, 180)
         return found
 
     def versions(self, name: str) -> dict[str, str]:
