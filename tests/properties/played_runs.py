@@ -267,7 +267,7 @@ class PlayedRuns:
         job = self.newest_job(line.target)
         if job and job.status() in LIVE:
             return line.attempt == attempt_of(job.name)
-        return bool(line.waiting) and sum(each.takes_a_slot() for each in self.jobs()) >= self.quota
+        return bool(line.waiting) and sum(each.takes_a_slot() for each in self._every_job()) >= self.quota
 
     def those(self, standing: str) -> list[PlayedRun]:
         """The runs that are ``alive``, have ``crashed`` or have ``ended_badly``."""
@@ -294,6 +294,10 @@ class PlayedRuns:
         return [run for run in found if run.run.id in ours]
 
     def jobs(self) -> list[CompilationJob]:
+        # A process of the example before, on its way to its end, may still have made one of its own.
+        return [job for job in self._every_job() if job.name.startswith(f"{self.training_job}-")]
+
+    def _every_job(self) -> list[CompilationJob]:
         return list(sagemaker_backends[ACCOUNT][REGION].compilation_jobs.values())
 
     def newest_job(self, target: str) -> CompilationJob | None:
