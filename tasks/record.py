@@ -89,7 +89,7 @@ class RunRecord:
             if before.status.ended:
                 return
             line = before.model_copy(update=_checked(changes))
-            if line.attempt is not None and before.attempt is not None and line.attempt < before.attempt:
+            if before.by_flow_run and line.attempt is not None and line.attempt < (before.attempt or 0):
                 # A restarted run goes by a result that it has kept; what others made since it has only looked at.
                 kept = tuple(each for each in line.attempts if each.attempt is None or each.attempt <= line.attempt)
                 line = line.model_copy(update={"attempts": kept, "by_flow_run": None})

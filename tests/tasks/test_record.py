@@ -19,3 +19,12 @@ async def test_a_restarted_run_that_goes_by_what_it_has_kept_forgets_the_attempt
     ]
     assert line.by_flow_run is None
     assert not record.links
+
+
+async def test_an_attempt_of_the_runs_own_stays_where_its_job_was_deleted_and_the_numbers_begin_again():
+    record = RunRecord("lid-7", "11111111-2222-3333-4444-555555555555")
+    record.expect(["arm64-cpu"])
+    record.note("arm64-cpu", status=TargetStatus.COMPILING, component="model-lid-7-arm64-cpu")
+    for attempt in (2, 1):
+        record.note("arm64-cpu", compilation_job=f"lid-7-arm64cpu-0a1b2c3d-{attempt}", attempt=attempt)
+    assert [each.attempt for each in record.targets["arm64-cpu"].attempts] == [2, 1]
