@@ -120,11 +120,9 @@ def api(stack: dict[str, Any], path: str, body: Any = None, method: str | None =
         except urllib.error.HTTPError as error:
             if error.code != 503:
                 raise
-        except TimeoutError:
-            pass
-        return None  # SQLite is busy
+            return None  # SQLite is busy
 
-    [content] = until(answer, 120)
+    [content] = until(answer, 30)
     return json.loads(content) if content else None
 
 

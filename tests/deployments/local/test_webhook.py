@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +75,7 @@ class Stack(NamedTuple):
             run: dict[str, Any] = self.ask(f"flow_runs/{flow_run_id}")
             return run if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-        found: dict[str, Any] = until(look, 180)
+        found: dict[str, Any] = until(look, 90)
         return found
 
     def versions(self, name: str) -> dict[str, str]:
@@ -112,14 +111,13 @@ def send(request: dict[str, Any]) -> tuple[int, Any]:
 
 
 def send_as_eventbridge(request: dict[str, Any]) -> tuple[int, Any]:
-    """Again without an answer in time, after a 5xx or a 429, and after nothing else. A busy SQLite answers 503."""
+    """Again after a 5xx or a 429, and after nothing else. SQLite answers 503 while it is busy."""
     for _ in range(20):
-        with suppress(TimeoutError):
-            status, content = send(request)
-            if status < 500 and status != 429:
-                return status, content
+        status, content = send(request)
+        if status < 500 and status != 429:
+            break
         time.sleep(0.5)
-    pytest.fail("The server was busy, or silent, twenty times.")
+    return status, content
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +136,7 @@ def test_the_printed_request_starts_one_run_however_often_it_comes(stack: Stack,
     request = stack.request("hooked-1")
     with ThreadPoolExecutor(COPIES) as pool:
         answers = list(pool.map(send_as_eventbridge, [request] * COPIES))
-    # 201 says that the run is new, once: unless this was the answer that did not come in time.
-    assert sorted(status for status, _ in answers)[:-1] == [200] * (COPIES - 1)
+    assert sorted(status for status, _ in answers) == [200] * (COPIES - 1) + [201]
     [run_id] = {content["id"] for _, content in answers}
 
     run = stack.ended(run_id)
