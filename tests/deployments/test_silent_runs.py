@@ -37,7 +37,6 @@ def another_flow() -> None: ...
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "prefect").mkdir()
     server = Server(tmp_path / "prefect")
     # The heartbeats are the test's own.
     with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -22,10 +22,11 @@ from flows.refresh_devices import refresh_devices
 from flows.refresh_overview import refresh_overview
 from tasks import left_behind, overview
 from tasks.artifacts import latest_artifact
-from tasks.use_case import UseCaseBlock, load_use_case, use_case_names
+from tasks.use_case import load_use_case
 from tests.faults.cases import ATTEMPTS, Case, dialect_of, modelled
 from tests.faults.pipeline import many_runs
 from tests.fixtures.events import sagemaker_event
+from tests.flows.conftest import forget_other_use_cases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -126,10 +127,7 @@ class Place:
 async def place(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
     monkeypatch.setattr(training_event, "WAIT_SECONDS", 0)
     async with many_runs(tmp_path, monkeypatch) as runs:
-        for name in await use_case_names():
-            # Those of other tests on this server.
-            if name != "local":
-                await UseCaseBlock.adelete(name)
+        await forget_other_use_cases()
         await runs.undisturbed()
         runs.train()
         runs.aws.add_device(thing="line-1")

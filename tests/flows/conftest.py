@@ -17,7 +17,7 @@ from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from flows.compile_training_job import compile_training_job
 from tasks.history import RunView, view_of
-from tasks.use_case import UseCaseBlock
+from tasks.use_case import UseCaseBlock, use_case_names
 from tests.fixtures.archives import trained_archive
 
 ACCOUNT = "123456789012"
@@ -100,6 +100,13 @@ def _defaults() -> dict[str, Any]:
         "friendly_name": None,
         "force": False,
     }
+
+
+async def forget_other_use_cases() -> None:
+    """On the session's server: those that other tests left there. The pipeline's own stays."""
+    for name in await use_case_names():
+        if name != "local":
+            await UseCaseBlock.adelete(name)
 
 
 @pytest.fixture

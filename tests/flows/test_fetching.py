@@ -24,9 +24,9 @@ from dda_core.use_case import UseCase
 from flows.artifact_links import artifact_links
 from flows.refresh_devices import refresh_devices
 from tasks.links import EXPIRES
-from tasks.use_case import UseCaseBlock, use_case_names
+from tasks.use_case import UseCaseBlock
 from tests.deployments.cli.command import dda
-from tests.flows.conftest import ACCOUNT, Pipeline
+from tests.flows.conftest import ACCOUNT, Pipeline, forget_other_use_cases
 
 OPERATORS = "ClientError: OperatorNotImplemented: The following operators are not implemented: ['aten::a']"
 
@@ -196,17 +196,8 @@ async def test_the_form_of_artifact_links_allows_twelve_hours_at_most() -> None:
 # --- Devices ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-async def alone(pipeline: Pipeline) -> Pipeline:
-    """The pipeline, and on its server no use case but its own: other tests leave theirs."""
-    for name in await use_case_names():
-        if name != "local":
-            await UseCaseBlock.adelete(name)
-    return pipeline
-
-
-async def test_devices_are_listed_per_version(alone: Pipeline) -> None:
-    pipeline = alone
+async def test_devices_are_listed_per_version(pipeline: Pipeline) -> None:
+    await forget_other_use_cases()
     assert "No core device" in (await cli("devices")).stderr
     for number in (1, 2, 3):
         component = {"name": "model-a", "version": f"{number % 2 + 1}.0.0"}
@@ -239,8 +230,8 @@ async def test_refresh_devices_writes_one_artifact_per_component_and_updates_it(
     assert "on no core device" in str(third.data), "a component that has gone says so"
 
 
-async def test_refresh_devices_fails_with_the_reason_and_keeps_what_it_knew(alone: Pipeline) -> None:
-    pipeline = alone
+async def test_refresh_devices_fails_with_the_reason_and_keeps_what_it_knew(pipeline: Pipeline) -> None:
+    await forget_other_use_cases()
     pipeline.aws.add_device(thing="press-1", installed=[{"name": "model-dev-c", "version": "1.0.0"}])
     await refresh_devices(return_state=True)
     pipeline.aws.faults.add("call", operation="ListCoreDevices", error="AccessDeniedException", times=5)

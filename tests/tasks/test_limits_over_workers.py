@@ -18,7 +18,8 @@ from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from deployments.local.prefect_server import ask
-from tests.fixtures.servers import Server, until
+from tests.deployments.local.conftest import until
+from tests.fixtures.servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -88,7 +89,6 @@ def limit(server: Server) -> Any:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    (tmp_path / "prefect").mkdir()
     server = Server(tmp_path / "prefect", REGION, RATES)
     yield server
     server.kill()
@@ -118,7 +118,7 @@ def gaps(times: list[float]) -> list[float]:
 
 def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Server, aws: LocalAws, counted: Any):
     workers = Workers(server, aws, 5, 3, "a")
-    until(lambda: len(made_at(aws)) >= 4)
+    until(lambda: len(made_at(aws)) >= 4, 180)
     # One that has had turns, and waits for the next: nobody else waits for what it held.
     workers.processes[4].send_signal(signal.SIGKILL)
     said = workers.ended(slice(0, 4))
@@ -135,7 +135,7 @@ def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Se
 
 def test_limits_outlive_a_killed_server_and_turns_go_on(server: Server, aws: LocalAws, counted: Any):
     workers = Workers(server, aws, 3, 3, "b")
-    until(lambda: len(made_at(aws)) >= 3)
+    until(lambda: len(made_at(aws)) >= 3, 180)
     before = limit(server)
     server.kill()
     server.start()
@@ -150,7 +150,7 @@ def test_limits_outlive_a_killed_server_and_turns_go_on(server: Server, aws: Loc
 
 def test_without_a_server_each_process_keeps_the_pace_and_says_so(server: Server, aws: LocalAws):
     workers = Workers(server, aws, 1, 3, "c", PREFECT_CLIENT_MAX_RETRIES="0")
-    until(lambda: made_at(aws))
+    until(lambda: made_at(aws), 180)
     server.kill()
     assert len(workers.ended()) == 3
     assert "keeps 0.9 calls per second by itself" in workers.log()
