@@ -30,7 +30,7 @@ ANSWER_SECONDS = 30.0
 """How long an answer is waited for. EventBridge waits 5 s, and then sends the request again, to the same end."""
 TRIES = 5
 PAUSE_SECONDS = 1.0
-"""Between tries. EventBridge, which has 24 hours, begins with longer ones."""
+"""Between tries: whoever waits at a shell is told soon. EventBridge goes on for 24 hours."""
 USER_AGENT = "Amazon/EventBridge/ApiDestinations"
 
 _PARAMETER = re.compile(r"\$\{(\w+)\}")

@@ -11,6 +11,7 @@ time: before, the server stood still for over 30 s in 2 of 42 bursts; since, in 
 from __future__ import annotations
 
 import gc
+import itertools
 import runpy
 import sys
 import threading
@@ -32,10 +33,8 @@ def collect_in_a_thread() -> threading.Thread:
 
 
 def _collect() -> None:
-    number = 0
-    while True:
+    for number in itertools.count(1):
         time.sleep(YOUNG_SECONDS)
-        number += 1
         gc.collect(1 if number % FULL_EVERY else 2)
 
 
