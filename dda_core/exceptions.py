@@ -37,6 +37,8 @@
     │   ├── ModelDescriptionInvalid
     │   ├── ShapeMismatch
     │   ├── DeviceWouldRefuse
+    │   │   └── CompiledModelUnusable
+    │   ├── PackageTooLarge
     │   └── RecipeInvalid
     ├── Interrupted                   exit code 130: a person or a signal stopped the work
     └── TargetFailed                  exit code 1: one target came to an end that is not DEPLOYABLE
@@ -55,7 +57,10 @@ Every message says what was found, where, what was expected, and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from dda_core.device.findings import DeviceFinding
 
 
 class DdaError(Exception):
@@ -216,11 +221,31 @@ class ShapeMismatch(InputRefused):
 
 
 class DeviceWouldRefuse(InputRefused):
-    """A manifest or package breaks rules that devices enforce; ``findings`` lists every one."""
+    """A manifest or package breaks rules of the device; ``findings`` lists every one, ``where`` names the archive."""
 
-    def __init__(self, where: str, findings: Iterable[str]) -> None:
+    what: ClassVar[str] = "a device could not run it"
+
+    def __init__(self, where: str, findings: Iterable[DeviceFinding]) -> None:
+        self.where = where
         self.findings = tuple(findings)
-        super().__init__(f"{where}: a device would refuse it: " + "; ".join(self.findings))
+        super().__init__(f"{where}: {self.what}: {' '.join(map(str, self.findings))}")
+
+
+class CompiledModelUnusable(DeviceWouldRefuse):
+    """SageMaker Neo's archive is not one that the loader on the device can load."""
+
+    what = "a device could not load what was compiled"
+
+
+class PackageTooLarge(InputRefused):
+    """A package grows over what AWS IoT Greengrass takes."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"{where}: the package is over {limit} bytes, the most that AWS IoT Greengrass takes. Compile a smaller "
+            f"model."
+        )
 
 
 class RecipeInvalid(InputRefused):

@@ -27,5 +27,8 @@ def dda_manifest(model: TrainedModel) -> dict[str, Any]:
 
 
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
-    """The manifest as it stands in the package: JSON in ASCII, the same bytes on every run."""
-    return json.dumps(manifest, allow_nan=False).encode()
+    """The manifest as it stands in the package: JSON in ASCII, the same bytes on every run.
+
+    NaN and Infinity stand as these words, which a device reads as Python does.
+    """
+    return json.dumps(manifest).encode()

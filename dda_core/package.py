@@ -21,9 +21,12 @@ from dda_core.archives.source import Source
 from dda_core.archives.tar import read_tar
 from dda_core.archives.upload import FileSink, MultipartUpload, delete_staged, publish_staged
 from dda_core.archives.zip import Entry, ZipWriter
-from dda_core.device_rules import check_manifest, check_package
-from dda_core.exceptions import AwsCallFailed, DeviceWouldRefuse
+from dda_core.device.folder import StageFile, StageFiles
+from dda_core.device.manifest import check_manifest
+from dda_core.device.package import check_compiled, check_package
+from dda_core.exceptions import AwsCallFailed
 from dda_core.manifest import MANIFEST_NAME, manifest_bytes
+from dda_core.targets import CompilationTarget
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -46,6 +49,7 @@ class ModelPackage(BaseModel):
         size: of the ZIP in bytes.
         sha256: of the ZIP, hexadecimal.
         members: number of files in it, the manifest included.
+        warnings: what a device may do wrong with it; only the device can tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +60,7 @@ class ModelPackage(BaseModel):
     size: int
     sha256: str
     members: int
+    warnings: tuple[str, ...] = ()
 
 
 def package_name(package_id: str) -> str:
@@ -75,7 +80,12 @@ def content_id(entries: Iterable[Entry]) -> str:
 
 
 def build_package(
-    compiled: Source, manifest: dict[str, Any], sink: Writable, stop: Event | None = None
+    compiled: Source,
+    manifest: dict[str, Any],
+    sink: Writable,
+    stop: Event | None = None,
+    *,
+    target: CompilationTarget | None = None,
 ) -> ModelPackage:
     """Write the package of a compiled archive into a sink, which the caller completes.
 
@@ -86,10 +96,12 @@ def build_package(
         manifest: from ``dda_manifest``.
         sink: takes the ZIP's bytes.
         stop: set it to end the work with ``Interrupted``.
+        target: what the archive was compiled for; its code must be for it. None compares nothing.
 
     Raises:
         ArchiveBroken: the compiled archive is empty, damaged, cut short, or no gzip tar.
         ArchiveHostile: a member is no plain file or folder.
+        CompiledModelUnusable: the loader on the device cannot load what the archive holds.
         DeviceWouldRefuse: the manifest or the package breaks a rule of the device.
     """
     check_manifest(manifest, compiled.uri)
@@ -97,13 +109,17 @@ def build_package(
     text = manifest_bytes(manifest)
     package = ZipWriter(sink, compiled.uri)
     package.add(MANIFEST_NAME, len(text), [text])
+    compiled_files = StageFiles()
+    # The one time that the compiled archive is read: what the loader needs is looked at on the way, and nothing is
+    # complete before the checks. A look of its own right behind the compilation would download every archive twice.
     with closing(read_tar(compiled, stop)) as members:
         for reader, member in members:
             if member.is_file:
-                package.add(f"{folder}/{member.name}", member.size, reader.content())
-    if len(package.entries) == 1:
-        raise DeviceWouldRefuse(compiled.uri, ["the compiled archive holds no file; compile the model again"])
-    check_package([entry.name for entry in package.entries], manifest, compiled.uri)
+                content = compiled_files.watch(member.name, reader.content())
+                package.add(f"{folder}/{member.name}", member.size, content)
+    check_compiled(compiled_files.files, manifest, compiled.uri, target)
+    files = [StageFile(f"{folder}/{file.name}", file.head) for file in compiled_files.files]
+    warnings = check_package([StageFile(MANIFEST_NAME, b""), *files], manifest, compiled.uri, target)
     digest = package.finish()
     package_id = content_id(package.entries)
     return ModelPackage(
@@ -113,18 +129,24 @@ def build_package(
         size=package.size,
         sha256=digest,
         members=len(package.entries),
+        warnings=tuple(warning.message for warning in warnings),
     )
 
 
 def package_to_file(
-    compiled: Source, manifest: dict[str, Any], out_dir: Path, stop: Event | None = None
+    compiled: Source,
+    manifest: dict[str, Any],
+    out_dir: Path,
+    stop: Event | None = None,
+    *,
+    target: CompilationTarget | None = None,
 ) -> tuple[Path, ModelPackage]:
     """Build the package as a file in ``out_dir``, which stays as it was when anything is refused.
 
     Raises as ``build_package`` does.
     """
     with FileSink(out_dir / SUFFIX) as sink:
-        package = build_package(compiled, manifest, sink, stop)
+        package = build_package(compiled, manifest, sink, stop, target=target)
         sink.complete(package.name)
     return sink.path, package
 
@@ -136,6 +158,8 @@ def package_to_s3(
     bucket: str,
     stop: Event | None = None,
     run_id: str = "",
+    *,
+    target: CompilationTarget | None = None,
 ) -> ModelPackage:
     """Build the package as an S3 object; one that is already under its key is kept.
 
@@ -148,6 +172,7 @@ def package_to_s3(
         bucket: the use case's bucket.
         stop: set it to end the work with ``Interrupted``; the upload is then aborted.
         run_id: keeps the staging keys of runs apart that package the same archive at the same time.
+        target: as ``build_package`` takes it.
 
     Raises:
         AwsCallFailed: S3 refused, or did not answer.
@@ -157,7 +182,7 @@ def package_to_s3(
     staging_key = f"{STAGING}{hashlib.sha256(identity.encode()).hexdigest()[:32]}.zip"
     try:
         with MultipartUpload(s3, bucket, staging_key) as upload:
-            package = build_package(compiled, manifest, upload, stop)
+            package = build_package(compiled, manifest, upload, stop, target=target)
             upload.complete()
     except AwsCallFailed:
         # What got lost may be no more than the answer that the object is there.

@@ -2,106 +2,206 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import stat
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 from dda_core.archives.codec import BLOCK
 from dda_core.archives.tar import MAX_TEXT, plain_name, unsafe_name
 from dda_core.archives.zip import MAX_PACKAGE
-from dda_core.device_rules import package_findings
+from dda_core.device.findings import DeviceFinding, Failure, Severity
+from dda_core.device.folder import HEAD, MAX_META, StageFile, StageFiles
+from dda_core.device.package import package_findings
 from dda_core.exceptions import FileMissing
 from dda_core.manifest import MANIFEST_NAME
 from dda_core.package import SUFFIX
+from dda_core.targets import CompilationTarget
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 _ENCRYPTED = 0x1
+UNREADABLE = "zip"
+"""The rule of a file that is no ZIP."""
+_BUILD = "Build the package again."
 
 
-def verify_package(path: Path) -> list[str]:
-    """Every reason why a device would refuse the package at ``path``; empty when it would accept it.
+class PackageContents(NamedTuple):
+    """What a package holds, as far as rules look at it.
+
+    Attributes:
+        files: its members.
+        manifest: the value of its ``manifest.json``; None where that is missing or cannot be read.
+        findings: what is wrong with the ZIP itself: members that cannot be unpacked, a damaged manifest.
+    """
+
+    files: list[StageFile]
+    manifest: Any
+    findings: list[DeviceFinding]
+
+    def all_findings(self, target: CompilationTarget | None = None) -> list[DeviceFinding]:
+        """What is wrong with the ZIP, and, where it can be read at all, with what it holds."""
+        if any(finding.rule == UNREADABLE for finding in self.findings):
+            return self.findings
+        return [*self.findings, *package_findings(self.files, self.manifest, target)]
+
+
+def verify_package(path: Path, target: CompilationTarget | None = None) -> list[DeviceFinding]:
+    """Every reason why a device would refuse the package at ``path``, and every doubt; empty when there is none.
+
+    Args:
+        path: of the ZIP, which is read to its last byte.
+        target: what its model was compiled for; None compares nothing with a target.
 
     Raises:
         FileMissing: there is no such file.
     """
     if not path.is_file():
         raise FileMissing(f"{path} does not exist or is no file; the path of a package (.zip) was expected")
+    findings = name_findings(path.name, path.stat().st_size)
+    with path.open("rb") as file:
+        contents = read_package(file, path.name, whole=True)
+    return [*findings, *contents.all_findings(target)]
+
+
+def name_findings(name: str, size: int) -> list[DeviceFinding]:
+    """What is wrong with a package's name, or its size in bytes."""
     findings = []
-    if not path.name.endswith(SUFFIX):
-        findings.append(f"the name {path.name} does not end in {SUFFIX}; rename the file")
-    if path.stat().st_size > MAX_PACKAGE:
-        findings.append(f"the package is over {MAX_PACKAGE} bytes, the most that Greengrass takes")
-    try:
-        with zipfile.ZipFile(path) as package:
-            findings += _content_findings(package)
-    except _UNREADABLE as error:
-        findings.append(f"{path.name} is no readable ZIP ({error}); build the package again")
+    if not name.endswith(SUFFIX):
+        findings.append(
+            _finding("zip-name", f"the name {name}", f"does not end in {SUFFIX}", "that end", "Rename the file.")
+        )
+    if size > MAX_PACKAGE:
+        found = f"has {size} bytes"
+        findings.append(
+            _finding("zip-size", name, found, f"at most {MAX_PACKAGE}, as AWS IoT Greengrass takes", "Train smaller.")
+        )
     return findings
 
 
-def _content_findings(package: zipfile.ZipFile) -> list[str]:
-    findings = []
-    for member in package.infolist():
-        findings += _member_findings(member)
-    names = [member.filename for member in package.infolist()]
+def read_package(file: IO[bytes], name: str, *, whole: bool) -> PackageContents:
+    """What a ZIP holds, as far as the rules look at it.
+
+    Args:
+        file: the ZIP, which can be sought in.
+        name: its name, for messages.
+        whole: read every member to its checksum; else only the few bytes that rules look at, so that a package in S3
+            is judged by some ranges of it.
+    """
+    try:
+        with zipfile.ZipFile(file) as package:
+            return _contents(package, whole)
+    except _UNREADABLE as error:
+        found = f"is no readable ZIP ({error})"
+        return PackageContents([], None, [_finding(UNREADABLE, name, found, "a package", _BUILD)])
+
+
+def _contents(package: zipfile.ZipFile, whole: bool) -> PackageContents:
+    members = package.infolist()
+    findings = [finding for member in members for finding in _member_findings(member)]
+    findings += _name_clashes([member.filename for member in members])
+    seen = StageFiles()
+    manifest: Any = None
+    for member in members:
+        is_manifest = member.filename == MANIFEST_NAME
+        too_large = is_manifest and member.file_size > MAX_TEXT
+        if too_large:
+            found = f"has {member.file_size} bytes"
+            findings.append(_finding("manifest", member.filename, found, f"at most {MAX_TEXT}", _BUILD))
+        if member.filename.endswith("/") or member.flag_bits & _ENCRYPTED or too_large:
+            seen.files.append(StageFile(member.filename, b""))
+            continue
+        with _reported(member.filename, findings):
+            text = _read(package, member, seen, keep=is_manifest, whole=whole)
+            if is_manifest:
+                manifest, problem = _parse(text)
+                findings += problem
+    return PackageContents(seen.files, manifest, findings)
+
+
+def _read(package: zipfile.ZipFile, member: zipfile.ZipInfo, seen: StageFiles, *, keep: bool, whole: bool) -> bytes:
+    """Read a member, of which ``seen`` remembers what rules look at; its bytes where they are to be kept."""
+
+    def pieces() -> Iterator[bytes]:
+        with package.open(member) as file:
+            if whole or keep:
+                while block := file.read(BLOCK):
+                    yield block
+            elif member.filename.endswith(".meta"):
+                yield file.read(MAX_META + 1)
+            elif member.filename.endswith(".so"):
+                yield file.read(HEAD)
+
+    kept = bytearray()
+    for piece in seen.watch(member.filename, pieces()):
+        if keep:
+            kept += piece
+    return bytes(kept)
+
+
+@contextmanager
+def _reported(name: str, findings: list[DeviceFinding]) -> Iterator[None]:
+    """Turn a member that cannot be read into a finding."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        findings.append(_finding("zip-member", name, f"is damaged ({error})", "its own checksum", _BUILD))
+
+
+def _name_clashes(names: list[str]) -> Iterator[DeviceFinding]:
     present = set(names)
     counts = Counter(plain_name(name) for name in names)
-    findings += [f"{name} is there {count} times; keep one" for name, count in counts.items() if count > 1]
+    for name, count in counts.items():
+        if count > 1:
+            yield _finding("zip-member", name, f"is there {count} times", "each name once", "Keep one.")
     for name in counts:
         parents = name.split("/")[:-1]
         for depth in range(1, len(parents) + 1):
             parent = "/".join(parents[:depth])
             if parent in present:
-                findings.append(f"{parent} is a file and {name} is below it; remove one")
-    manifest: object = None
-    for member in package.infolist():
-        if not member.filename.endswith("/"):
-            text, problem = _read(package, member, keep=member.filename == MANIFEST_NAME)
-            findings += problem
-            if member.filename == MANIFEST_NAME and not problem:
-                manifest, problem = _parse(text)
-                findings += problem
-    return findings + package_findings(names, manifest)
+                found = f"is a file and {name} is below it"
+                yield _finding("zip-member", parent, found, "a file or a folder of that name", "Remove one.")
 
 
-def _member_findings(member: zipfile.ZipInfo) -> list[str]:
+def _member_findings(member: zipfile.ZipInfo) -> Iterator[DeviceFinding]:
     name = member.orig_filename
-    findings = []
+    key = repr(name)
     if not name:
-        findings.append("a member has no name; remove it")
+        yield _finding("zip-member", "a member", "has no name", "a name", "Remove it.")
     elif reason := unsafe_name(name):
-        findings.append(f"{name!r} {reason}; remove it")
+        yield _finding("zip-member", key, reason, "plain relative names", "Remove it.")
     mode = member.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         kind = "a symbolic link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
-        findings.append(f"{name!r} is {kind}; only regular files and folders are allowed: remove it")
+        yield _finding("zip-member", key, f"is {kind}", "regular files and folders only", "Remove it.")
     if member.flag_bits & _ENCRYPTED:
-        findings.append(f"{name!r} is encrypted; store it in the clear")
-    return findings
+        yield _finding("zip-member", key, "is encrypted", "members in the clear", "Store it in the clear.")
 
 
-def _read(package: zipfile.ZipFile, member: zipfile.ZipInfo, keep: bool) -> tuple[bytes, list[str]]:
-    """Read a member to its checksum; its bytes where they are to be kept."""
-    if member.flag_bits & _ENCRYPTED:
-        return b"", []
-    if keep and member.file_size > MAX_TEXT:
-        return b"", [f"{member.filename} has {member.file_size} bytes, over {MAX_TEXT}; build the package again"]
-    kept = bytearray()
+def _parse(text: bytes) -> tuple[Any, list[DeviceFinding]]:
+    """The manifest as a device parses it: UTF-8 without a byte order mark, NaN and Infinity allowed."""
     try:
-        with package.open(member) as file:
-            while block := file.read(BLOCK):
-                if keep:
-                    kept += block
-    except _UNREADABLE as error:
-        return b"", [f"{member.filename} is damaged ({error}); build the package again"]
-    return bytes(kept), []
-
-
-def _parse(text: bytes) -> tuple[object, list[str]]:
-    try:
-        return json.loads(text), []
+        if text.startswith(codecs.BOM_UTF8):
+            raise ValueError("it begins with a byte order mark")
+        return json.loads(text.decode()), []
     except (ValueError, RecursionError) as error:
-        return None, [f"{MANIFEST_NAME} is no JSON ({error}); build the package again"]
+        found = f"is no JSON ({error})"
+        return None, [_finding("manifest", MANIFEST_NAME, found, "a JSON object in UTF-8", _BUILD)]
+
+
+def _finding(rule: str, key: str, found: str, expected: str, remedy: str) -> DeviceFinding:
+    """Something for which the device cannot unpack the package, or not start."""
+    return DeviceFinding(
+        rule=rule,
+        severity=Severity.ERROR,
+        failure=Failure.STARTUP,
+        key=key,
+        found=found,
+        expected=expected,
+        remedy=remedy,
+    )

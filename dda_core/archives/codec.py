@@ -58,7 +58,8 @@ def crc32(data: ReadableBuffer, value: int = 0) -> int:
 def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> Generator[bytes, None, None]:
     """The content of a gzip stream of one or more members, in pieces of at most 1 MiB.
 
-    The checksum and length at the end of every member are checked before the stream ends, so the content is
+    Zeros behind the last member are padding, as tapes and block devices leave it, and are skipped as gzip does. The
+    checksum and length at the end of every member are checked before the stream ends, so the content is
     proven only once this iterator is exhausted.
 
     Args:
@@ -67,15 +68,22 @@ def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> G
         stop: set it to end the work with ``Interrupted``.
 
     Raises:
-        ArchiveBroken: not gzip, empty, cut short, damaged, or followed by something that is no gzip member.
+        ArchiveBroken: not gzip, empty, cut short, damaged, or followed by something else than gzip members and zeros.
     """
     member: Any = None
     members = 0
+    padding = False
     for block in blocks:
         data = block
         more = False
         while data or more:
             check_stop(stop)
+            if member is None and members and data[0] == 0:
+                padding = True
+                data = data.lstrip(b"\0")
+                continue
+            if padding:
+                raise ArchiveBroken(_broken(where, members, "after zeros"))
             if member is None:
                 member = codec.decompressobj(wbits=31)
             try:

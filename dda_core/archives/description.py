@@ -1,12 +1,12 @@
 """The three descriptions in a trained archive: ``config.yaml``, ``mochi.json``, ``export_artifacts/manifest.json``.
 
-Each tells the size of the model's input in its own way; they must agree.
+``mochi.json`` and the manifest tell the shape of the network's input, and must agree. ``config.yaml`` tells the size of
+the camera's images, which any device resizes to the network's.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -29,6 +29,8 @@ _YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 
 Shape = tuple[int, int, int, int]
+Pixels = int | float | str
+"""A size as ``config.yaml`` writes it. Devices read it only where the model has pixel classes, then as an integer."""
 
 
 class Description(BaseModel):
@@ -36,16 +38,16 @@ class Description(BaseModel):
 
     Attributes:
         input_shape: NCHW; batch 1, channels 3.
-        image_width: in pixels.
-        image_height: in pixels.
+        image_width: of the camera's images in pixels, as it is written: ``320``, ``320.0`` or ``"320"``.
+        image_height: likewise.
         model_graph: verbatim.
     """
 
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
     input_shape: Shape
-    image_width: int
-    image_height: int
+    image_width: Pixels
+    image_height: Pixels
     model_graph: dict[str, Any]
 
 
@@ -68,51 +70,37 @@ def read_description(texts: Mapping[str, bytes], where: str) -> Description:
     graph = manifest.get("model_graph")
     if not isinstance(graph, dict):
         _invalid(f"{MANIFEST} in {where} has no object model_graph")
-    if manifest.get("input_shape") is not None:
+    if manifest.get("input_shape") not in (None, []):
         exported = _shape(manifest, f"input_shape of {MANIFEST}", where)
     else:
         stage = _first_stage(graph, f"model_graph of {MANIFEST}", where)
         exported = _shape(stage, f"model_graph.stages[0].input_shape of {MANIFEST}", where)
-    _agree(width, height, mochi, exported, where)
+    _agree(mochi, exported, f"{width}x{height}", where)
     return Description(input_shape=mochi, image_width=width, image_height=height, model_graph=graph)
 
 
-def _agree(width: int, height: int, mochi: Shape, exported: Shape, where: str) -> None:
+def _agree(mochi: Shape, exported: Shape, images: str, where: str) -> None:
     says = (
-        f"{CONFIG} in {where} says {width}x{height} (width x height), {MOCHI} says input_shape {list(mochi)}, "
-        f"{MANIFEST} says input_shape {list(exported)}"
+        f"{MOCHI} in {where} says input_shape {list(mochi)}, {MANIFEST} says input_shape {list(exported)}, "
+        f"{CONFIG} says images of {images} (width x height)"
     )
     if mochi != exported:
         raise ShapeMismatch(f"{says}: the two shapes differ. Export the model again.")
-    if (mochi[3], mochi[2]) != (width, height):
-        swapped = (mochi[2], mochi[3]) == (width, height)
-        what = "height and width are swapped" if swapped else "input_shape is [batch, channels, height, width]"
-        raise ShapeMismatch(f"{says}: {what}. Export the model again, or correct {CONFIG}.")
     if mochi[:2] != (1, 3):
         raise ShapeMismatch(
             f"{says}: batch {mochi[0]} and {mochi[1]} channels, but only batch 1 and 3 channels can be compiled. "
-            f"Export the model with input_shape [1, 3, {height}, {width}]."
+            f"Export the model with input_shape [1, 3, {mochi[2]}, {mochi[3]}]."
         )
 
 
 def _json(text: bytes, name: str, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_not_json, parse_float=_finite)
+        # NaN and Infinity pass, here as on the device: what nobody copies does no harm, what is copied the rules judge.
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         _invalid(f"{name} in {where} is no JSON ({error})")
     if not isinstance(value, dict):
         _invalid(f"{name} in {where} is no JSON object")
-    return value
-
-
-def _not_json(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON number")
-
-
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise ValueError(f"{digits} is too large a number")
     return value
 
 
@@ -138,23 +126,42 @@ def _is_size(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31
 
 
-def _config_size(text: bytes, key: str, where: str) -> int:
-    """``dataset.<key>`` of ``config.yaml``.
+def _config_size(text: bytes, key: str, where: str) -> Pixels:
+    """``dataset.<key>`` of ``config.yaml``, as it is written.
 
     Only the way to the key is looked at: training configurations carry tags of Python classes elsewhere, and a
     small file of aliases could stand for gigabytes.
     """
     try:
         value = _child(_child(_compose(text), "dataset"), key)
-        scalar = isinstance(value, yaml.ScalarNode) and value.tag.endswith(":int")
-        size = yaml.constructor.SafeConstructor().construct_yaml_int(value) if scalar else 0
+        size = _pixels(value) if isinstance(value, yaml.ScalarNode) else None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         _invalid(f"{CONFIG} in {where} cannot be read: {' '.join(str(error).split())}")
-    if not _is_size(size):
+    if size is None:
         said = repr(value.value[:80]) if isinstance(value, yaml.ScalarNode) else "a list or mapping"
         found = "has no" if value is None else f"says {said} for"
-        _invalid(f"{CONFIG} in {where} {found} dataset.{key}; a positive integer of pixels was expected")
+        _invalid(f"{CONFIG} in {where} {found} dataset.{key}; a positive number of pixels was expected")
     return size
+
+
+def _pixels(scalar: Any) -> Pixels | None:
+    """The scalar as YAML means it, where that is a positive whole number or a text of one; None where it is not."""
+    construct = yaml.constructor.SafeConstructor()
+    kind = scalar.tag.rpartition(":")[2]
+    size: Pixels
+    if kind == "int":
+        size = construct.construct_yaml_int(scalar)
+    elif kind == "float":
+        size = construct.construct_yaml_float(scalar)
+    elif kind == "str":
+        size = scalar.value
+    else:
+        return None
+    try:
+        number = float(size)
+    except ValueError:
+        return None
+    return size if number.is_integer() and _is_size(int(number)) else None
 
 
 def _compose(text: bytes) -> Any:

@@ -17,7 +17,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.codec import GzipWriter
-from dda_core.archives.description import CONFIG, DESCRIPTIONS, MANIFEST, MOCHI, Description, read_description
+from dda_core.archives.description import (
+    CONFIG,
+    DESCRIPTIONS,
+    MANIFEST,
+    MOCHI,
+    Description,
+    Pixels,
+    read_description,
+)
 from dda_core.archives.source import Source
 from dda_core.archives.tar import Member, TarReader, read_tar
 from dda_core.archives.upload import Sink
@@ -36,12 +44,13 @@ class TrainedModel(BaseModel):
         model_file_size: in bytes.
         model_file_sha256: hexadecimal.
         input_shape: NCHW; batch 1, channels 3.
-        image_width: of the training images, in pixels.
-        image_height: of the training images, in pixels.
+        image_width: of the camera's images in pixels, as ``config.yaml`` writes it.
+        image_height: likewise.
         model_graph: from ``export_artifacts/manifest.json``, verbatim, its keys in their order.
     """
 
-    model_config = ConfigDict(frozen=True, protected_namespaces=())
+    # NaN stays NaN when a result is kept: as null it would be another manifest.
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), ser_json_inf_nan="constants")
 
     uri: str
     etag: str | None
@@ -49,8 +58,8 @@ class TrainedModel(BaseModel):
     model_file_size: int
     model_file_sha256: str
     input_shape: tuple[int, int, int, int]
-    image_width: int
-    image_height: int
+    image_width: Pixels
+    image_height: Pixels
     model_graph: dict[str, Any]
 
 
@@ -75,7 +84,7 @@ def read_trained_archive(
         ShapeMismatch: the descriptions disagree, or the shape is not one that is compiled.
         DeviceWouldRefuse: the manifest breaks a rule of the device.
     """
-    from dda_core.device_rules import check_manifest
+    from dda_core.device.manifest import check_manifest
     from dda_core.manifest import dda_manifest
 
     texts: dict[str, bytes] = {}

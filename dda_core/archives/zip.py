@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dda_core.archives.codec import Deflater, Writable, crc32
-from dda_core.exceptions import DeviceWouldRefuse
+from dda_core.exceptions import PackageTooLarge
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -76,7 +76,7 @@ class ZipWriter:
         """Write one member, whose size in bytes is known beforehand.
 
         Raises:
-            DeviceWouldRefuse: the ZIP grows over 2 GB.
+            PackageTooLarge: the ZIP grows over 2 GB.
             ValueError: the content is not of that size.
         """
         offset = self.size
@@ -115,10 +115,7 @@ class ZipWriter:
             return
         self.size += len(data)
         if self.size > MAX_PACKAGE:
-            raise DeviceWouldRefuse(
-                self._where,
-                [f"the package is over {MAX_PACKAGE} bytes, the most that Greengrass takes; compile a smaller model"],
-            )
+            raise PackageTooLarge(self._where, MAX_PACKAGE)
         self._digest.update(data)
         self._sink.write(data)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.options import AsJson, CompiledTar, ModelTar, Target, open_archive, read_model
+from deployments.cli.options import AsJson, CompiledTar, ModelTar, Target, complete_target, open_archive, read_model
 from deployments.cli.printing import print_json, printable
 
 app = typer.Typer(no_args_is_help=True, help="Build the package that devices unpack, and check one.")
@@ -30,27 +30,43 @@ def build(
     from dda_core.package import package_to_file
     from dda_core.targets import find_target
 
-    find_target(target)
+    row = find_target(target)
     compiled = open_archive(compiled_tar)
-    path, package = package_to_file(compiled, dda_manifest(read_model(model_tar)), out)
+    path, package = package_to_file(compiled, dda_manifest(read_model(model_tar)), out, target=row)
     if as_json:
         print_json({"path": str(path), **package.model_dump()})
-    else:
-        typer.echo(path)
+        return
+    typer.echo(path)
+    for warning in package.warnings:
+        typer.echo(f"warning: {printable(warning)}", err=True)
 
 
 @app.command("verify")
 def verify(
     package: Annotated[Path, typer.Argument(metavar="ZIP", show_default=False, help="The package, a .zip.")],
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=complete_target, help="Compare the compiled code with this target, too."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a package by the device's own rules: every finding on a line, or `ok`. With findings the exit code is 1."""
+    """Check a package by the device's own rules: every finding on a line, or `ok`. With findings the exit code is 1.
+
+    What may be wrong, and only the device can tell, is a warning and leaves the exit code at 0.
+    """
+    from dda_core.device.findings import errors, warnings
+    from dda_core.targets import find_target
     from dda_core.verify import verify_package
 
-    findings = verify_package(package)
+    found = verify_package(package, find_target(target) if target else None)
+    refused, doubts = [each.message for each in errors(found)], [each.message for each in warnings(found)]
     if as_json:
-        print_json({"package": str(package), "findings": findings})
+        print_json({"package": str(package), "findings": refused} | ({"warnings": doubts} if doubts else {}))
     else:
-        for line in findings or ["ok"]:
+        for line in refused or ["ok"]:
             typer.echo(printable(line))
-    raise typer.Exit(1 if findings else 0)
+        for line in doubts:
+            typer.echo(f"warning: {printable(line)}")
+    raise typer.Exit(1 if refused else 0)

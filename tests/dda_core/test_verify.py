@@ -17,8 +17,8 @@ from dda_core.archives.source import open_source
 from dda_core.archives.tar import MAX_TEXT
 from dda_core.exceptions import FileMissing
 from dda_core.package import package_to_file
-from dda_core.verify import verify_package
-from tests.fixtures.archives import compiled_archive, compiled_files, dda_manifest_of, model_graph
+from dda_core.verify import verify_package as verify
+from tests.fixtures.archives import compiled_archive, compiled_files, dda_manifest_of, elf, model_graph
 
 MANIFEST = dda_manifest_of(model_graph())
 NAME = "0123456789ab_greengrass_model_component.zip"
@@ -26,6 +26,10 @@ GOOD = {
     "manifest.json": json.dumps(MANIFEST).encode(),
     **{f"mochi/{name}": content for name, content in compiled_files(1000).items()},
 }
+
+
+def verify_package(path: Path) -> list[str]:
+    return [finding.message for finding in verify(path)]
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_another_name(tmp_path: Path):
 
 
 def test_no_manifest(path: Path):
-    assert "no manifest.json at the root" in only(
+    assert "manifest.json is missing" in only(
         found(path, files={name: content for name, content in GOOD.items() if name != "manifest.json"})
     )
 
@@ -96,15 +100,17 @@ def test_a_wrapper_folder(path: Path):
 
 
 def test_a_model_py_at_the_root(path: Path):
-    assert "a model.py at the root" in only(found(path, (member("model.py"), b"")))
+    assert "model.py is at the root" in only(found(path, (member("model.py"), b"")))
 
 
 def test_a_stage_without_its_folder(path: Path):
-    assert "no file in the folder mochi/" in only(found(path, files={"manifest.json": GOOD["manifest.json"]}))
+    assert "mochi/ is missing" in only(found(path, files={"manifest.json": GOOD["manifest.json"]}))
 
 
 def test_two_libraries(path: Path):
-    assert "2 .so files" in only(found(path, (member("mochi/second.so"), b"")))
+    assert "mochi/ holds 2 .so files besides libdlr.so: compiled.so, second.so" in only(
+        found(path, (member("mochi/second.so"), elf(b"")))
+    )
 
 
 @pytest.mark.parametrize("text", [b"{", b"\xff", b"[" * 100_000], ids=["cut", "binary", "deep"])
@@ -118,7 +124,15 @@ def test_every_finding_is_listed(tmp_path: Path):
     del manifest["dataset"]
     files = {"manifest.json": json.dumps(manifest).encode(), "model.py": b"", "../x": b""}
     findings = found(tmp_path / "a.zip", files=files)
-    for what in ("does not end in", "no dataset", "no threshold", "unknown type", "model.py", "climbs out", "matcha/"):
+    for what in (
+        "does not end in",
+        "dataset is missing",
+        "threshold is missing",
+        'type is "matcha"',
+        "model.py",
+        "climbs out",
+        "matcha/",
+    ):
         assert any(what in finding for finding in findings), what
 
 
@@ -248,7 +262,7 @@ def test_two_names_for_one_member_are_found(path: Path):
 
 
 def test_a_member_without_a_name_is_found(path: Path):
-    assert hostile(path, "") == "a member has no name; remove it"
+    assert hostile(path, "").startswith("a member has no name")
 
 
 def test_a_name_of_zero_bytes_is_found(path: Path):

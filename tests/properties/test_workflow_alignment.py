@@ -32,7 +32,10 @@ from dda_core.archives.source import FileSource
 from dda_core.archives.trained import read_trained_archive
 from dda_core.compilation import CompilationWork, CompiledModel
 from dda_core.component import ComponentPlan
-from dda_core.device_rules import manifest_findings, package_findings
+from dda_core.device.findings import errors
+from dda_core.device.folder import StageFiles
+from dda_core.device.manifest import manifest_findings
+from dda_core.device.package import package_findings
 from dda_core.exceptions import (
     CompilationFailed,
     CompilationStopped,
@@ -52,7 +55,16 @@ from dda_core.verify import verify_package
 from deployments.cli.errors import report
 from flows import compile_training_job as flow_module
 from tasks.record import RunRecord
-from tests.fixtures.archives import compiled_files, dda_manifest_of, model_graph, trained_files, write_tar_gz
+from tests.fixtures import simulated_device
+from tests.fixtures.archives import (
+    STAGE_KEYS,
+    compiled_files,
+    dda_manifest_of,
+    elf,
+    model_graph,
+    trained_files,
+    write_tar_gz,
+)
 
 EXAMPLES = 100
 
@@ -69,26 +81,7 @@ json_values = st.recursive(
     max_leaves=6,
 )
 
-STAGE_TYPES = [
-    "mochi",
-    "supervised_multi_head_model",
-    "dango",
-    "supervised_multi_head_model_bbox",
-    "mooncake",
-    "unsupervised_contextual_spade",
-    "cheesecake",
-    "distance_based_classifier",
-    "tiramisu",
-    "hypercolumn_fid_classifier",
-    "chocolatemousse",
-    "imagestats_model",
-    "jalebi",
-    "unsupervised_pretrained_feature_gaussian",
-    "baklava",
-    "unsupervised_svdd",
-    "torrone",
-    "knn_feedback_model",
-]
+STAGE_TYPES = list(STAGE_KEYS)
 MULTI_HEAD = ["mochi", "supervised_multi_head_model"]
 
 
@@ -101,14 +94,21 @@ def stages(draw: st.DrawFn, shape: list[int]) -> dict[str, Any]:
     kind = draw(st.sampled_from(STAGE_TYPES))
     stage |= {
         "threshold": draw(st.floats(0, 1)),
-        "normalize": draw(st.booleans()),
+        "normalize": draw(st.booleans() | st.none() | st.integers(0, 2)),
         "image_range_scale": draw(st.booleans()),
+        "image_width": shape[3],
+        "image_height": shape[2],
         "input_shape": shape,
         "type": kind,
+        **STAGE_KEYS[kind],
     }
+    if "dango" in kind or "bbox" in kind:
+        stage |= {"classification_head_enabled": True, "bbox_head_enabled": draw(st.booleans())}
     if kind in MULTI_HEAD:
-        stage |= {"classification_head_enabled": draw(st.booleans()), "segmentation_head_enabled": draw(st.booleans())}
-        stage |= {"class_normal_ids": draw(st.lists(st.integers(0, 9), max_size=3)), "raw_image_shape": shape}
+        heads = draw(st.sampled_from([(True, False), (True, True)]))
+        stage |= {"classification_head_enabled": heads[0], "segmentation_head_enabled": heads[1]}
+        stage |= {"class_normal_ids": draw(st.lists(st.integers(0, 9), min_size=1, max_size=3))}
+        stage |= {"raw_image_shape": draw(st.lists(pixels, min_size=2, max_size=2))}
     return {key: stage[key] for key in draw(st.permutations(list(stage)))}
 
 
@@ -136,7 +136,7 @@ STATUS_DURING = {
 ORDER = ["not-started", "compiling", "packaging", "publishing", "deployable"]
 ENDINGS = {
     "compile": [CompilationFailed("failed", reason="ClientError: No model file found."), CompilationStopped("stopped")],
-    "package": [DeviceWouldRefuse("archive", ["no dataset"])],
+    "package": [DeviceWouldRefuse("archive", [])],
     "publish": [PublishFailed("failed", reason="ConflictException: already exists")],
     "wait": [PublishFailed("failed"), StepTimedOut("took longer than its limit of 1 s")],
 }
@@ -285,7 +285,7 @@ def test_2_manifest_generation_equivalence(data, width, height, kind, model, top
         manifest = dda_manifest(read_trained_archive(FileSource(archive)))
         assert manifest_bytes(manifest).decode() == notebooks_manifest(archive)
     assert list(manifest) == ["model_graph", "compilable_models", "dataset"]
-    assert manifest_findings(manifest) == []
+    assert errors(manifest_findings(manifest)) == []
 
 
 # --- 3 ----------------------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def trees(draw: st.DrawFn) -> dict[str, bytes]:
     files = draw(st.dictionaries(paths, st.binary(max_size=300), min_size=1, max_size=8))
     folders = {"/".join(name.split("/")[:depth]) for name in files for depth in range(1, name.count("/") + 1)}
     kept = {name: content for name, content in files.items() if name not in folders}
-    return kept | draw(st.sampled_from([{}, compiled_files(100)]))
+    return kept | compiled_files(100)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -314,7 +314,7 @@ def test_3_directory_structure_preservation(files, kind, prefix, data):
     The package is the manifest at its root and, in the folder of the stage's type, every file of the compiled archive
     at its own path with its own bytes; nothing else, and no wrapper folder around it.
     """
-    manifest = dda_manifest_of(model_graph(type=kind, raw_image_shape=[1, 3, 768, 576]))
+    manifest = dda_manifest_of(model_graph(type=kind, raw_image_shape=[768, 576]))
     order = data.draw(st.permutations(list(files)))
     with tempfile.TemporaryDirectory() as folder:
         archive = write_tar_gz(Path(folder) / "compiled.tar.gz", files, prefix=prefix, order=order)
@@ -512,60 +512,23 @@ def test_5_platform_mapping_correctness(typed, width, height, override, job):
 
 # --- 6 ----------------------------------------------------------------------------------------------------------------
 
-GRAPH_STAGES = {"single_stage_model_graph": 1, "two_stage_model_graph": 2, "two_stage_model_graph_bbox": 2}
-UNCOUNTED = {"model-shapes.json", "hyperparams.json", "version.json", "libdlr.so"}
 MISSING = object()
-
-
-def device_accepts(names: list[str], manifest: Any) -> bool:
-    """What the software on the device does with an unpacked package, written as it reads it."""
-    if "manifest.json" not in names or "model.py" in names:
-        return False
-    try:
-        graph = manifest["model_graph"]
-        if not isinstance(manifest["dataset"], dict) or len(graph) < 2:
-            return False
-        stages = graph["stages"]
-        if len(stages) < GRAPH_STAGES[graph["model_graph_type"]]:
-            return False
-        first = stages[0]
-        first["threshold"], first["image_range_scale"]
-        if first["normalize"] is not True and first["normalize"] is not False:
-            return False
-        for stage in stages:
-            kind = stage["type"]
-            if kind not in STAGE_TYPES:
-                return False
-            if kind in MULTI_HEAD:
-                heads = stage["classification_head_enabled"], stage["segmentation_head_enabled"]
-                if (heads[0] and "class_normal_ids" not in stage) or (heads[1] and "raw_image_shape" not in stage):
-                    return False
-            inside = [name.split("/")[1] for name in names if name.startswith(kind + "/")]
-            if not inside:
-                return False
-            for suffix in (".json", ".so", ".params", ".meta", ".ro"):
-                if len([name for name in inside if name.endswith(suffix) and name not in UNCOUNTED]) > 1:
-                    return False
-    except (KeyError, IndexError, TypeError):
-        return False
-    return True
-
 
 MUTATIONS = [
     (("dataset",), [MISSING, 7]),
     (("model_graph",), [MISSING, [], {"stages": []}, {"model_graph_type": "single_stage_model_graph"}]),
-    (("model_graph", "model_graph_type"), [MISSING, "three_stage_model_graph", 1, *GRAPH_STAGES]),
+    (("model_graph", "model_graph_type"), [MISSING, "three_stage_model_graph", 1, "two_stage_model_graph"]),
     (("model_graph", "stages"), [MISSING, [], {}]),
     (("model_graph", "image_level_classes"), [MISSING, {}]),
     (("model_graph", "stages", 0, "threshold"), [MISSING, 0, 0.5]),
-    (("model_graph", "stages", 0, "normalize"), [MISSING, "true", 1, True, False]),
+    (("model_graph", "stages", 0, "normalize"), [MISSING, 1, True, False]),
     (("model_graph", "stages", 0, "image_range_scale"), [MISSING, False]),
     (("model_graph", "stages", 0, "type"), [MISSING, "Mochi", "brownie", 3, *STAGE_TYPES]),
     (("model_graph", "stages", 0, "classification_head_enabled"), [MISSING, True, False]),
     (("model_graph", "stages", 0, "segmentation_head_enabled"), [MISSING, True, False]),
     (("model_graph", "stages", 0, "class_normal_ids"), [MISSING, []]),
-    (("model_graph", "stages", 0, "raw_image_shape"), [MISSING, [1, 3, 768, 576]]),
-    (("compilable_models",), [MISSING, []]),
+    (("model_graph", "stages", 0, "raw_image_shape"), [MISSING, [768, 576], [1, 3, 768, 576]]),
+    (("model_graph", "pixel_level_classes"), [MISSING, None, {"names": ["a", "b"], "normal_ids": [0]}]),
 ]
 EXTRA_FILES = [
     "model.py",
@@ -613,28 +576,27 @@ def test_6_component_validation_consistency(kind, mutations, extra, defect, seco
     Validation accepts exactly the packages that the device's software accepts, and names at least one finding for
     every other; a graph of two stages, which this pipeline cannot fill, is refused before anything is compiled.
     """
-    manifest = mutated(dda_manifest_of(model_graph(type=kind, raw_image_shape=[1, 3, 768, 576])), mutations)
+    manifest = mutated(dda_manifest_of(model_graph(type=kind, raw_image_shape=[768, 576])), mutations)
     if second_stage:
         with contextlib.suppress(KeyError, TypeError, AttributeError):
             manifest["model_graph"]["stages"].append({"type": "dango"})
-    names = [
-        "manifest.json",
-        *(f"{kind}/{name}" for name in compiled_files(10)),
-        *(name.format(kind=kind) for name in extra),
-    ]
-    names = list(dict.fromkeys(names))
+    files = {f"{kind}/{name}": content for name, content in compiled_files(10).items()}
+    files |= {name.format(kind=kind): elf(b"") if name.endswith(".so") else b"{}" for name in extra}
     if defect == "wrapper/":
-        names = [f"wrapper/{name}" for name in names]
-    elif defect == "no manifest":
-        names.remove("manifest.json")
+        files = {f"wrapper/{name}": content for name, content in files.items()}
     elif defect == "no folder":
-        names = [name for name in names if not name.startswith(f"{kind}/")]
-    findings = package_findings(names, manifest)
-    assert (not findings) == device_accepts(names, manifest), findings
-    assert all(isinstance(finding, str) and finding for finding in findings)
-    compiled_for_one_stage = ["manifest.json", *(f"{stage}/compiled.so" for stage in STAGE_TYPES)]
-    one_stage = len(stages_of(manifest)) == 1
-    assert (not manifest_findings(manifest)) == (device_accepts(compiled_for_one_stage, manifest) and one_stage)
+        files = {name: content for name, content in files.items() if not name.startswith(f"{kind}/")}
+    inside = {} if defect in ("wrapper/", "no manifest") else {"manifest.json": b""}
+    seen = StageFiles()
+    for name, content in (inside | files).items():
+        list(seen.watch(name, [content]))
+    refused = errors(package_findings(seen.files, manifest if inside else None))
+    runs = bool(inside) and simulated_device.run(json.dumps(manifest).encode(), files) == "runs"
+    assert (not refused) == runs, list(map(str, refused))
+    assert all(finding.message for finding in refused)
+    whole = {f"{kind}/{name}": content for kind in STAGE_TYPES for name, content in compiled_files(10).items()}
+    could_run = simulated_device.run(json.dumps(manifest).encode(), whole) == "runs"
+    assert (not errors(manifest_findings(manifest))) == could_run
 
 
 def stages_of(manifest: Any) -> list[Any]:
@@ -654,14 +616,17 @@ def test_6_what_is_refused_is_never_written_and_what_is_written_passes(mutations
     Building a package and verifying one come to the same answer, and a refusal leaves no file.
     """
     manifest = mutated(dda_manifest_of(model_graph()), mutations)
-    files = compiled_files(100) | {f"extra{number}{suffix}": b"x" for number, suffix in enumerate(more)}
+    files = compiled_files(100) | {
+        f"extra{number}{suffix}": elf(b"x") if suffix == ".so" else b"x" for number, suffix in enumerate(more)
+    }
     with tempfile.TemporaryDirectory() as folder:
         archive = write_tar_gz(Path(folder) / "compiled.tar.gz", files)
         out = Path(folder) / "out"
         kind = stages_of(manifest)[0].get("type") if stages_of(manifest) else None
-        if device_accepts(["manifest.json", *(f"{kind}/{name}" for name in files)], manifest):
+        members = {f"{kind}/{name}": content for name, content in files.items()}
+        if simulated_device.run(json.dumps(manifest).encode(), members) == "runs":
             path, _ = package_to_file(FileSource(archive), manifest, out)
-            assert verify_package(path) == []
+            assert errors(verify_package(path)) == []
         else:
             with pytest.raises(DeviceWouldRefuse) as refused:
                 package_to_file(FileSource(archive), manifest, out)

@@ -92,10 +92,15 @@ def test_a_stream_cut_short_anywhere_is_broken(data: st.DataObject):
         content(packed[: data.draw(st.integers(0, len(packed) - 1))])
 
 
-@pytest.mark.parametrize("tail", [b"garbage", b"\0", b"\x1f\x8b"], ids=["text", "zero", "half-header"])
+@pytest.mark.parametrize("tail", [b"garbage", b"\0x", b"\x1f\x8b"], ids=["text", "zero-and-text", "half-header"])
 def test_trailing_garbage_is_broken(either_codec: str, tail: bytes):
     with pytest.raises(ArchiveBroken):
         content(gzip.compress(b"content") + tail)
+
+
+@pytest.mark.parametrize("zeros", [1, 512, (1 << 20) + 1])
+def test_zeros_behind_the_stream_are_padding(either_codec: str, zeros: int):
+    assert content(gzip.compress(b"content") + bytes(zeros)) == b"content"
 
 
 def test_an_empty_stream_says_so():

@@ -226,24 +226,23 @@ def test_two_exported_candidates_do_not_matter_beside_one_at_the_root(path: Path
     assert sinks.ends[-1] == "complete"
 
 
-def test_swapped_height_and_width_are_called_so(path: Path):
-    files = trained_files() | {"config.yaml": b"dataset: {image_width: 768, image_height: 576}"}
-    message = refused(path, ShapeMismatch, files)
-    assert f"config.yaml in {path} says 768x576 (width x height)" in message
-    assert "mochi.json says input_shape [1, 3, 768, 576]" in message
-    assert "export_artifacts/manifest.json says input_shape [1, 3, 768, 576]" in message
-    assert "height and width are swapped" in message
+def test_images_of_another_size_than_the_networks_are_resized_on_the_device(path: Path):
+    files = trained_files() | {"config.yaml": b"dataset: {image_width: 4000, image_height: 3000}"}
+    model = read(path, files)
+    assert (model.image_width, model.image_height) == (4000, 3000)
+    assert model.input_shape == (1, 3, 768, 576)
 
 
-@pytest.mark.parametrize("differs", ["config.yaml", "mochi.json", "export_artifacts/manifest.json"])
+@pytest.mark.parametrize("differs", ["mochi.json", "export_artifacts/manifest.json"])
 @pytest.mark.parametrize("manifest_shape", [True, False])
-def test_a_shape_that_differs_anywhere_names_all_three(path: Path, differs: str, manifest_shape: bool):
+def test_a_shape_that_differs_names_all_three(path: Path, differs: str, manifest_shape: bool):
     files = trained_files(manifest_shape=manifest_shape)
     files[differs] = trained_files(width=640, height=480, manifest_shape=manifest_shape)[differs]
     message = refused(path, ShapeMismatch, files)
     for value in ("config.yaml", "mochi.json", "export_artifacts/manifest.json"):
         assert value in message
-    assert ("640x480" if differs == "config.yaml" else "[1, 3, 480, 640]") in message
+    assert "[1, 3, 480, 640]" in message
+    assert "576x768 (width x height)" in message
 
 
 @pytest.mark.parametrize("shape", [[2, 3, 768, 576], [1, 1, 768, 576], [1, 4, 768, 576]])
@@ -271,14 +270,15 @@ def test_the_manifest_shape_outranks_that_of_its_stage(path: Path):
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768, 576.0]}]}', "four positive integers"),
         ("mochi.json", b"\xff\xfe\xfa", "no JSON"),
         ("mochi.json", b"[" * 100_000, "no JSON"),
-        ("mochi.json", b'{"a": NaN}', "NaN"),
-        ("mochi.json", b'{"a": 1e999}', "too large"),
         ("export_artifacts/manifest.json", b"{}", "no object model_graph"),
         ("export_artifacts/manifest.json", b'{"model_graph": {"stages": 1}}', "no stages[0]"),
         ("config.yaml", b"dataset: [", "cannot be read"),
         ("config.yaml", b"", "has no dataset.image_width"),
         ("config.yaml", b"dataset: {image_width: 576}", "has no dataset.image_height"),
-        ("config.yaml", b"dataset: {image_width: '576', image_height: 768}", "says '576' for"),
+        ("config.yaml", b"dataset: {image_width: wide, image_height: 768}", "says 'wide' for"),
+        ("config.yaml", b"dataset: {image_width: '0x10', image_height: 768}", "says '0x10' for"),
+        ("config.yaml", b"dataset: {image_width: true, image_height: 768}", "says 'true' for"),
+        ("config.yaml", b"dataset: {image_width: .nan, image_height: 768}", "says '.nan' for"),
         ("config.yaml", b"dataset: {image_width: 0, image_height: 768}", "says '0' for"),
         ("config.yaml", b"dataset: {image_width: 5.5, image_height: 768}", "says '5.5' for"),
         ("config.yaml", b"dataset: {image_width: [1], image_height: 768}", "says a list or mapping for"),
@@ -347,13 +347,14 @@ def test_a_two_stage_graph_is_refused_up_front(path: Path):
     graph["model_graph_type"] = "two_stage_model_graph"
     graph["stages"].append(dict(graph["stages"][0], type="dango"))
     message = refused(path, DeviceWouldRefuse, trained_files(graph=graph))
-    assert "needs 2 compiled models, and this pipeline compiles one" in message
+    assert 'model_graph.model_graph_type is "two_stage_model_graph"' in message
+    assert "model_graph.stages has 2 stages (expected: one stage, because this pipeline compiles one model)" in message
 
 
 def test_what_the_device_would_refuse_is_refused_up_front(path: Path):
     message = refused(path, DeviceWouldRefuse, trained_files(graph=model_graph(threshold=None, type="matcha")))
-    assert "no threshold in stages[0]" in message
-    assert "unknown type 'matcha' in stages[0]" in message
+    assert "stages[0].threshold is missing" in message
+    assert 'stages[0].type is "matcha", and devices know mochi,' in message
 
 
 def test_a_hostile_member_at_the_end_leaves_no_repackaged_archive(path: Path):

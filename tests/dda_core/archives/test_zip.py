@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dda_core.archives import zip as zip_module
 from dda_core.archives.zip import ZipWriter
-from dda_core.exceptions import DeviceWouldRefuse
+from dda_core.exceptions import PackageTooLarge
 from tests.fixtures.archives import weights
 
 READER = """
@@ -170,5 +170,5 @@ def test_content_of_another_size_than_announced_is_an_error():
 
 def test_a_package_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(zip_module, "MAX_PACKAGE", 10_000)
-    with pytest.raises(DeviceWouldRefuse, match=r"a.tar.gz: .* over 10000 bytes"):
+    with pytest.raises(PackageTooLarge, match=r"a.tar.gz: .* over 10000 bytes"):
         packed({"a": weights(20_000)})

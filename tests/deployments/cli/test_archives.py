@@ -63,7 +63,7 @@ def test_package_build_writes_the_zip_and_prints_its_path(trained: Path, compile
 
 
 def test_package_build_as_json_says_what_it_built(trained: Path, compiled: Path, tmp_path: Path) -> None:
-    built = dda_json("package", "build", trained, compiled, "--target", "jetson", "--out", tmp_path / "out", "--json")
+    built = dda_json("package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", tmp_path / "out", "--json")
     path = Path(built["path"])
     assert path.stat().st_size == built["size"]
     assert path.name == built["name"] == f"{built['package_id']}_greengrass_model_component.zip"
@@ -71,7 +71,7 @@ def test_package_build_as_json_says_what_it_built(trained: Path, compiled: Path,
 
 
 def test_the_same_package_is_built_twice(trained: Path, compiled: Path, tmp_path: Path) -> None:
-    arguments = ("package", "build", trained, compiled, "--target", "arm64-cpu", "--json", "--out")
+    arguments = ("package", "build", trained, compiled, "--target", "x86_64-cpu", "--json", "--out")
     first, second = (dda_json(*arguments, tmp_path / name) for name in ("a", "b"))
     assert Path(first.pop("path")).read_bytes() == Path(second.pop("path")).read_bytes()
     assert first == second
@@ -92,7 +92,7 @@ def test_an_empty_archive_is_refused_and_nothing_is_left(
     archives = (empty, compiled) if which == "trained" else (trained, empty)
     out = tmp_path / "out"
     out.mkdir()
-    assert "empty.tar.gz" in refusal("package", "build", *archives, "--target", "jetson", "--out", out, code=1)
+    assert "empty.tar.gz" in refusal("package", "build", *archives, "--target", "x86_64-cpu", "--out", out, code=1)
     assert list(out.iterdir()) == []
 
 
@@ -100,7 +100,7 @@ def test_a_hostile_archive_is_refused_and_nothing_is_left(trained: Path, tmp_pat
     compiled = hostile_archive(tmp_path / "compiled.tar.gz", tar_member("../../escape\x1b[2J", size=3))
     out = tmp_path / "out"
     out.mkdir()
-    assert "\x1b" not in refusal("package", "build", trained, compiled, "--target", "jetson", "--out", out, code=1)
+    assert "\x1b" not in refusal("package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", out, code=1)
     assert list(out.iterdir()) == []
 
 
@@ -108,14 +108,14 @@ def test_a_wrong_path_is_a_usage_error(trained: Path, tmp_path: Path) -> None:
     missing = tmp_path / "missing.tar.gz"
     assert "missing.tar.gz" in refusal("manifest", "build", missing, code=2)
     out = tmp_path / "out"
-    refusal("package", "build", trained, missing, "--target", "jetson", "--out", out, code=2)
+    refusal("package", "build", trained, missing, "--target", "x86_64-cpu", "--out", out, code=2)
     refusal("package", "verify", missing, code=2)
     assert "s3://<bucket>/<key>" in refusal("manifest", "build", "s3://bucket", code=2)
 
 
 def test_an_out_that_is_a_file_is_a_usage_error(trained: Path, compiled: Path) -> None:
     before = trained.read_bytes()
-    refusal("package", "build", trained, compiled, "--target", "jetson", "--out", trained, code=2)
+    refusal("package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", trained, code=2)
     assert trained.read_bytes() == before
 
 
@@ -134,7 +134,7 @@ def test_verify_lists_every_finding_and_ends_with_1(tmp_path: Path) -> None:
 
 
 def test_verify_as_json_of_a_sound_package(trained: Path, compiled: Path, tmp_path: Path) -> None:
-    built = dda_json("package", "build", trained, compiled, "--target", "jetson", "--out", tmp_path, "--json")
+    built = dda_json("package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", tmp_path, "--json")
     assert dda_json("package", "verify", built["path"], "--json") == {"package": built["path"], "findings": []}
 
 
@@ -148,7 +148,7 @@ def test_archives_in_s3_give_what_local_ones_give(
             s3.upload_file(str(path), BUCKET, path.name)
         uris = [f"s3://{BUCKET}/{path.name}" for path in (trained, compiled)]
         assert dda_json("manifest", "build", uris[0]) == dda_json("manifest", "build", trained)
-        arguments = ("--target", "jetson", "--json", "--out")
+        arguments = ("--target", "x86_64-cpu", "--json", "--out")
         remote = dda_json("package", "build", *uris, *arguments, tmp_path / "remote")
         local = dda_json("package", "build", trained, compiled, *arguments, tmp_path / "local")
         assert remote["sha256"] == local["sha256"]
@@ -170,7 +170,7 @@ def test_an_interrupted_build_ends_with_130_and_leaves_nothing(
 ) -> None:
     compiled = compiled_archive(tmp_path / "compiled.tar.gz", size=25_000_000)
     out = tmp_path / "out"
-    command = ("package", "build", str(trained), str(compiled), "--target", "jetson", "--out", str(out))
+    command = ("package", "build", str(trained), str(compiled), "--target", "x86_64-cpu", "--out", str(out))
     process = subprocess.Popen(
         [sys.executable, "-m", "deployments.cli.main", *command],
         stderr=subprocess.PIPE,

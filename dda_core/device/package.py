@@ -1,0 +1,120 @@
+"""A whole package held against the rules of the device: its root, its manifest, and its stage folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from dda_core.device.facts import Facts
+from dda_core.device.findings import DeviceFinding, Failure, Severity, errors, refuse_errors
+from dda_core.device.folder import Expectation, StageFile, artifact_findings, compiled_findings
+from dda_core.device.manifest import manifest_findings, stage_folder
+from dda_core.device.rules import device_rules
+from dda_core.exceptions import CompiledModelUnusable
+from dda_core.manifest import MANIFEST_NAME
+from dda_core.targets import CompilationTarget
+
+_BUILD = "Build the package again."
+
+
+def package_findings(
+    files: Iterable[StageFile], manifest: object, target: CompilationTarget | None = None
+) -> list[DeviceFinding]:
+    """Everything in a package that a device cannot work with, or works with to false results.
+
+    Args:
+        files: the ZIP's members, with their paths in it; those that end in ``/`` are folders, and do not count.
+        manifest: the value of its ``manifest.json``, of any type; None when it has none that can be read.
+        target: what the model is compiled for, where that is known.
+    """
+    files = [file for file in files if not file.name.endswith("/")]
+    found = [*_root_findings([file.name for file in files])]
+    if manifest is not None:
+        found += manifest_findings(manifest)
+    folder = stage_folder(manifest)
+    if folder is None:
+        return found
+    inside = [
+        replace(file, name=file.name.removeprefix(f"{folder}/")) for file in files if file.name.startswith(f"{folder}/")
+    ]
+    facts = Facts(manifest if isinstance(manifest, dict) else {})
+    runtime = device_rules().runtime(facts.runtime)
+    if not inside:
+        expected = "the compiled model, in the folder named as the stage's type"
+        found.append(_finding("stage-folder", f"{folder}/", "is missing", expected, "Compile the model again."))
+    elif runtime and runtime.artifact:
+        named = facts.manifest.get("runtime_artifact")
+        found += artifact_findings(inside, folder, named if isinstance(named, str) else runtime.artifact)
+    else:
+        found += compiled_findings(inside, folder, expectation(target, facts))
+    return found
+
+
+def expectation(target: CompilationTarget | None, facts: Facts) -> Expectation:
+    """What a compiled model should be, by its target and its manifest."""
+    return Expectation(
+        architecture=target.platform if target else None,
+        gpu=target.accelerator is not None if target else None,
+        network=facts.network,
+    )
+
+
+def check_package(
+    files: Iterable[StageFile], manifest: object, where: str, target: CompilationTarget | None = None
+) -> list[DeviceFinding]:
+    """The warnings on a package; ``where`` names what it is made from.
+
+    Raises:
+        DeviceWouldRefuse: there are errors; it carries them all.
+    """
+    findings = package_findings(files, manifest, target)
+    refuse_errors(findings, where)
+    return findings
+
+
+def check_compiled(
+    files: Iterable[StageFile], manifest: dict[str, Any], where: str, target: CompilationTarget | None = None
+) -> None:
+    """Hold what SageMaker Neo made against what the loader needs; ``where`` names its archive.
+
+    Args:
+        files: of the archive, with their paths in it.
+        manifest: the DDA manifest of the model.
+        where: the archive, for messages.
+        target: what it was compiled for; None compares nothing with a target.
+
+    Raises:
+        CompiledModelUnusable: a device could not load it; it carries every reason.
+    """
+    folder = stage_folder(manifest) or ""
+    findings = compiled_findings(files, folder, expectation(target, Facts(manifest)))
+    if refused := errors(findings):
+        raise CompiledModelUnusable(where, refused)
+
+
+def _root_findings(names: list[str]) -> Iterator[DeviceFinding]:
+    if MANIFEST_NAME not in names:
+        wrapped = [name for name in names if name.endswith(f"/{MANIFEST_NAME}") and name.count("/") == 1]
+        tops = {name.partition("/")[0] for name in names}
+        inside = f"is inside the wrapper folder {tops.pop()}/" if wrapped and len(tops) == 1 else "is missing"
+        expected = "the DDA manifest at the root of the ZIP"
+        yield _finding("manifest", MANIFEST_NAME, inside, expected, _BUILD, Failure.STARTUP)
+    for name in device_rules().root_names:
+        if name in names:
+            expected = "no such file at the root, where the device writes its own"
+            yield _finding("root-names", name, "is at the root", expected, "Remove it.", Failure.STARTUP)
+
+
+def _finding(
+    rule: str, key: str, found: str, expected: str, remedy: str, failure: Failure = Failure.LOAD
+) -> DeviceFinding:
+    return DeviceFinding(
+        rule=rule,
+        severity=Severity.ERROR,
+        failure=failure,
+        key=key,
+        found=found,
+        expected=expected,
+        remedy=remedy,
+    )
