@@ -132,12 +132,11 @@ def client_config(settings: Settings) -> Config:
     )
 
 
-def default_s3_client() -> S3Client:
-    """An S3 client of the default credential chain, for archives named by ``s3://`` on the command line."""
+def default_client(service: str) -> Any:
+    """A client of the default credential chain, for what the command line names without a use case."""
     session = boto3.Session()
     expect_whole_answers(session)
-    client: S3Client = session.client("s3", config=client_config(load_settings()))
-    return client
+    return session.client(service, config=client_config(load_settings()))  # type: ignore[call-overload]
 
 
 def _session(use_case: UseCase, config: Config) -> boto3.Session:

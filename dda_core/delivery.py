@@ -10,8 +10,11 @@ from pydantic import BaseModel, ConfigDict
 from dda_core import naming
 from dda_core.compilation import CompilationWork, describe_job
 from dda_core.component import CREATED_BY, ComponentPlan, ComponentVersion, find_deployable
+from dda_core.device.findings import errors
+from dda_core.device.folder import Expectation
+from dda_core.device.published import package_findings_in_s3
 from dda_core.exceptions import CompilationMismatch
-from dda_core.targets import CompilationTarget
+from dda_core.targets import CompilationTarget, find_target
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -86,11 +89,17 @@ def deliveries(
 
 
 def find_delivered(aws: AwsClients, delivery: Delivery) -> Delivered | None:
-    """The delivery as devices can install it already, read from AWS and nowhere else; None where they cannot."""
+    """The delivery as devices can run it already, read from AWS and nowhere else; None where they cannot.
+
+    DEPLOYABLE is the cloud's word. A version whose package a device could not run, made before the rules were known,
+    does not count: it is compiled and packaged again, and the step that fails then says why.
+    """
     found = find_deployable(aws.greengrass, aws.s3, delivery.component, delivery.work.stem)
     if found is None:
         return None
     version, package = found
+    if errors(package_findings_in_s3(aws.s3, package, Expectation.of(find_target(delivery.target)))):
+        return None
     job_name = version.compilation_job or ""
     attempt = naming.attempt_of(job_name)
     try:

@@ -9,6 +9,7 @@
     │   ├── FlowRunMissing
     │   ├── InvalidName
     │   ├── ArtifactMissing
+    │   ├── ComponentMissing
     │   ├── NothingToDecide
     │   ├── InvalidEvent
     │   └── FileMissing
@@ -97,6 +98,10 @@ class InvalidName(UsageError):
 
 class ArtifactMissing(UsageError):
     """No run has made what was asked for, or a later one has it still to make."""
+
+
+class ComponentMissing(UsageError):
+    """AWS IoT Greengrass has no such component or version, or it is no model component."""
 
 
 class InvalidEvent(UsageError):

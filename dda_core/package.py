@@ -21,12 +21,11 @@ from dda_core.archives.source import Source
 from dda_core.archives.tar import read_tar
 from dda_core.archives.upload import FileSink, MultipartUpload, delete_staged, publish_staged
 from dda_core.archives.zip import Entry, ZipWriter
-from dda_core.device.folder import StageFile, StageFiles
+from dda_core.device.folder import NOTHING, Expectation, StageFile, StageFiles
 from dda_core.device.manifest import check_manifest
 from dda_core.device.package import check_compiled, check_package
 from dda_core.exceptions import AwsCallFailed
 from dda_core.manifest import MANIFEST_NAME, manifest_bytes
-from dda_core.targets import CompilationTarget
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -85,7 +84,7 @@ def build_package(
     sink: Writable,
     stop: Event | None = None,
     *,
-    target: CompilationTarget | None = None,
+    expected: Expectation = NOTHING,
 ) -> ModelPackage:
     """Write the package of a compiled archive into a sink, which the caller completes.
 
@@ -96,7 +95,7 @@ def build_package(
         manifest: from ``dda_manifest``.
         sink: takes the ZIP's bytes.
         stop: set it to end the work with ``Interrupted``.
-        target: what the archive was compiled for; its code must be for it. None compares nothing.
+        expected: what the archive should be compiled for, as far as it is known.
 
     Raises:
         ArchiveBroken: the compiled archive is empty, damaged, cut short, or no gzip tar.
@@ -117,9 +116,9 @@ def build_package(
             if member.is_file:
                 content = compiled_files.watch(member.name, reader.content())
                 package.add(f"{folder}/{member.name}", member.size, content)
-    check_compiled(compiled_files.files, manifest, compiled.uri, target)
+    check_compiled(compiled_files.files, manifest, compiled.uri, expected)
     files = [StageFile(f"{folder}/{file.name}", file.head) for file in compiled_files.files]
-    warnings = check_package([StageFile(MANIFEST_NAME, b""), *files], manifest, compiled.uri, target)
+    warnings = check_package([StageFile(MANIFEST_NAME, b""), *files], manifest, compiled.uri, expected)
     digest = package.finish()
     package_id = content_id(package.entries)
     return ModelPackage(
@@ -139,14 +138,14 @@ def package_to_file(
     out_dir: Path,
     stop: Event | None = None,
     *,
-    target: CompilationTarget | None = None,
+    expected: Expectation = NOTHING,
 ) -> tuple[Path, ModelPackage]:
     """Build the package as a file in ``out_dir``, which stays as it was when anything is refused.
 
     Raises as ``build_package`` does.
     """
     with FileSink(out_dir / SUFFIX) as sink:
-        package = build_package(compiled, manifest, sink, stop, target=target)
+        package = build_package(compiled, manifest, sink, stop, expected=expected)
         sink.complete(package.name)
     return sink.path, package
 
@@ -159,7 +158,7 @@ def package_to_s3(
     stop: Event | None = None,
     run_id: str = "",
     *,
-    target: CompilationTarget | None = None,
+    expected: Expectation = NOTHING,
 ) -> ModelPackage:
     """Build the package as an S3 object; one that is already under its key is kept.
 
@@ -172,7 +171,7 @@ def package_to_s3(
         bucket: the use case's bucket.
         stop: set it to end the work with ``Interrupted``; the upload is then aborted.
         run_id: keeps the staging keys of runs apart that package the same archive at the same time.
-        target: as ``build_package`` takes it.
+        expected: as ``build_package`` takes it.
 
     Raises:
         AwsCallFailed: S3 refused, or did not answer.
@@ -182,7 +181,7 @@ def package_to_s3(
     staging_key = f"{STAGING}{hashlib.sha256(identity.encode()).hexdigest()[:32]}.zip"
     try:
         with MultipartUpload(s3, bucket, staging_key) as upload:
-            package = build_package(compiled, manifest, upload, stop, target=target)
+            package = build_package(compiled, manifest, upload, stop, expected=expected)
             upload.complete()
     except AwsCallFailed:
         # What got lost may be no more than the answer that the object is there.

@@ -17,12 +17,11 @@ from dda_core.archives.codec import BLOCK
 from dda_core.archives.tar import MAX_TEXT, plain_name, unsafe_name
 from dda_core.archives.zip import MAX_PACKAGE
 from dda_core.device.findings import DeviceFinding, Failure, Severity
-from dda_core.device.folder import HEAD, MAX_META, StageFile, StageFiles
+from dda_core.device.folder import HEAD, MAX_META, NOTHING, Expectation, StageFile, StageFiles
 from dda_core.device.package import package_findings
 from dda_core.exceptions import FileMissing
 from dda_core.manifest import MANIFEST_NAME
 from dda_core.package import SUFFIX
-from dda_core.targets import CompilationTarget
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 _ENCRYPTED = 0x1
@@ -44,19 +43,19 @@ class PackageContents(NamedTuple):
     manifest: Any
     findings: list[DeviceFinding]
 
-    def all_findings(self, target: CompilationTarget | None = None) -> list[DeviceFinding]:
+    def all_findings(self, expected: Expectation = NOTHING) -> list[DeviceFinding]:
         """What is wrong with the ZIP, and, where it can be read at all, with what it holds."""
         if any(finding.rule == UNREADABLE for finding in self.findings):
             return self.findings
-        return [*self.findings, *package_findings(self.files, self.manifest, target)]
+        return [*self.findings, *package_findings(self.files, self.manifest, expected)]
 
 
-def verify_package(path: Path, target: CompilationTarget | None = None) -> list[DeviceFinding]:
+def verify_package(path: Path, expected: Expectation = NOTHING) -> list[DeviceFinding]:
     """Every reason why a device would refuse the package at ``path``, and every doubt; empty when there is none.
 
     Args:
         path: of the ZIP, which is read to its last byte.
-        target: what its model was compiled for; None compares nothing with a target.
+        expected: what its model should be for, as far as it is known.
 
     Raises:
         FileMissing: there is no such file.
@@ -66,7 +65,7 @@ def verify_package(path: Path, target: CompilationTarget | None = None) -> list[
     findings = name_findings(path.name, path.stat().st_size)
     with path.open("rb") as file:
         contents = read_package(file, path.name, whole=True)
-    return [*findings, *contents.all_findings(target)]
+    return [*findings, *contents.all_findings(expected)]
 
 
 def name_findings(name: str, size: int) -> list[DeviceFinding]:

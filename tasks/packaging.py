@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from typing import Any, NamedTuple
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import DEFAULT
 
 from dda_core.archives.source import open_source
 from dda_core.compilation import CompiledModel
+from dda_core.device.folder import Expectation
 from dda_core.following import run_stoppable
 from dda_core.package import ModelPackage, package_to_s3
+from dda_core.targets import find_target
 from tasks.run import current_run, tell
 
 
@@ -30,15 +32,30 @@ class Packaged(NamedTuple):
 
 @task(name="package", task_run_name="package[{target}]", cache_policy=DEFAULT, persist_result=True)
 async def package_model(target: str, compiled: CompiledModel, manifest: dict[str, Any]) -> ModelPackage:
-    """Build the ZIP straight from the compiled archive's stream, into the use case's bucket."""
+    """Build the ZIP straight from the compiled archive's stream, into the use case's bucket.
+
+    What a device could not run ends the target here, before anything of it is visible. What only the device can tell
+    is a warning in the log.
+    """
     run = current_run()
+    expected = Expectation.of(find_target(target))
 
     def package(stop: threading.Event) -> ModelPackage:
         source = open_source(compiled.artifact, run.aws.s3)
-        return package_to_s3(source, manifest, run.aws.s3, run.use_case.s3_bucket, stop=stop, run_id=run.flow_run_id)
+        return package_to_s3(
+            source,
+            manifest,
+            run.aws.s3,
+            run.use_case.s3_bucket,
+            stop=stop,
+            run_id=run.flow_run_id,
+            expected=expected,
+        )
 
     made = await run_stoppable(
         package, limit=run.settings.package_timeout_seconds, what=f"packaging {compiled.artifact}"
     )
     tell()(f"{target}: {made.name} holds {made.members} files in {made.size:,} bytes")
+    for warning in made.warnings:
+        get_run_logger().warning("%s: %s", target, warning)
     return made

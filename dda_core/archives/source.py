@@ -98,9 +98,18 @@ class S3Source(Source):
             given_up.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, start: int, given_up: Event) -> list[bytes]:
+    def range(self, start: int, end: int) -> bytes:
+        """The bytes from ``start`` to before ``end``.
+
+        Raises:
+            ObjectChanged: the object was replaced since this was made.
+            AwsCallFailed: S3 refused, or did not answer.
+        """
+        return b"".join(self._fetch(start, Event(), end)) if start < end else b""
+
+    def _fetch(self, start: int, given_up: Event, end: int | None = None) -> list[bytes]:
         """One range in pieces. boto3 does not retry a body that breaks off: what is missing is asked for again."""
-        end = min(start + RANGE, self.size)
+        end = min(start + RANGE, self.size) if end is None else end
         pieces: list[bytes] = []
         failures = 0
         while start < end:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from dda_core.device.facts import Shape, shape_of, short
 from dda_core.device.findings import DeviceFinding, Failure, Severity
 from dda_core.device.rules import device_rules
+from dda_core.targets import CompilationTarget
 
 HEAD = 20
 """Bytes of a library that tell what it is: ELF's ident, type and machine."""
@@ -72,6 +73,15 @@ class Expectation:
     architecture: str | None = None
     gpu: bool | None = None
     network: Shape | None = None
+
+    @classmethod
+    def of(cls, target: CompilationTarget) -> Expectation:
+        """What is compiled for a target."""
+        return cls(architecture=target.platform, gpu=target.accelerator is not None)
+
+
+NOTHING = Expectation()
+"""Where nothing is known of what a model is for."""
 
 
 def compiled_findings(files: Iterable[StageFile], folder: str, expected: Expectation) -> list[DeviceFinding]:

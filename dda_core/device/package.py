@@ -8,25 +8,24 @@ from typing import Any
 
 from dda_core.device.facts import Facts
 from dda_core.device.findings import DeviceFinding, Failure, Severity, errors, refuse_errors
-from dda_core.device.folder import Expectation, StageFile, artifact_findings, compiled_findings
+from dda_core.device.folder import NOTHING, Expectation, StageFile, artifact_findings, compiled_findings
 from dda_core.device.manifest import manifest_findings, stage_folder
 from dda_core.device.rules import device_rules
 from dda_core.exceptions import CompiledModelUnusable
 from dda_core.manifest import MANIFEST_NAME
-from dda_core.targets import CompilationTarget
 
 _BUILD = "Build the package again."
 
 
 def package_findings(
-    files: Iterable[StageFile], manifest: object, target: CompilationTarget | None = None
+    files: Iterable[StageFile], manifest: object, expected: Expectation = NOTHING
 ) -> list[DeviceFinding]:
     """Everything in a package that a device cannot work with, or works with to false results.
 
     Args:
         files: the ZIP's members, with their paths in it; those that end in ``/`` are folders, and do not count.
         manifest: the value of its ``manifest.json``, of any type; None when it has none that can be read.
-        target: what the model is compiled for, where that is known.
+        expected: what the model should be for, as far as it is known.
     """
     files = [file for file in files if not file.name.endswith("/")]
     found = [*_root_findings([file.name for file in files])]
@@ -41,40 +40,31 @@ def package_findings(
     facts = Facts(manifest if isinstance(manifest, dict) else {})
     runtime = device_rules().runtime(facts.runtime)
     if not inside:
-        expected = "the compiled model, in the folder named as the stage's type"
-        found.append(_finding("stage-folder", f"{folder}/", "is missing", expected, "Compile the model again."))
+        wanted = "the compiled model, in the folder named as the stage's type"
+        found.append(_finding("stage-folder", f"{folder}/", "is missing", wanted, "Compile the model again."))
     elif runtime and runtime.artifact:
         named = facts.manifest.get("runtime_artifact")
         found += artifact_findings(inside, folder, named if isinstance(named, str) else runtime.artifact)
     else:
-        found += compiled_findings(inside, folder, expectation(target, facts))
+        found += compiled_findings(inside, folder, replace(expected, network=facts.network))
     return found
 
 
-def expectation(target: CompilationTarget | None, facts: Facts) -> Expectation:
-    """What a compiled model should be, by its target and its manifest."""
-    return Expectation(
-        architecture=target.platform if target else None,
-        gpu=target.accelerator is not None if target else None,
-        network=facts.network,
-    )
-
-
 def check_package(
-    files: Iterable[StageFile], manifest: object, where: str, target: CompilationTarget | None = None
+    files: Iterable[StageFile], manifest: object, where: str, expected: Expectation = NOTHING
 ) -> list[DeviceFinding]:
     """The warnings on a package; ``where`` names what it is made from.
 
     Raises:
         DeviceWouldRefuse: there are errors; it carries them all.
     """
-    findings = package_findings(files, manifest, target)
+    findings = package_findings(files, manifest, expected)
     refuse_errors(findings, where)
     return findings
 
 
 def check_compiled(
-    files: Iterable[StageFile], manifest: dict[str, Any], where: str, target: CompilationTarget | None = None
+    files: Iterable[StageFile], manifest: dict[str, Any], where: str, expected: Expectation = NOTHING
 ) -> None:
     """Hold what SageMaker Neo made against what the loader needs; ``where`` names its archive.
 
@@ -82,13 +72,13 @@ def check_compiled(
         files: of the archive, with their paths in it.
         manifest: the DDA manifest of the model.
         where: the archive, for messages.
-        target: what it was compiled for; None compares nothing with a target.
+        expected: what it should be for, as far as it is known.
 
     Raises:
         CompiledModelUnusable: a device could not load it; it carries every reason.
     """
     folder = stage_folder(manifest) or ""
-    findings = compiled_findings(files, folder, expectation(target, Facts(manifest)))
+    findings = compiled_findings(files, folder, replace(expected, network=Facts(manifest).network))
     if refused := errors(findings):
         raise CompiledModelUnusable(where, refused)
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "plan": "deployments.cli.plan:plan_command",
     "manifest": "deployments.cli.manifest:app",
     "package": "deployments.cli.package:app",
+    "device": "deployments.cli.device:app",
     "targets": "deployments.cli.targets:targets_command",
     "explain": "deployments.cli.explain:explain_command",
     "use-case": "deployments.cli.use_case:app",

@@ -68,9 +68,9 @@ def open_archive(where: str) -> Source:
     from dda_core.archives.source import open_source
 
     if where.startswith("s3://"):
-        from dda_core.aws import default_s3_client
+        from dda_core.aws import default_client
 
-        return open_source(where, default_s3_client())
+        return open_source(where, default_client("s3"))
     return open_source(where)
 
 

@@ -26,13 +26,14 @@ def build(
     The same inputs give the same bytes and name. What a device would refuse is refused, and the folder stays as
     it was.
     """
+    from dda_core.device.folder import Expectation
     from dda_core.manifest import dda_manifest
     from dda_core.package import package_to_file
     from dda_core.targets import find_target
 
-    row = find_target(target)
+    expected = Expectation.of(find_target(target))
     compiled = open_archive(compiled_tar)
-    path, package = package_to_file(compiled, dda_manifest(read_model(model_tar)), out, target=row)
+    path, package = package_to_file(compiled, dda_manifest(read_model(model_tar)), out, expected=expected)
     if as_json:
         print_json({"path": str(path), **package.model_dump()})
         return
@@ -57,10 +58,11 @@ def verify(
     What may be wrong, and only the device can tell, is a warning and leaves the exit code at 0.
     """
     from dda_core.device.findings import errors, warnings
+    from dda_core.device.folder import NOTHING, Expectation
     from dda_core.targets import find_target
     from dda_core.verify import verify_package
 
-    found = verify_package(package, find_target(target) if target else None)
+    found = verify_package(package, Expectation.of(find_target(target)) if target else NOTHING)
     refused, doubts = [each.message for each in errors(found)], [each.message for each in warnings(found)]
     if as_json:
         print_json({"package": str(package), "findings": refused} | ({"warnings": doubts} if doubts else {}))

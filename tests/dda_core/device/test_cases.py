@@ -11,6 +11,7 @@ import pytest
 from dda_core.archives.source import open_source
 from dda_core.archives.trained import read_trained_archive
 from dda_core.device.findings import DeviceFinding, Failure, errors, warnings
+from dda_core.device.folder import Expectation
 from dda_core.exceptions import DeviceWouldRefuse, InputRefused
 from dda_core.manifest import dda_manifest
 from dda_core.package import SUFFIX, package_to_file
@@ -21,7 +22,7 @@ from tests.dda_core.device.cases import CASES, Case
 from tests.dda_core.test_recipe import recipe
 from tests.fixtures.archives import write_tar_gz
 
-TARGET = find_target("x86_64-cpu")
+EXPECTED = Expectation.of(find_target("x86_64-cpu"))
 
 
 def over(cases: list[Case]) -> pytest.MarkDecorator:
@@ -54,7 +55,7 @@ def write_package(case: Case, folder: Path) -> Path:
 
 @over(list(CASES))
 def test_a_package_gets_the_verdict_of_the_device(case: Case, tmp_path: Path):
-    assert verdict(verify_package(write_package(case, tmp_path), TARGET)) == case.verdict
+    assert verdict(verify_package(write_package(case, tmp_path), EXPECTED)) == case.verdict
 
 
 @over(SHOWN_BY_TRAINED)
@@ -73,11 +74,11 @@ def test_our_own_package_is_built_or_refused_with_that_verdict(case: Case, tmp_p
     out = tmp_path / "out"
     out.mkdir()
     if case.verdict in ("runs", "warns"):
-        path, _ = package_to_file(compiled, case.manifest(), out, target=TARGET)
-        assert verdict(verify_package(path, TARGET)) == case.verdict
+        path, _ = package_to_file(compiled, case.manifest(), out, expected=EXPECTED)
+        assert verdict(verify_package(path, EXPECTED)) == case.verdict
     else:
         with pytest.raises(DeviceWouldRefuse) as refused:
-            package_to_file(compiled, case.manifest(), out, target=TARGET)
+            package_to_file(compiled, case.manifest(), out, expected=EXPECTED)
         assert verdict(list(refused.value.findings)) == case.verdict
         assert not list(out.iterdir())
 
@@ -107,7 +108,7 @@ def test_the_words_nan_and_infinity_go_into_the_package_as_they_are(tmp_path: Pa
     case = next(case for case in CASES if case.name == "threshold NaN")
     model = read_trained_archive(open_source(write_tar_gz(tmp_path / "model.tar.gz", case.trained())))
     compiled = open_source(write_tar_gz(tmp_path / "compiled.tar.gz", case.compiled_files()))
-    path, package = package_to_file(compiled, dda_manifest(model), tmp_path, target=TARGET)
+    path, package = package_to_file(compiled, dda_manifest(model), tmp_path, expected=EXPECTED)
     with zipfile.ZipFile(path) as written:
         assert b'"threshold": NaN' in written.read("manifest.json")
     assert "every image is an anomaly" in package.warnings[0]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dda_core.device.findings import Failure, errors
-from dda_core.device.folder import StageFiles
+from dda_core.device.folder import Expectation, StageFiles
 from dda_core.device.manifest import manifest_findings
 from dda_core.device.package import package_findings
 from dda_core.targets import find_target
@@ -32,7 +32,7 @@ from tests.dda_core.device.cases import (
 from tests.fixtures.archives import compiled_meta, elf
 from tests.fixtures.simulated_device import run
 
-TARGET = find_target("x86_64-cpu")
+EXPECTED = Expectation.of(find_target("x86_64-cpu"))
 NAN = float("nan")
 
 STAGES: dict[str, dict[str, Any]] = {
@@ -141,7 +141,7 @@ def judged(manifest: dict[str, Any], files: dict[str, bytes]) -> list[Any]:
     seen = StageFiles()
     for name, content in {"manifest.json": b"", **files}.items():
         list(seen.watch(name, [content]))
-    return errors(package_findings(seen.files, manifest, TARGET))
+    return errors(package_findings(seen.files, manifest, EXPECTED))
 
 
 @settings(max_examples=1500, deadline=None)

@@ -63,7 +63,9 @@ def test_package_build_writes_the_zip_and_prints_its_path(trained: Path, compile
 
 
 def test_package_build_as_json_says_what_it_built(trained: Path, compiled: Path, tmp_path: Path) -> None:
-    built = dda_json("package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", tmp_path / "out", "--json")
+    built = dda_json(
+        "package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", tmp_path / "out", "--json"
+    )
     path = Path(built["path"])
     assert path.stat().st_size == built["size"]
     assert path.name == built["name"] == f"{built['package_id']}_greengrass_model_component.zip"

@@ -1,0 +1,109 @@
+"""A published component, looked at as a device would meet it: its recipe, and its package where that lies in S3."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dda_core.archives.seekable import open_seekable
+from dda_core.device.check import DeviceCheck, check_on_device
+from dda_core.device.findings import DeviceFinding
+from dda_core.device.folder import NOTHING, Expectation
+from dda_core.device.startup import read_start_up
+from dda_core.exceptions import ComponentMissing, FileMissing, RecipeInvalid
+from dda_core.recipe import artifact_uri_of
+from dda_core.verify import PackageContents, name_findings, read_package
+
+if TYPE_CHECKING:
+    from mypy_boto3_greengrassv2 import GreengrassV2Client
+    from mypy_boto3_s3 import S3Client
+
+
+def check_file(path: Path, recipe: Mapping[str, Any] | None = None) -> DeviceCheck:
+    """How a device fares with the package at ``path``, which is read to its last byte.
+
+    Raises:
+        FileMissing: there is no such file.
+    """
+    if not path.is_file():
+        raise FileMissing(f"{path} does not exist or is no file; a package (.zip) or a component's name was expected")
+    with path.open("rb") as file:
+        return _check(read_package(file, path.name, whole=True), path.name, path.stat().st_size, recipe)
+
+
+def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> DeviceCheck:
+    """How a device fares with the component version of that ARN; of its package only what rules look at is read.
+
+    Raises:
+        ComponentMissing: its recipe names no package.
+        FileMissing: the package is not there.
+        AwsCallFailed: S3 refused, or did not answer.
+    """
+    answer = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
+    recipe = parse_recipe(answer["recipe"], arn)
+    uri = artifact_uri_of(recipe)
+    if uri is None:
+        raise ComponentMissing(f"{arn} has no one artifact in S3: it is no model component. Give another component.")
+    with open_seekable(s3, uri) as file:
+        name = uri.rpartition("/")[2]
+        file.seek(0, 2)
+        size = file.tell()
+        return _check(read_package(file, name, whole=False), name, size, recipe)
+
+
+def package_findings_in_s3(s3: S3Client, uri: str, expected: Expectation) -> list[DeviceFinding]:
+    """What a device finds wrong with the package at an ``s3://`` URI, from a few ranges of it.
+
+    Raises:
+        FileMissing: the package is not there.
+        AwsCallFailed: S3 refused, or did not answer.
+    """
+    with open_seekable(s3, uri) as file:
+        return read_package(file, uri.rpartition("/")[2], whole=False).all_findings(expected)
+
+
+def find_version(greengrass: GreengrassV2Client, component_arn: str, version: str | None = None) -> str:
+    """The ARN of a component's version, by default of its highest.
+
+    Raises:
+        ComponentMissing: there is no such component or version.
+    """
+    found = [
+        row
+        for page in greengrass.get_paginator("list_component_versions").paginate(arn=component_arn)
+        for row in page.get("componentVersions", [])
+        if version in (None, row["componentVersion"])
+    ]
+    if not found:
+        what = f"version {version} of {component_arn}" if version else component_arn
+        raise ComponentMissing(f"{what} does not exist. `aws greengrassv2 list-components` lists what there is.")
+    highest = max(
+        found, key=lambda row: tuple(int(part) for part in row["componentVersion"].split(".") if part.isdigit())
+    )
+    return str(highest["arn"])
+
+
+def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
+    """A recipe in JSON or YAML; ``where`` names it in messages.
+
+    Raises:
+        RecipeInvalid: it is neither.
+    """
+    try:
+        recipe = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(recipe, dict):
+        raise RecipeInvalid(f"{where} is no recipe: an object with ComponentName, ComponentVersion, ... was expected")
+    return recipe
+
+
+def _check(contents: PackageContents, name: str, size: int, recipe: Mapping[str, Any] | None) -> DeviceCheck:
+    architecture = read_start_up(recipe, name).architecture if recipe is not None else None
+    findings = [*name_findings(name, size), *contents.all_findings(replace(NOTHING, architecture=architecture))]
+    return check_on_device(contents.files, contents.manifest, findings, name, recipe)

@@ -1,0 +1,118 @@
+"""``dda device``: what a device would do with a package."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.cli.options import AsJson
+from deployments.cli.printing import print_json, print_table, printable
+
+if TYPE_CHECKING:
+    from dda_core.device.check import DeviceCheck
+
+app = typer.Typer(no_args_is_help=True, help="What a device would do with a package.")
+
+
+@app.command("check")
+def check(
+    package: Annotated[
+        str,
+        typer.Argument(
+            metavar="ZIP|COMPONENT",
+            show_default=False,
+            help="A package, or a component of AWS IoT Greengrass: NAME (its highest version), NAME:VERSION or an ARN.",
+        ),
+    ],
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The component's recipe, JSON or YAML: checks the start-up of a ZIP, too."),
+    ] = None,
+    use_case: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Whose account and role to look in for a COMPONENT; else the default credentials'."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take a package through the steps of a device: unarchive, start-up, convert, configure, load, frame.
+
+    It is a model of the device, written from what the device's own code does, and says what it cannot know. Where the
+    package would not run the exit code is 1. Files need no AWS.
+    """
+    if _is_file(package):
+        from dda_core.device.published import check_file, parse_recipe
+        from dda_core.exceptions import FileMissing
+
+        given = None
+        if recipe is not None:
+            if not recipe.is_file():
+                raise FileMissing(f"{recipe} does not exist or is no file; a recipe in JSON or YAML was expected")
+            given = parse_recipe(recipe.read_bytes(), str(recipe))
+        done = check_file(Path(package), given)
+    else:
+        if recipe is not None:
+            raise typer.BadParameter("goes with a ZIP; a component has its own recipe", param_hint="--recipe")
+        done = _check_component(package, use_case)
+    _show(done, as_json)
+    raise typer.Exit(0 if done.ok else 1)
+
+
+def _is_file(package: str) -> bool:
+    return package.endswith(".zip") or "/" in package.partition(":")[0] or Path(package).exists()
+
+
+def _check_component(text: str, use_case: str | None) -> DeviceCheck:
+    from dda_core.device.published import check_component, find_version
+
+    if use_case:
+        from dda_core.aws import AwsClients
+        from deployments.runs import prefect_errors
+        from tasks.use_case import block_name, load_use_case
+
+        with prefect_errors():
+            aws = AwsClients(asyncio.run(load_use_case(block_name(use_case))))
+        sts, greengrass, s3 = aws.sts, aws.greengrass, aws.s3
+    else:
+        from dda_core.aws import default_client
+
+        sts, greengrass, s3 = default_client("sts"), default_client("greengrassv2"), default_client("s3")
+    if text.startswith("arn:"):
+        arn = text if ":versions:" in text else find_version(greengrass, text)
+    else:
+        name, _, version = text.partition(":")
+        caller = sts.get_caller_identity()
+        place = f"{greengrass.meta.region_name}:{caller['Account']}"
+        component = f"arn:{caller['Arn'].split(':')[1]}:greengrass:{place}:components:{name}"
+        arn = find_version(greengrass, component, version or None)
+    return check_component(greengrass, s3, arn)
+
+
+def _show(done: DeviceCheck, as_json: bool) -> None:
+    from dda_core.device.check import NOT_KNOWN
+
+    if as_json:
+        print_json(
+            {
+                "ok": done.ok,
+                "steps": [step.model_dump() for step in done.steps],
+                "findings": [
+                    {"rule": each.rule, "severity": each.severity, "message": each.message} for each in done.findings
+                ],
+                "not_known": list(NOT_KNOWN),
+            }
+        )
+        return
+    print_table(
+        ["step", "", "what the device does"],
+        [[step.step, "ok" if step.ok else "FAILS", printable(step.message)] for step in done.steps],
+    )
+    for finding in done.findings:
+        typer.echo(f"{finding.severity}: {printable(finding.message)}")
+    typer.echo("\nA model of the device cannot know:")
+    for each in NOT_KNOWN:
+        typer.echo(f"- {each}")
