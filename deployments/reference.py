@@ -12,6 +12,9 @@ from typer import Context
 from typer.core import TyperArgument, TyperGroup
 from typer.main import get_command
 
+from dda_core.device.facts import PREFIXES
+from dda_core.device.findings import Failure
+from dda_core.device.rules import RuleGroup, device_rules
 from dda_core.failures import CatalogueRow, catalogue
 from dda_core.settings import Settings
 from dda_core.targets import all_targets, default_targets
@@ -39,7 +42,7 @@ deployable or skipped), `partial` (some are) or `failed` (none is).
 
 def reference() -> str:
     """The whole page, in Markdown."""
-    return "\n".join([HEAD, _targets(), _verbs(), _exit_codes(), _settings(), WORDS, _failures()])
+    return "\n".join([HEAD, _targets(), _verbs(), _exit_codes(), _settings(), WORDS, _device(), _failures()])
 
 
 def _targets() -> str:
@@ -131,6 +134,64 @@ def _settings() -> str:
         "## Settings\n\nEnvironment variables; `dda config show` tells what is in force. Times are in seconds.\n\n"
         + _table(["variable", "default", "meaning"], rows)
     )
+
+
+def _device() -> str:
+    rules = device_rules()
+    types = [
+        [
+            "<br>".join(f"`{name}`" for name in row.names),
+            row.runtime,
+            f"refused: {row.reason}" if row.refused else ", ".join(row.groups),
+        ]
+        for row in rules.stage_types
+    ]
+    groups: list[tuple[str, RuleGroup]] = [("every type", rules.common), *rules.groups.items()]
+    keys = [
+        [
+            name,
+            f"`{PREFIXES[row.place]}{row.key}`",
+            f"{row.expected}{_when(row.when)}",
+            " / ".join(dict.fromkeys(filter(None, (row.missing and f"missing: {row.missing}", str(row.wrong_value))))),
+            row.source,
+        ]
+        for name, group in groups
+        for row in group.keys
+    ]
+    relations = [
+        [name, f"`{row.rule}`", f"{row.expected}{_when(row.when)}", f"{row.failure} ({row.weight})", row.source]
+        for name, group in groups
+        for row in group.relations
+    ]
+    files = [
+        [
+            f"`{row.name or '*' + str(row.ends)}`",
+            f"{row.at_least} to {row.at_most}",
+            row.what,
+            str(row.failure),
+            row.source,
+        ]
+        for row in rules.compiled
+    ]
+    effects = "".join(f"- `{failure}`: {failure.effect}\n" for failure in Failure)
+    return (
+        "## What a device needs\n\n"
+        "The rules of `dda_core/device/device_rules.yaml`, checked on the trained archive before any job is started, "
+        "on what was compiled, and on the package. `run` was seen on the device's own code, `read` only read there. "
+        f"A breach leads to one of these:\n\n{effects}\n"
+        f"### Stage types\n\n{_table(['type', 'runtime', 'groups of rules'], types)}\n"
+        f"### Keys\n\n{_table(['for', 'key', 'must be', 'else', 'source'], keys)}\n"
+        f"### Between keys\n\n{_table(['for', 'rule', 'must be', 'else', 'source'], relations)}\n"
+        f"### Files of a compiled model\n\n"
+        f"{_table(['file', 'how many', 'what', 'else', 'source'], files)}\n"
+        f"Either files that end in {' or '.join(' and '.join(row.ends) for row in rules.backends)} make the network; "
+        f"`.meta` is strict JSON whose `Requirements.TargetDeviceType` is one of {', '.join(rules.device_types)}; "
+        f"every library is a 64-bit ELF file of the target's architecture.\n"
+    )
+
+
+def _when(conditions: Sequence[str]) -> str:
+    return f"; where {', '.join(conditions)}" if conditions else ""
 
 
 def _failures() -> str:

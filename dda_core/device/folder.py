@@ -178,7 +178,7 @@ def _machine_findings(libraries: list[StageFile], folder: str, architecture: str
             yield _finding("library-machine", key, f"is made for {name}", what, remedy)
         elif name not in machines:
             yield _finding("library-machine", key, f"is made for {name}", f"one of {', '.join(machines)}", _AGAIN)
-        elif machine != first[1]:
+        elif architecture not in machines and machine != first[1]:
             yield _finding("library-machine", key, f"is made for {name}", f"the architecture of {first[0]}", _AGAIN)
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from botocore.exceptions import ClientError
 
 from dda_core.archives.seekable import open_seekable
+from dda_core.aws import is_not_found
+from dda_core.component import version_key
 from dda_core.device.check import DeviceCheck, check_on_device
 from dda_core.device.findings import DeviceFinding
 from dda_core.device.folder import NOTHING, Expectation
@@ -40,11 +43,16 @@ def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> D
     """How a device fares with the component version of that ARN; of its package only what rules look at is read.
 
     Raises:
-        ComponentMissing: its recipe names no package.
+        ComponentMissing: there is none, or its recipe names no package.
         FileMissing: the package is not there.
         AwsCallFailed: S3 refused, or did not answer.
     """
-    answer = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
+    try:
+        answer = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
+    except ClientError as error:
+        if is_not_found(error):
+            raise ComponentMissing(_missing(arn)) from error
+        raise
     recipe = parse_recipe(answer["recipe"], arn)
     uri = artifact_uri_of(recipe)
     if uri is None:
@@ -73,19 +81,21 @@ def find_version(greengrass: GreengrassV2Client, component_arn: str, version: st
     Raises:
         ComponentMissing: there is no such component or version.
     """
-    found = [
-        row
-        for page in greengrass.get_paginator("list_component_versions").paginate(arn=component_arn)
-        for row in page.get("componentVersions", [])
-        if version in (None, row["componentVersion"])
-    ]
+    try:
+        pages = list(greengrass.get_paginator("list_component_versions").paginate(arn=component_arn))
+    except ClientError as error:
+        if not is_not_found(error):
+            raise
+        pages = []
+    rows = [row for page in pages for row in page.get("componentVersions", [])]
+    found = [row for row in rows if version in (None, row["componentVersion"])]
     if not found:
-        what = f"version {version} of {component_arn}" if version else component_arn
-        raise ComponentMissing(f"{what} does not exist. `aws greengrassv2 list-components` lists what there is.")
-    highest = max(
-        found, key=lambda row: tuple(int(part) for part in row["componentVersion"].split(".") if part.isdigit())
-    )
-    return str(highest["arn"])
+        raise ComponentMissing(_missing(f"version {version} of {component_arn}" if version else component_arn))
+    return str(max(found, key=lambda row: version_key(row["componentVersion"]))["arn"])
+
+
+def _missing(what: str) -> str:
+    return f"{what} does not exist. `aws greengrassv2 list-components` lists what there is."
 
 
 def parse_recipe(text: bytes, where: str) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""An S3 object as a file: the same bytes as the object has, in few requests."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import pytest
+
+from dda_core.archives.seekable import NEAR, open_seekable
+from dda_core.exceptions import FileMissing, ObjectChanged
+from tests.fixtures.archives import weights
+from tests.fixtures.s3 import BUCKET, s3_in_process
+
+URI = f"s3://{BUCKET}/package.zip"
+
+
+@pytest.fixture
+def s3() -> Any:
+    with s3_in_process() as client:
+        yield client
+
+
+def test_it_reads_what_the_object_holds_from_any_place(s3: Any):
+    content = weights(300_000)
+    s3.put_object(Bucket=BUCKET, Key="package.zip", Body=content)
+    with open_seekable(s3, URI) as file:
+        for start, size in ((0, 10), (299_990, 100), (150_000, 100_000), (400_000, 5), (0, 300_000)):
+            file.seek(start)
+            assert file.read(size) == content[start : start + size]
+        assert file.seek(-5, io.SEEK_END) == 299_995
+        assert file.read() == content[-5:]
+        file.seek(10)
+        file.seek(7, io.SEEK_CUR)
+        assert file.read(3) == content[17:20]
+        with pytest.raises((ValueError, OSError)):
+            file.seek(-1)
+
+
+def test_a_look_into_a_large_zip_fetches_little_of_it(s3: Any):
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", zipfile.ZIP_STORED) as package:
+        package.writestr("manifest.json", "{}")
+        package.writestr("large", bytes(5_000_000))
+        package.writestr("compiled.so", b"\x7fELF" + bytes(1_000_000))
+    s3.put_object(Bucket=BUCKET, Key="package.zip", Body=body.getvalue())
+    fetched = []
+    s3.meta.events.register("after-call.s3.GetObject", lambda parsed, **_: fetched.append(parsed["ContentLength"]))
+    with open_seekable(s3, URI) as file, zipfile.ZipFile(file) as package:
+        assert package.read("manifest.json") == b"{}"
+        with package.open("compiled.so") as member:
+            assert member.read(4) == b"\x7fELF"
+    assert sum(fetched) <= 8 * NEAR
+
+
+def test_an_object_that_is_not_there_is_said_to_be_missing(s3: Any):
+    with pytest.raises(FileMissing, match="does not exist"):
+        open_seekable(s3, URI)
+
+
+def test_an_object_replaced_meanwhile_is_an_error_and_never_a_mixture(s3: Any):
+    s3.put_object(Bucket=BUCKET, Key="package.zip", Body=bytes(200_000))
+    with open_seekable(s3, URI) as file:
+        file.read(10)
+        s3.put_object(Bucket=BUCKET, Key="package.zip", Body=b"x" * 200_000)
+        file.seek(150_000)
+        with pytest.raises(ObjectChanged):
+            file.read(10)
