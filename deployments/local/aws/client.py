@@ -107,6 +107,12 @@ class AwsControl:
         counted: dict[str, int] = self._call("GET", "calls")["calls"]
         return counted
 
+    def reset(self) -> None:
+        """Have it forget everything but its settings and what is there from the start: resources, faults, holds,
+        calls.
+        """
+        self._call("POST", "reset", {})
+
     def add_device(self, **seed: Any) -> None:
         """Put in a core device; the fields are those of ``CoreDeviceSeed``."""
         self._call("POST", "devices", seed)

@@ -28,6 +28,8 @@ class Environment:
         """Names this state: another embedded AWS, or this one started again, has another."""
         self.faults = FaultBook()
         self.holds = Holds()
+        self.in_force = False
+        """Whether it is that of an embedded AWS; else moto is used without one, or with its Greengrass alone."""
         self._calls: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -55,7 +57,13 @@ def begin(settings: AwsSettings) -> Environment:
     """Start with new settings, no faults and no calls."""
     global _current
     _current = Environment(settings)
+    _current.in_force = True
     return _current
+
+
+def end() -> None:
+    """The embedded AWS is in force no more; what it has seen can still be read."""
+    _current.in_force = False
 
 
 def now() -> float:
