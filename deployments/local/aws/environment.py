@@ -25,7 +25,7 @@ class Environment:
     def __init__(self, settings: AwsSettings) -> None:
         self.settings = settings
         self.instance = uuid.uuid4().hex
-        """Names this state: another embedded AWS, or this one started again, has another."""
+        """Names this state: another embedded AWS, or this one started again or reset, has another."""
         self.faults = FaultBook()
         self.holds = Holds()
         self.in_force = False
