@@ -11,6 +11,7 @@ import typer
 
 from dda_core.exceptions import UsageError
 from deployments.local.aws.settings import AwsSettings
+from deployments.local.aws.spoiling import Spoil
 from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory, find_aws_endpoint_url
 
 Directory = Annotated[
@@ -108,6 +109,18 @@ def fault_compile(
 ) -> None:
     """The next compilation jobs of a target end FAILED with that reason."""
     _add(directory, as_json, "compile", target=target, reason=reason, times=times)
+
+
+@fault.command("compiled")
+def fault_compiled(
+    target: Target,
+    spoil: Annotated[Spoil, typer.Option("--spoil", help="What is wrong with the archive.")],
+    times: Times = 1,
+    directory: Directory = None,
+    as_json: AsJson = False,
+) -> None:
+    """The next compilation jobs of a target are COMPLETED, with an archive that no device can load."""
+    _add(directory, as_json, "compiled", target=target, spoil=spoil.value, times=times)
 
 
 @fault.command("publish")
@@ -220,7 +233,7 @@ def _line(entry: dict[str, Any]) -> str:
     nth = f" from call {entry['nth']}" if entry.get("nth", 1) > 1 else ""
     struck = f", struck {entry['struck']}" if "struck" in entry else ""
     struck += f", last {entry['requests'][-1]}" if entry.get("requests") else ""
-    text = entry.get("reason") or entry.get("message")
+    text = entry.get("reason") or entry.get("spoil") or entry.get("message")
     return f"{entry['kind']} {what}{when}{nth}: {entry['times']} times{struck}" + (f" - {text}" if text else "")
 
 

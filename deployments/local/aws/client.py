@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -18,7 +18,7 @@ from dda_core import exceptions
 from dda_core.exceptions import FileMissing, InvalidName, LocalStackError
 from dda_core.targets import find_target
 from deployments.local.aws.control import MODEL_NAME_TAG, PREFIX, SERVICE, check_job_name, training_archive_key
-from deployments.local.aws.faults import known_error, known_operation
+from deployments.local.aws.faults import Kind, known_error, known_operation, known_spoil
 from deployments.local.directory import CREDENTIALS
 
 TIMEOUT_SECONDS = 30.0
@@ -80,12 +80,13 @@ class AwsControl:
         listed: list[dict[str, Any]] = self._call("GET", "faults")["faults"]
         return listed
 
-    def add_fault(self, kind: Literal["compile", "publish", "call"], **fields: Any) -> dict[str, Any]:
+    def add_fault(self, kind: Kind, **fields: Any) -> dict[str, Any]:
         """Put a fault in force; see :class:`deployments.local.aws.faults.Fault` for the fields.
 
         Raises:
             UnknownTarget: its target is in no row of the table.
-            InvalidName: its operation is none, or its error is none.
+            InvalidName: its operation is none, its error is none, or its spoil is none.
+            UsageError: its target's archives cannot be spoilt in that way.
         """
         if fields.get("target"):
             fields["target"] = find_target(fields["target"]).name
@@ -93,6 +94,8 @@ class AwsControl:
             known_operation(fields["operation"])
         if fields.get("error"):
             known_error(fields["error"])
+        if fields.get("target") and fields.get("spoil"):
+            known_spoil(fields["spoil"], fields["target"])
         return self._call("POST", "faults", {"kind": kind, **fields})
 
     def clear_faults(self) -> int:
@@ -103,6 +106,12 @@ class AwsControl:
         """How often each operation was called, by names such as ``s3:GetObject``."""
         counted: dict[str, int] = self._call("GET", "calls")["calls"]
         return counted
+
+    def reset(self) -> None:
+        """Have it forget everything but its settings and what is there from the start: resources, faults, holds,
+        calls.
+        """
+        self._call("POST", "reset", {})
 
     def add_device(self, **seed: Any) -> None:
         """Put in a core device; the fields are those of ``CoreDeviceSeed``."""

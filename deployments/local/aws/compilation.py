@@ -9,7 +9,7 @@ from typing import Any
 from moto.logs.models import logs_backends
 
 from dda_core.targets import all_targets
-from deployments.local.aws.environment import current, moment, now
+from deployments.local.aws.environment import current, moment, now, partition
 from deployments.local.aws.iam import may
 from deployments.local.aws.neo import NeoFailure, compile_model, output_name
 from deployments.local.aws.storage import read_for_neo, split_uri, write_from_neo
@@ -45,11 +45,12 @@ class CompilationJob:
         self.request = request
         self.name = str(request["CompilationJobName"])
         self.account, self.region = account, region
-        self.arn = f"arn:aws:sagemaker:{region}:{account}:compilation-job/{self.name}"
+        self.arn = f"arn:{partition(region)}:sagemaker:{region}:{account}:compilation-job/{self.name}"
         self.tags: list[dict[str, str]] = list(request.get("Tags") or [])
         self.created = now()
         target = target_of(request)
         self.planned_failure = current().faults.reason_for("compile", target)
+        self.spoil = None if self.planned_failure else current().faults.spoil_for(target)
         self._gate = current().holds.gate("compile", target)
         self.failure_reason = ""
         self.artifact = ""
@@ -114,7 +115,8 @@ class CompilationJob:
                 raise _PlannedFailure(self.planned_failure)
             source = self.request["InputConfig"]["S3Uri"]
             self._refuse_without_permission("s3:GetObject", source)
-            compiled = compile_model(read_for_neo(self.account, self.region, source), self.request)
+            trained = read_for_neo(self.account, self.region, source)
+            compiled = compile_model(trained, self.request, created=self.created, spoil=self.spoil)
             name = output_name(source, self.request["OutputConfig"])
             artifact = f"{self.request['OutputConfig']['S3OutputLocation'].rstrip('/')}/{name}"
             self._refuse_without_permission("s3:PutObject", artifact)
@@ -129,7 +131,7 @@ class CompilationJob:
         self._end("COMPLETED", at)
 
     def _refuse_without_permission(self, action: str, uri: str) -> None:
-        role, resource = self.request["RoleArn"], f"arn:aws:s3:::{'/'.join(split_uri(uri))}"
+        role, resource = self.request["RoleArn"], f"arn:{partition(self.region)}:s3:::{'/'.join(split_uri(uri))}"
         if not may(role, action, resource):
             raise NeoFailure(f"{role} is not authorized to perform: {action} on resource: {resource}")
 
@@ -207,7 +209,8 @@ class CompilationJob:
         config = self.request["InputConfig"]
         processor = "gpu" if "NVIDIA" in str(self.request["OutputConfig"].get("TargetPlatform")) else "cpu"
         image = f"sagemaker-inference-{config['Framework'].lower()}:{config.get('FrameworkVersion', '1.8')}"
-        return f"785573368785.dkr.ecr.{self.region}.amazonaws.com/{image}-{processor}-py3"
+        suffix = "amazonaws.com.cn" if partition(self.region) == "aws-cn" else "amazonaws.com"
+        return f"785573368785.dkr.ecr.{self.region}.{suffix}/{image}-{processor}-py3"
 
 
 class _PlannedFailure(Exception):

@@ -6,6 +6,7 @@
 | ``GET``, ``POST``, ``DELETE /_dda/faults`` | list, add, clear faults |
 | ``POST /_dda/training-jobs`` | a training job with a given end |
 | ``POST /_dda/devices`` | a core device |
+| ``POST /_dda/reset`` | forget everything but the settings and what is there from the start |
 | ``GET /_dda/calls`` | how often each operation was called |
 """
 
@@ -22,17 +23,18 @@ from pydantic import ValidationError
 from werkzeug.wrappers import Request, Response
 
 from dda_core.exceptions import DdaError, InvalidName, UsageError
-from deployments.local.aws.environment import current
+from deployments.local.aws import initial_state
+from deployments.local.aws.environment import current, partition
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.greengrassv2.devices import CoreDevice, CoreDeviceSeed
 from deployments.local.aws.greengrassv2.models import greengrassv2_backends
+from deployments.local.aws.iam import ROLE_NAME
 from deployments.local.aws.sagemaker import add_training_job
 from deployments.local.aws.training import STATUSES, TrainingJob, request_of
 
 PREFIX = "/_dda/"
 SERVICE = "dda-local-aws"
 MODEL_NAME_TAG = "dda:model-name"
-ROLE = f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/DDASageMakerExecutionRole"
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 
@@ -74,8 +76,9 @@ def add_job(
         raise UsageError(f"{status!r} is no status of a training job; expected one of {', '.join(STATUSES)}")
     region = current().settings.region
     output_path = artifact.removesuffix(f"/{name}/output/model.tar.gz")
+    role = f"arn:{partition(region)}:iam::{DEFAULT_ACCOUNT_ID}:role/{ROLE_NAME}"
     job = TrainingJob(
-        request_of(name, ROLE, output_path, tags or {}),
+        request_of(name, role, output_path, tags or {}, region),
         DEFAULT_ACCOUNT_ID,
         region,
         status=status,
@@ -135,6 +138,9 @@ def _answer(request: Request) -> tuple[int, dict[str, Any]]:
             case ("POST", "devices"):
                 add_device(CoreDeviceSeed.model_validate(body))
                 return 201, body
+            case ("POST", "reset"):
+                initial_state.reset()
+                return 200, {"instance": current().instance}
             case ("GET", "calls"):
                 return 200, {"calls": dict(environment.calls)}
             case _:

@@ -12,6 +12,8 @@ import uuid
 from collections import Counter
 from datetime import UTC, datetime
 
+from moto.utilities.utils import get_partition
+
 from deployments.local.aws.faults import FaultBook
 from deployments.local.aws.holds import Holds
 from deployments.local.aws.settings import AwsSettings
@@ -23,9 +25,11 @@ class Environment:
     def __init__(self, settings: AwsSettings) -> None:
         self.settings = settings
         self.instance = uuid.uuid4().hex
-        """Names this state: another embedded AWS, or this one started again, has another."""
+        """Names this state: another embedded AWS, or this one started again or reset, has another."""
         self.faults = FaultBook()
         self.holds = Holds()
+        self.in_force = False
+        """Whether it is that of an embedded AWS; else moto is used without one, or with its Greengrass alone."""
         self._calls: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -53,7 +57,13 @@ def begin(settings: AwsSettings) -> Environment:
     """Start with new settings, no faults and no calls."""
     global _current
     _current = Environment(settings)
+    _current.in_force = True
     return _current
+
+
+def end() -> None:
+    """The embedded AWS is in force no more; what it has seen can still be read."""
+    _current.in_force = False
 
 
 def now() -> float:
@@ -64,3 +74,11 @@ def now() -> float:
 def moment(seconds: float) -> datetime:
     """A time of :func:`now` as AWS's answers carry it."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def partition(region: str) -> str:
+    """The partition of a Region, as its ARNs begin: ``aws``, ``aws-cn``, ``aws-us-gov``.
+
+    moto's table, because the roles and buckets that it makes must have the partition that ours have.
+    """
+    return str(get_partition(region))

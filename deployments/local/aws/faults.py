@@ -1,7 +1,8 @@
 """Faults that can be put into the embedded AWS by name.
 
-Three kinds: the next compilation jobs of a target end FAILED, the next component versions of a target end
-FAILED, and an API call answers with an error or loses its connection, before or after its effect.
+Four kinds: the next compilation jobs of a target end FAILED, or COMPLETED with an archive that no device can load;
+the next component versions of a target end FAILED; and an API call answers with an error or loses its connection,
+before or after its effect.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dda_core.exceptions import InvalidName
+from dda_core.exceptions import InvalidName, UsageError
 from dda_core.targets import find_target
 from deployments.local.aws.connection import ConnectionFault
 from deployments.local.aws.shapes import service_model
+from deployments.local.aws.spoiling import Spoil
+
+Kind = Literal["compile", "compiled", "publish", "call"]
+_NEEDED = {
+    "compile": ("target", "reason"),
+    "compiled": ("target", "spoil"),
+    "publish": ("target", "reason"),
+    "call": ("operation", "error"),
+}
 
 SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs")
 """The services whose calls can be made to fail, by boto3's names."""
@@ -33,9 +43,10 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["compile", "publish", "call"]
+    kind: Kind
     target: str | None = None
     reason: str | None = None
+    spoil: Spoil | None = None
     operation: str | None = None
     error: str | None = None
     message: str | None = None
@@ -45,8 +56,7 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Fault:
-        needed = ("operation", "error") if self.kind == "call" else ("target", "reason")
-        missing = [name for name in needed if not getattr(self, name)]
+        missing = [name for name in _NEEDED[self.kind] if not getattr(self, name)]
         if missing:
             raise ValueError(f"a fault of kind {self.kind} needs {' and '.join(missing)}")
         if self.after_effect and self.connection and not self.connection.connects:
@@ -99,6 +109,22 @@ def known_operation(name: str) -> str:
     )
 
 
+def known_spoil(name: str, target: str) -> Spoil:
+    """The spoil of that name, checked against the target whose archives it is for.
+
+    Raises:
+        UnknownTarget: no such target.
+        InvalidName: there is no such spoil.
+        UsageError: the target's archives cannot be spoilt in that way.
+    """
+    if name not in set(Spoil):
+        raise InvalidName(f"{name!r} is nothing that can be wrong with an archive; expected one of {', '.join(Spoil)}.")
+    accelerator = find_target(target).accelerator
+    if name == Spoil.CUDA_ON_CPU and accelerator:
+        raise UsageError(f"{name} is for CPU targets; {target} gets code for {accelerator} anyway.")
+    return Spoil(name)
+
+
 class _Entry:
     def __init__(self, number: int, fault: Fault) -> None:
         self.number = number
@@ -129,12 +155,13 @@ class FaultBook:
         self._count = 0
         self._lock = threading.Lock()
 
-    def add(self, kind: Literal["compile", "publish", "call"], **fields: Any) -> Fault:
+    def add(self, kind: Kind, **fields: Any) -> Fault:
         """Put a fault in force.
 
         Raises:
             UnknownTarget: its target is in no row of the table.
-            InvalidName: its operation is none, or its error is none.
+            InvalidName: its operation is none, its error is none, or its spoil is none.
+            UsageError: its target's archives cannot be spoilt in that way.
         """
         if fields.get("target"):
             fields["target"] = find_target(fields["target"]).name
@@ -142,6 +169,8 @@ class FaultBook:
             fields["operation"] = known_operation(fields["operation"])
         if fields.get("error"):
             fields["error"] = known_error(fields["error"])
+        if fields.get("target") and fields.get("spoil"):
+            fields["spoil"] = known_spoil(fields["spoil"], fields["target"])
         fault = Fault(kind=kind, **fields)
         with self._lock:
             self._count += 1
@@ -150,10 +179,19 @@ class FaultBook:
 
     def reason_for(self, kind: Literal["compile", "publish"], target: str | None) -> str | None:
         """The reason with which the job or component that starts now will fail; None when it will not."""
+        struck = self._next_for(kind, target)
+        return struck.reason if struck else None
+
+    def spoil_for(self, target: str | None) -> Spoil | None:
+        """What will be wrong with the archive of the compilation job that starts now; None when nothing will."""
+        struck = self._next_for("compiled", target)
+        return struck.spoil if struck else None
+
+    def _next_for(self, kind: Kind, target: str | None) -> Fault | None:
         with self._lock:
             for entry in self._entries:
                 if entry.fault.kind == kind and entry.fault.target == target and entry.strikes():
-                    return entry.fault.reason
+                    return entry.fault
         return None
 
     def for_call(self, service: str, operation: str, request: str = "") -> Fault | None:

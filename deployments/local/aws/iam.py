@@ -12,6 +12,7 @@ from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
 
 from deployments.local.aws.calls import error_status
+from deployments.local.aws.environment import partition
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.shapes import request_violations, summary
 from deployments.policies import policy
@@ -23,23 +24,33 @@ CALLER = "local"
 """The user whom calls with any other access key than one of IAM or STS are taken to be of."""
 ROLE_NAME = "DDASageMakerExecutionRole"
 _FROM_THE_START = "dda-from-the-start"
+_PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 
 
-def seed(bucket_region: str) -> None:
+def seed(region: str) -> None:
     """The user :data:`CALLER`, who may what the pipeline's role may, and the SageMaker role; both in any bucket.
 
-    The role may read and write whatever is there, because anything may be compiled here.
+    They are in every partition, because clients may be of any Region; elsewhere than in the partition of ``region``
+    the user may it in every Region. The role may read and write whatever is there, because anything may be compiled
+    here.
     """
-    iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for name in sorted({*_PARTITIONS, partition(region)}):
+        _seed(name, region if name == partition(region) else "*")
+
+
+def _seed(partition_name: str, region: str) -> None:
+    iam = iam_backends[DEFAULT_ACCOUNT_ID][partition_name]
     placeholders = {
         "Account": DEFAULT_ACCOUNT_ID,
-        "Region": bucket_region,
+        "Region": region,
         "Bucket": "*",
         "SageMakerRole": ROLE_NAME,
         "PipelineRole": "*",
     }
-    iam.create_user(bucket_region, CALLER)
-    iam.put_user_policy(CALLER, _FROM_THE_START, json.dumps(policy("pipeline", **placeholders)))
+    # moto takes a partition's name where it asks for a Region.
+    iam.create_user(partition_name, CALLER)
+    allowed = json.dumps(policy("pipeline", **placeholders)).replace('"arn:aws:', f'"arn:{partition_name}:')
+    iam.put_user_policy(CALLER, _FROM_THE_START, allowed)
     trust = json.dumps(policy("sagemaker-execution-trust"))
     iam.create_role(ROLE_NAME, trust, "/", None, "", [], "3600")
     statement = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject"], "Resource": "*"}
@@ -106,15 +117,23 @@ class Iam(IamResponse):  # type: ignore[misc]
 
 def find_role(role_arn: str) -> Any | None:
     """moto's role of that ARN; None when IAM does not hold it."""
-    account = role_arn.split(":")[4] if role_arn.count(":") >= 5 else ""
-    roles = list(iam_backends[account]["aws"].roles.values()) if account in iam_backends else []
+    backend = _backend_of(role_arn)
+    roles = list(backend.roles.values()) if backend else []
     return next((role for role in roles if role.arn == role_arn), None)
+
+
+def _backend_of(arn: str) -> Any | None:
+    """moto's IAM of the account and the partition that an ARN names; None where there is none."""
+    words = arn.split(":")
+    if len(words) < 6 or words[4] not in iam_backends or words[1] not in iam_backends[words[4]]:
+        return None
+    return iam_backends[words[4]][words[1]]
 
 
 def principal_policies(arn: str) -> list[dict[str, Any]] | None:
     """Every policy of a role or user, inline and attached; None when IAM does not hold it."""
-    account = arn.split(":")[4] if arn.count(":") >= 5 else ""
-    users = list(iam_backends[account]["aws"].users.values()) if account in iam_backends else []
+    backend = _backend_of(arn)
+    users = list(backend.users.values()) if backend else []
     principal = find_role(arn) or next((user for user in users if user.arn == arn), None)
     if principal is None:
         return None

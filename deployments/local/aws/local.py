@@ -10,13 +10,15 @@ from typing import Any
 
 from moto import mock_aws
 
+from deployments.local.aws import initial_state
 from deployments.local.aws.client import boto3_client
 from deployments.local.aws.control import MODEL_NAME_TAG, add_device, add_job, training_archive_key
 from deployments.local.aws.environment import current
 from deployments.local.aws.faults import FaultBook
 from deployments.local.aws.greengrassv2.devices import CoreDeviceSeed
 from deployments.local.aws.holds import Holds
-from deployments.local.aws.server import AwsServer, fresh
+from deployments.local.aws.seams import install
+from deployments.local.aws.server import AwsServer
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import CREDENTIALS
 
@@ -78,6 +80,10 @@ class LocalAws:
         add_job(name, artifact, status=status, failure_reason=failure_reason, tags=all_tags)
         return artifact
 
+    def reset(self) -> None:
+        """Forget everything but the settings and what is there from the start: resources, faults, holds, calls."""
+        initial_state.reset()
+
     def add_device(self, **seed: Any) -> None:
         """Put in a core device; the fields are those of ``CoreDeviceSeed``."""
         add_device(CoreDeviceSeed.model_validate(seed))
@@ -107,5 +113,9 @@ def local_aws(*, server: bool = True, port: int = 0, **settings: Any) -> Iterato
             running.stop()
     else:
         with mock_aws():
-            fresh(chosen)
-            yield LocalAws(chosen, None)
+            install()
+            initial_state.start(chosen)
+            try:
+                yield LocalAws(chosen, None)
+            finally:
+                initial_state.stop()

@@ -15,9 +15,10 @@ from typing import Any
 
 import moto.backend_index
 from moto.events.utils import EventTemplateParser
+from moto.moto_api._internal.models import MotoAPIBackend
 from moto.s3.models import S3Backend
 
-from deployments.local.aws import greengrassv2
+from deployments.local.aws import greengrassv2, initial_state
 from deployments.local.aws.calls import guarded
 from deployments.local.aws.faults import SERVICES
 from deployments.local.aws.iam import Iam
@@ -49,9 +50,20 @@ def install() -> None:
     paths = s3.url_paths
     s3.url_paths = {path: getattr(S3, handler.__name__) for path, handler in paths.items()}
     EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = EVENT
+    _keep_what_is_there_from_the_start()
     for service in SERVICES:
         module = _url_module(service)
         module.url_paths = {path: guarded(service, handler) for path, handler in module.url_paths.items()}
+
+
+def _keep_what_is_there_from_the_start() -> None:
+    reset = MotoAPIBackend.reset
+
+    def reset_and_keep(backend: MotoAPIBackend) -> None:
+        reset(backend)
+        initial_state.keep()
+
+    MotoAPIBackend.reset = reset_and_keep
 
 
 def _register_greengrass() -> None:

@@ -6,22 +6,18 @@ import logging
 import threading
 from typing import Any
 
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.core.base_backend import BackendDict
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
     create_backend_app,
 )
-from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import make_server
 
 from dda_core.exceptions import LocalStackError
-from deployments.local.aws import iam
+from deployments.local.aws import initial_state
 from deployments.local.aws.connection import BreakingApp
 from deployments.local.aws.control import ControlApp
-from deployments.local.aws.environment import begin
 from deployments.local.aws.seams import install
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.aws.training_events import announce
@@ -30,16 +26,6 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
 """How often jobs that are due are brought to their end, also when nobody asks for them."""
-
-
-def fresh(settings: AwsSettings) -> None:
-    """An embedded AWS without any state but its bucket, a caller and the SageMaker role."""
-    install()
-    BackendDict.reset()
-    begin(settings)
-    iam.seed(settings.region)
-    if settings.bucket is not None:
-        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].create_bucket(settings.bucket, settings.region)
 
 
 class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
@@ -69,7 +55,8 @@ class AwsServer:
         Raises:
             LocalStackError: the port is taken.
         """
-        fresh(self.settings)
+        install()
+        initial_state.start(self.settings)
         host, port = self._address
         app = ControlApp(BreakingApp(DomainDispatcherApplication(create_backend_app)))
         try:
@@ -92,7 +79,7 @@ class AwsServer:
         self._server.server_close()
         for thread in self._threads:
             thread.join()
-        BackendDict.reset()
+        initial_state.stop()
 
     def _serve(self) -> None:
         # How soon it sees that it is to end; werkzeug's own half second would be every test's.

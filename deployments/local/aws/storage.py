@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from moto.s3.exceptions import S3ClientError
 from moto.s3.models import s3_backends
 
+from deployments.local.aws.environment import partition
 from deployments.local.aws.neo import NeoFailure
 
 
@@ -21,7 +22,7 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def bucket_of(account: str, name: str) -> Any | None:
-    """moto's bucket of that name, whatever account owns it; None when there is none."""
+    """moto's bucket of that name, whatever account owns it, in whatever partition; None when there is none."""
     try:
         return s3_backends[account]["aws"].get_bucket(name)
     except S3ClientError:
@@ -76,6 +77,6 @@ def write_from_neo(account: str, region: str, uri: str, content: bytes) -> None:
             f"which is different from AWS Sagemaker service region {region}",
             kind="ClientError: OutputConfiguration",
         )
-    written = s3_backends[account]["aws"].put_object(bucket_name, key, content)
+    written = s3_backends[account][partition(region)].put_object(bucket_name, key, content)
     # moto computes it when it is first asked for, without a lock; concurrent readers must find it there.
     _ = written.etag

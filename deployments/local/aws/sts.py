@@ -10,6 +10,7 @@ from moto.core.responses import ActionResult
 from moto.sts.responses import TokenResponse
 
 from deployments.local.aws.calls import error_status
+from deployments.local.aws.environment import partition
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.iam import CALLER, find_role
 
@@ -25,7 +26,9 @@ class Sts(TokenResponse):  # type: ignore[misc]
     def _caller(self) -> tuple[str, str, str]:
         """Id, ARN and account of the caller; of any access key that neither IAM nor STS made, the user of IAM."""
         user_id, arn, account = self.backend.get_caller_identity(self.get_access_key(), self.region)
-        return user_id, (f"arn:aws:iam::{account}:user/{CALLER}" if arn.endswith(":user/moto") else arn), account
+        if arn.endswith(":user/moto"):
+            arn = f"arn:{partition(self.region)}:iam::{account}:user/{CALLER}"
+        return user_id, arn, account
 
     def assume_role(self) -> ActionResult:
         """AssumeRole. A role that IAM does not hold may be assumed by anyone, as in moto."""
@@ -63,7 +66,8 @@ def _applies(statement: dict[str, Any], caller: str, account: str, external_id: 
         return False
     principal = statement.get("Principal", {})
     named = _listed(principal if isinstance(principal, str) else principal.get("AWS"))
-    if not {"*", account, f"arn:aws:iam::{account}:root", caller} & set(named):
+    root = f"arn:{caller.split(':')[1]}:iam::{account}:root"
+    if not {"*", account, root, caller} & set(named):
         return False
     for operator, keys in statement.get("Condition", {}).items():
         for key, values in keys.items():

@@ -5,18 +5,29 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from deployments.local.aws.environment import current, moment, now
+from deployments.local.aws.environment import current, moment, now, partition
 
 ENDED = ("Completed", "Failed", "Stopped")
 STATUSES = ("InProgress", *ENDED)
+_PHASES = (
+    ("Starting", 0.0, "Preparing the instances for training"),
+    ("Downloading", 0.1, "Downloading input data"),
+    ("Training", 0.2, "Training image download completed. Training in progress."),
+    ("Uploading", 0.9, "Uploading generated training model"),
+)
+"""The secondary statuses of a job on its way: name, the share of its time after which it begins, and what is said."""
+_ENDS = {
+    "Completed": "Training job completed",
+    "Failed": "Training job failed",
+    "Stopping": "Stopping the training job",
+    "Stopped": "Training job stopped",
+}
+_ALGORITHM = "computer-vision-defect-detection"
+_SWITCHES = ("EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining", "EnableNetworkIsolation")
 _SHOWN = (
     "AlgorithmSpecification",
-    "EnableInterContainerTrafficEncryption",
-    "EnableManagedSpotTraining",
-    "EnableNetworkIsolation",
     "HyperParameters",
     "InputDataConfig",
-    "OutputDataConfig",
     "ResourceConfig",
     "RoleArn",
     "StoppingCondition",
@@ -42,7 +53,7 @@ class TrainingJob:
         self.request = request
         self.account, self.region = account, region
         self.training_job_name = str(request["TrainingJobName"])
-        self.arn = f"arn:aws:sagemaker:{region}:{account}:training-job/{self.training_job_name}"
+        self.arn = f"arn:{partition(region)}:sagemaker:{region}:{account}:training-job/{self.training_job_name}"
         self.tags: list[dict[str, str]] = list(request.get("Tags") or [])
         self.failure_reason = failure_reason
         output = request["OutputDataConfig"]["S3OutputPath"].rstrip("/")
@@ -91,26 +102,58 @@ class TrainingJob:
     def response_object(self) -> dict[str, Any]:
         """The answer of DescribeTrainingJob."""
         status = self.training_job_status
-        started, last = moment(self.created), moment(self.ended or self.created)
-        secondary = {"InProgress": "Training"}.get(status, status)
-        answer = {
+        ended = self.ended if status in ENDED else None
+        transitions = self._transitions(status, ended)
+        answer: dict[str, Any] = {
             "TrainingJobName": self.training_job_name,
             "TrainingJobArn": self.arn,
             "ModelArtifacts": {"S3ModelArtifacts": self.artifact if status == "Completed" else ""},
             "TrainingJobStatus": status,
-            "SecondaryStatus": secondary,
-            "CreationTime": started,
-            "TrainingStartTime": started,
-            "LastModifiedTime": last,
-            "SecondaryStatusTransitions": [{"Status": secondary, "StartTime": started}],
+            "SecondaryStatus": transitions[-1]["Status"],
+            "CreationTime": moment(self.created),
+            "LastModifiedTime": transitions[-1]["StartTime"],
+            "SecondaryStatusTransitions": transitions,
+            # As AWS answers: with an empty key where none was given.
+            "OutputDataConfig": {"KmsKeyId": "", **self.request["OutputDataConfig"]},
+            **{key: bool(self.request.get(key)) for key in _SWITCHES},
             **{key: self.request[key] for key in _SHOWN if self.request.get(key) is not None},
         }
-        if self.ended is not None:
-            seconds = max(1, round(self.ended - self.created))
-            answer |= {"TrainingEndTime": last, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+        begun = [entry["StartTime"] for entry in transitions if entry["Status"] == "Downloading"]
+        if begun:
+            answer["TrainingStartTime"] = begun[0]
+        if ended is not None:
+            seconds = max(1, round(ended - self.created))
+            answer |= {
+                "TrainingEndTime": moment(ended),
+                "TrainingTimeInSeconds": seconds,
+                "BillableTimeInSeconds": seconds,
+            }
         if status == "Failed":
             answer["FailureReason"] = self.failure_reason or "AlgorithmError: training failed"
         return answer
+
+    def _transitions(self, status: str, ended: float | None) -> list[dict[str, Any]]:
+        """The secondary statuses that the job has had; each ends when the next begins, the last of an end at once."""
+        # A job of a given status has no time that it takes: its phases lie at its beginning, all of them.
+        seconds = self._seconds if self._given is None else 0.0
+        # Told of the status that was read, also when the job has gone on since.
+        stopping = self._stopping_since if status in ("Stopping", "Stopped") else None
+        until = stopping or ended or now()
+        begun = [(name, self.created + share * seconds, text) for name, share, text in _PHASES]
+        phases = [phase for phase in begun if phase[1] <= until]
+        if self._given is not None and status != "Completed":
+            # Nothing is uploaded of what still trains, failed or was stopped.
+            phases.pop()
+        if stopping is not None:
+            phases.append(("Stopping", stopping, _ENDS["Stopping"]))
+        if ended is not None:
+            phases.append((status, ended, _ENDS[status]))
+        ends = [at for _, at, _ in phases[1:]] + [ended]
+        return [
+            {"Status": name, "StartTime": moment(at), "StatusMessage": text}
+            | ({"EndTime": moment(end)} if end is not None else {})
+            for (name, at, text), end in zip(phases, ends, strict=True)
+        ]
 
     def summary(self) -> dict[str, Any]:
         """The job's entry in ListTrainingJobs."""
@@ -127,13 +170,14 @@ class TrainingJob:
         return {key: described[key] for key in keys if key in described}
 
 
-def request_of(name: str, role_arn: str, output_path: str, tags: dict[str, str]) -> dict[str, Any]:
+def request_of(name: str, role_arn: str, output_path: str, tags: dict[str, str], region: str) -> dict[str, Any]:
     """A CreateTrainingJob request with the parts that DDA does not care about filled in."""
+    place = f"{region}:{role_arn.split(':')[4]}"
     return {
         "TrainingJobName": name,
         "RoleArn": role_arn,
         "AlgorithmSpecification": {
-            "AlgorithmName": "arn:aws:sagemaker:us-east-1:123456789012:algorithm/computer-vision-defect-detection",
+            "AlgorithmName": f"arn:{partition(region)}:sagemaker:{place}:algorithm/{_ALGORITHM}",
             "TrainingInputMode": "File",
         },
         "OutputDataConfig": {"S3OutputPath": output_path},

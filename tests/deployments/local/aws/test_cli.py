@@ -95,6 +95,17 @@ def test_faults(stack: LocalAws) -> None:
     assert json.loads(run("fault", "list", "--json")) == []
 
 
+def test_a_fault_that_spoils_archives(stack: LocalAws) -> None:
+    said = run("fault", "compiled", "--target", "aarch64", "--spoil", "no-libdlr", "--times", "2")
+    assert said == "compiled arm64-cpu: 2 times - no-libdlr\n"
+    [listed] = stack.faults.listed()
+    assert (listed["kind"], listed["target"], listed["spoil"]) == ("compiled", "arm64-cpu", "no-libdlr")
+    refused = CliRunner().invoke(app, ["fault", "compiled", "--target", "arm64-cpu", "--spoil", "no-dlr"])
+    assert refused.exit_code == 2
+    with pytest.raises(UsageError, match="CPU targets"):
+        run("fault", "compiled", "--target", "x86_64-cuda", "--spoil", "cuda-on-cpu")
+
+
 def test_device_add(stack: LocalAws) -> None:
     said = run("device", "add", "press-1", "--component", "model-a", "--version", "2.0.0", "--group", "hall")
     assert said == "press-1 is a core device with model-a 2.0.0.\n"

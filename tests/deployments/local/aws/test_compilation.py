@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,15 @@ from typing import Any
 import pytest
 from moto.logs.models import LogGroup
 
-from dda_core.targets import all_targets
+from dda_core.targets import CompilationTarget, all_targets, find_target
 from deployments.local.aws.compilation import target_of
+from deployments.local.aws.neo import compile_model
+from deployments.local.aws.spoiling import Spoil
 from tests.deployments.local.aws.conftest import Aws, archive, compile_request, error_of, put_input, settings
 
-NEO_FILES = ["compiled.meta", "compiled.params", "compiled.so", "compiled_model.json", "dlr.h", "libdlr.so", "manifest"]
+TVM_FILES = {"compiled.meta", "compiled.params", "compiled.so", "compiled_model.json"}
+RUNTIME_FILES = {"dlr.h", "libdlr.so"}
+CREATED = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
 
 def ended(sagemaker: Any, name: str, seconds: float = 5) -> dict[str, Any]:
@@ -45,7 +50,7 @@ def test_a_compilation_writes_the_files_of_a_neo_build(aws: Aws) -> None:
     compiled = s3.get_object(Bucket=aws.bucket, Key=uri.removeprefix(f"s3://{aws.bucket}/"))["Body"].read()
     assert job["ModelDigests"]["ArtifactDigest"] == hashlib.sha256(compiled).hexdigest()
     with tarfile.open(fileobj=io.BytesIO(compiled)) as tar:
-        assert sorted(tar.getnames()) == sorted([*NEO_FILES, "compiled.ro"])
+        assert set(tar.getnames()) == {*TVM_FILES, *RUNTIME_FILES, "manifest"}
         assert tar.getmember("compiled.params").size == 7000
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == request["Tags"]
 
@@ -189,16 +194,124 @@ def test_an_input_in_another_region_is_refused(mocked: Aws) -> None:
     assert "different from AWS Sagemaker service region us-east-1" in reason
 
 
-def test_the_same_compilation_gives_the_same_bytes_and_another_target_others(mocked: Aws) -> None:
-    sagemaker = mocked.client("sagemaker")
-    put_input(mocked)
-    digests = []
+def request_for(target: CompilationTarget) -> dict[str, Any]:
+    """A CreateCompilationJob request that compiles for a target, in as far as the compiler reads it."""
+    output: dict[str, Any] = {"S3OutputLocation": "s3://b/o", "TargetPlatform": target.neo_platform()}
+    if target.compiler_options:
+        output["CompilerOptions"] = target.compiler_options
+    shape = '{"input_shape": [1, 3, 768, 576]}'
+    return {
+        "InputConfig": {"DataInputConfig": shape, "Framework": "PYTORCH", "FrameworkVersion": "1.8"},
+        "OutputConfig": output,
+    }
+
+
+def compiled_for(target: CompilationTarget, spoil: Spoil | None = None) -> dict[str, bytes]:
+    """The files that the compiler writes for a target."""
+    trained = archive(mochi_pt=b"weights" * 1000)
+    packed = compile_model(trained, request_for(target), created=CREATED.timestamp(), spoil=spoil)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        return {name: tar.extractfile(name).read() for name in tar.getnames()}  # type: ignore[union-attr]
+
+
+def is_loadable(files: dict[str, bytes], machine: int) -> bool:
+    """Whether DLR finds one compiled model, its metadata and its own library, for a machine of that ELF number."""
+    graphs = [name for name in files if name.endswith(".json") and name != "model-shapes.json" and "/" not in name]
+    libraries = [name for name in files if name.endswith(".so") and "/" not in name]
+    if sorted(libraries) != ["compiled.so", "libdlr.so"] or graphs != ["compiled_model.json"]:
+        return False
+    meta = json.loads(files.get("compiled.meta", b"{}"))
+    return (
+        [name for name in files if name.endswith((".params", ".ro"))] == ["compiled.params"]
+        and meta.get("Requirements", {}).get("TargetDeviceType") in ("cpu", "gpu", "opencl")
+        and all(files[name].startswith(b"\x7fELF\x02\x01") for name in libraries)
+        and all(int.from_bytes(files[name][18:20], "little") == machine for name in libraries)
+    )
+
+
+MACHINES = {"amd64": 62, "aarch64": 183}
+
+
+@pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
+def test_a_device_of_the_target_can_load_what_was_compiled(target: CompilationTarget) -> None:
+    files = compiled_for(target)
+    assert is_loadable(files, MACHINES[target.platform])
+    only_there = "manifest" if target.accelerator else "model-shapes.json"
+    assert set(files) == {*TVM_FILES, *RUNTIME_FILES, only_there}
+    meta = json.loads(files["compiled.meta"])
+    assert meta["Requirements"]["TargetDeviceType"] == ("gpu" if target.accelerator else "cpu")
+    assert meta["Model"]["Inputs"] == [{"name": "input_shape", "shape": [1, 3, 768, 576], "dtype": "float32"}]
+    assert meta["Model"]["Outputs"]
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "machine"), [("jetson_xavier", "gpu", 183), ("ml_c5", "cpu", 62), ("rasp4b", "cpu", 183)]
+)
+def test_a_target_device_is_compiled_for_like_a_platform(device: str, kind: str, machine: int) -> None:
+    request = request_for(all_targets()[0])
+    request["OutputConfig"] = {"S3OutputLocation": "s3://b/o", "TargetDevice": device}
+    packed = compile_model(archive(mochi_pt=b"w"), request, created=0)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        meta = json.loads(tar.extractfile("compiled.meta").read())  # type: ignore[union-attr]
+        library = tar.extractfile("compiled.so").read()  # type: ignore[union-attr]
+    assert meta["Requirements"] == {"TargetDevice": device.upper(), "TargetDeviceType": kind}
+    assert library[18] == machine
+
+
+@pytest.mark.parametrize("spoil", [spoil for spoil in Spoil if spoil is not Spoil.CUDA_ON_CPU])
+@pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
+def test_no_device_can_load_a_spoilt_archive(target: CompilationTarget, spoil: Spoil) -> None:
+    assert not is_loadable(compiled_for(target, spoil), MACHINES[target.platform])
+
+
+@pytest.mark.parametrize("name", ["x86_64-cpu", "arm64-cpu"])
+def test_a_cpu_target_can_be_given_what_was_compiled_for_cuda(name: str) -> None:
+    target = find_target(name)
+    spoilt = compiled_for(target, Spoil.CUDA_ON_CPU)
+    assert "manifest" in spoilt
+    assert json.loads(spoilt["compiled.meta"])["Requirements"]["TargetDeviceType"] == "gpu"
+    assert is_loadable(spoilt, MACHINES[target.platform]), "the loader does not compare; a check of ours has to"
+
+
+def test_the_next_jobs_of_a_target_complete_with_a_spoilt_archive(aws: Aws) -> None:
+    sagemaker, s3 = aws.client("sagemaker"), aws.client("s3")
+    put_input(aws)
+    aws.faults.add("compiled", target="arm64-cpu", spoil="no-libdlr")
+    found = []
+    for number in (1, 2):
+        name = f"cookie-arm64cpu-0123abcd-{number}"
+        output = {
+            "S3OutputLocation": f"s3://{aws.bucket}/{name}/arm64-cpu",
+            "TargetPlatform": {"Os": "LINUX", "Arch": "ARM64"},
+        }
+        sagemaker.create_compilation_job(**compile_request(aws, name, OutputConfig=output))
+        job = ended(sagemaker, name)
+        assert job["CompilationJobStatus"] == "COMPLETED"
+        key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{aws.bucket}/")
+        with tarfile.open(fileobj=s3.get_object(Bucket=aws.bucket, Key=key)["Body"], mode="r|gz") as tar:
+            found.append("libdlr.so" in tar.getnames())
+    assert found == [False, True]
+
+
+def test_the_same_compilation_has_the_same_content_and_another_target_another(aws: Aws) -> None:
+    sagemaker, s3 = aws.client("sagemaker"), aws.client("s3")
+    put_input(aws)
+    contents = []
     for name, arch in (("a-1", "ARM64"), ("a-2", "ARM64"), ("a-3", "X86_64")):
-        request = compile_request(mocked, name)
+        request = compile_request(aws, name)
         request["OutputConfig"]["TargetPlatform"]["Arch"] = arch
         sagemaker.create_compilation_job(**request)
-        digests.append(ended(sagemaker, name)["ModelDigests"]["ArtifactDigest"])
-    assert digests[0] == digests[1] != digests[2]
+        job = ended(sagemaker, name)
+        key = job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix(f"s3://{aws.bucket}/")
+        packed = s3.get_object(Bucket=aws.bucket, Key=key)["Body"].read()
+        with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+            members = tar.getmembers()
+            contents.append({m.name: tar.extractfile(m).read() for m in members})  # type: ignore[union-attr]
+        assert {m.mtime for m in members} == {int(job["CreationTime"].timestamp())}, "the times are the job's"
+    assert contents[0] == contents[1]
+    assert {name for name in contents[0] if contents[0][name] != contents[2][name]} == {
+        "compiled.meta", "compiled.params", "compiled.so", "libdlr.so",
+    }  # fmt: skip
 
 
 @settings(compile_seconds=60, concurrent_compilation_jobs=2)
@@ -293,7 +406,7 @@ def test_tags_are_added_replaced_and_taken_away(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
-def test_the_target_of_a_job_is_known_by_place_name_or_platform(target: Any) -> None:
+def test_the_target_of_a_job_is_known_by_place_name_or_platform(target: CompilationTarget) -> None:
     output: dict[str, Any] = {"S3OutputLocation": "s3://b/elsewhere", "TargetPlatform": target.neo_platform()}
     if target.compiler_options:
         output["CompilerOptions"] = target.compiler_options

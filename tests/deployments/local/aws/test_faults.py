@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dda_core.exceptions import InvalidName, UnknownTarget
+from dda_core.exceptions import InvalidName, UnknownTarget, UsageError
 from deployments.local.aws.calls import error_status
 from deployments.local.aws.faults import FaultBook
 from tests.deployments.local.aws.conftest import Aws, compile_request, error_of, put_input, put_package, recipe
@@ -121,9 +121,18 @@ def test_faults_are_checked_when_they_are_added() -> None:
         book.add("call", operation="CreateCompileJob", error="E")
     with pytest.raises(InvalidName):
         book.add("call", operation="s3:CreateCompilationJob", error="E")
-    for kind, fields in (("compile", {"target": "jetson"}), ("call", {"operation": "PutObject"})):
+    with pytest.raises(InvalidName, match="no-libdlr"):
+        book.add("compiled", target="arm64-cpu", spoil="no-dlr")
+    with pytest.raises(UsageError, match="x86_64-cuda"):
+        book.add("compiled", target="x86_64-cuda", spoil="cuda-on-cpu")
+    lacking: list[Any] = [
+        ("compile", {"target": "jetson"}),
+        ("compiled", {"target": "arm64-cpu", "reason": "r"}),
+        ("call", {"operation": "PutObject"}),
+    ]
+    for kind, fields in lacking:
         with pytest.raises(ValidationError):
-            book.add(kind, **fields)  # type: ignore[arg-type]
+            book.add(kind, **fields)
     assert book.listed() == []
 
 

@@ -8,15 +8,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
+from moto.moto_api._internal.models import moto_api_backend
 
 from dda_core.exceptions import FileMissing, InvalidName, LocalStackError, UnknownTarget
-from deployments.local.aws import AwsControl, AwsServer, AwsSettings, answers, local_aws
+from deployments.local.aws import AwsControl, AwsServer, AwsSettings, LocalAws, answers, local_aws
 from tests.deployments.local.aws.conftest import Aws, compile_request, put_input, recipe
 
 # Started as a script's "&" does it: with SIGINT ignored.
@@ -135,6 +138,49 @@ def test_each_begins_without_state() -> None:
             aws.client("s3").put_object(Bucket=aws.bucket, Key="k", Body=b"")
 
 
+ROLE_NAME = "DDASageMakerExecutionRole"
+
+
+def by_moto(aws: Aws) -> None:
+    if aws.endpoint_url is None:
+        moto_api_backend.reset()
+    else:
+        request = urllib.request.Request(f"{aws.endpoint_url}/moto-api/reset", method="POST")
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            assert json.load(answer) == {"status": "ok"}
+
+
+@pytest.mark.parametrize("reset", [LocalAws.reset, by_moto], ids=["ours", "moto's"])
+def test_a_reset_leaves_what_was_there_from_the_start(aws: Aws, reset: Callable[[Any], None]) -> None:
+    s3, iam, sagemaker = aws.client("s3"), aws.client("iam"), aws.client("sagemaker")
+    for _ in range(2):
+        s3.create_bucket(Bucket="another")
+        s3.put_object(Bucket=aws.bucket, Key="k", Body=b"x")
+        put_input(aws)
+        sagemaker.create_compilation_job(**compile_request(aws))
+        aws.faults.add("call", operation="ListUsers", error="ServiceFailure")
+        aws.holds.hold("compile", "arm64-cpu")
+        iam.create_role(RoleName=ROLE_NAME, AssumeRolePolicyDocument='{"Statement": []}')
+        reset(aws.local)
+        assert aws.calls == {}
+        assert (aws.faults.listed(), aws.holds.held("compile")) == ([], [])
+        assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [aws.bucket]
+        assert s3.list_objects_v2(Bucket=aws.bucket)["KeyCount"] == 0
+        assert [user["UserName"] for user in iam.list_users()["Users"]] == ["local"]
+        trust = iam.get_role(RoleName=ROLE_NAME)["Role"]["AssumeRolePolicyDocument"]
+        assert trust["Statement"], "the role that was there, not the caller's"
+        assert sagemaker.list_compilation_jobs()["CompilationJobSummaries"] == []
+
+
+def test_a_reset_of_moto_without_a_local_aws_puts_nothing_there() -> None:
+    with local_aws(server=False):
+        pass
+    with mock_aws():
+        moto_api_backend.reset()
+        assert boto3.client("s3", region_name="us-east-1").list_buckets()["Buckets"] == []
+        assert boto3.client("iam", region_name="us-east-1").list_roles()["Roles"] == []
+
+
 class TestControl:
     """The control routes, from another process's point of view."""
 
@@ -169,6 +215,14 @@ class TestControl:
             control.add_fault("call", operation="Nothing", error="E")
         assert control.clear_faults() == 2
         assert control.faults() == []
+
+    def test_a_reset(self, served: Aws) -> None:
+        control = AwsControl(served.endpoint_url)
+        control.add_fault("call", operation="PutObject", error="SlowDown")
+        served.client("s3").list_buckets()
+        control.reset()
+        assert (control.faults(), control.calls()) == ([], {})
+        assert served.client("s3").list_objects_v2(Bucket=served.bucket)["KeyCount"] == 0
 
     def test_devices_and_calls(self, served: Aws) -> None:
         control = AwsControl(served.endpoint_url)

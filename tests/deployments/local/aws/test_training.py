@@ -57,7 +57,7 @@ def test_a_job_made_by_the_api_completes(aws: Aws) -> None:
     sagemaker.create_training_job(**REQUEST)
     assert error_of(sagemaker.create_training_job, **REQUEST)["Code"] == "ResourceInUse"
     job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
-    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("InProgress", "Training")
+    assert job["TrainingJobStatus"] == "InProgress"
     time.sleep(0.31)
     job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
     assert job["TrainingJobStatus"] == "Completed"
@@ -73,7 +73,57 @@ def test_a_job_can_be_stopped(aws: Aws) -> None:
     sagemaker.stop_training_job(TrainingJobName="cookie-1")
     assert sagemaker.describe_training_job(TrainingJobName="cookie-1")["TrainingJobStatus"] == "Stopping"
     time.sleep(0.21)
-    assert sagemaker.describe_training_job(TrainingJobName="cookie-1")["TrainingJobStatus"] == "Stopped"
+    job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
+    assert job["TrainingJobStatus"] == "Stopped"
+    phases = [entry["Status"] for entry in job["SecondaryStatusTransitions"]]
+    assert phases == ["Starting", "Downloading", "Training", "Stopping", "Stopped"]
+
+
+@settings(train_seconds=1)
+def test_a_job_tells_of_each_phase_that_it_has_been_in(aws: Aws) -> None:
+    sagemaker = aws.client("sagemaker")
+    sagemaker.list_training_jobs()  # the first call loads the service's model, which takes a while
+    sagemaker.create_training_job(**REQUEST)
+    seen: list[str] = []
+    while "Completed" not in seen:
+        job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
+        told = job["SecondaryStatusTransitions"]
+        assert job["SecondaryStatus"] == told[-1]["Status"]
+        assert [entry["EndTime"] for entry in told[:-1]] == [entry["StartTime"] for entry in told[1:]]
+        assert ("EndTime" in told[-1]) == ("TrainingEndTime" in job) == (job["TrainingJobStatus"] == "Completed")
+        assert ("TrainingStartTime" in job) == (len(told) > 1), "it is billed from when the data is fetched"
+        assert len({entry["StatusMessage"] for entry in told}) == len(told)
+        if told[-1]["Status"] not in seen:
+            seen.append(told[-1]["Status"])
+        time.sleep(0.01)
+    assert seen == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    assert [entry["Status"] for entry in told] == seen
+
+
+@pytest.mark.parametrize(
+    ("status", "phases"),
+    [
+        ("Completed", ["Starting", "Downloading", "Training", "Uploading", "Completed"]),
+        ("Failed", ["Starting", "Downloading", "Training", "Failed"]),
+        ("Stopped", ["Starting", "Downloading", "Training", "Stopped"]),
+        ("InProgress", ["Starting", "Downloading", "Training"]),
+    ],
+)
+def test_a_job_of_a_given_status_has_been_in_the_phases_before_it(mocked: Aws, status: str, phases: list[str]) -> None:
+    mocked.train("cookie-1", b"", status=status)
+    job = mocked.client("sagemaker").describe_training_job(TrainingJobName="cookie-1")
+    assert [entry["Status"] for entry in job["SecondaryStatusTransitions"]] == phases
+
+
+def test_what_a_request_leaves_out_is_told_as_sagemaker_does(mocked: Aws) -> None:
+    sagemaker = mocked.client("sagemaker")
+    sagemaker.create_training_job(**REQUEST)
+    job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
+    assert job["OutputDataConfig"] == {"KmsKeyId": "", **REQUEST["OutputDataConfig"]}
+    assert job["EnableNetworkIsolation"] is False
+    own = REQUEST["OutputDataConfig"] | {"KmsKeyId": "alias/mine"}
+    sagemaker.create_training_job(**REQUEST | {"TrainingJobName": "cookie-2", "OutputDataConfig": own})
+    assert sagemaker.describe_training_job(TrainingJobName="cookie-2")["OutputDataConfig"] == own
 
 
 def test_an_unknown_job_is_answered_as_the_real_service_does(mocked: Aws) -> None:

@@ -1,0 +1,69 @@
+"""Compiled archives that a device cannot load: what the emulated Neo writes where a fault asks for it.
+
+The job is COMPLETED all the same, as a real one would be; only who looks into the archive sees it.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Any
+
+
+class Spoil(StrEnum):
+    """What is wrong with a compiled archive."""
+
+    NO_META = "no-meta"
+    """There is no ``compiled.meta``."""
+    META_DEVICE_TYPE = "meta-device-type"
+    """``compiled.meta`` names its device type in capitals, which the loader does not know."""
+    WRONG_MACHINE = "wrong-machine"
+    """``compiled.so`` is for the other of the two architectures."""
+    NO_LIBDLR = "no-libdlr"
+    """The runtime, ``libdlr.so``, is missing."""
+    WRAPPER_FOLDER = "wrapper-folder"
+    """Everything lies in a folder of its own."""
+    TWO_GRAPHS = "two-graphs"
+    """A second JSON file stands beside the graph."""
+    README_ONLY = "readme-only"
+    """There is nothing but a README."""
+    CUDA_ON_CPU = "cuda-on-cpu"
+    """What was compiled for a CPU target is what an NVIDIA target would get."""
+
+
+_OTHER_MACHINE = {62: 183, 183: 62}
+
+
+def asked_instead(request: dict[str, Any], spoil: Spoil | None) -> dict[str, Any]:
+    """The request that is compiled: for ``cuda-on-cpu`` that of an NVIDIA target, else the one that was made."""
+    if spoil is not Spoil.CUDA_ON_CPU:
+        return request
+    output = request["OutputConfig"]
+    platform = output.get("TargetPlatform") or {"Os": "LINUX", "Arch": "X86_64"}
+    return request | {"OutputConfig": output | {"TargetPlatform": platform | {"Accelerator": "NVIDIA"}}}
+
+
+def spoiled(files: dict[str, bytes], spoil: Spoil | None) -> dict[str, bytes]:
+    """The files of a compiled archive, name -> content, made wrong; unchanged without a spoil."""
+    match spoil:
+        case Spoil.NO_META:
+            return {name: content for name, content in files.items() if name != "compiled.meta"}
+        case Spoil.META_DEVICE_TYPE:
+            meta = json.loads(files["compiled.meta"])
+            requirements = meta["Requirements"]
+            requirements["TargetDeviceType"] = requirements["TargetDeviceType"].upper()
+            return files | {"compiled.meta": json.dumps(meta).encode()}
+        case Spoil.WRONG_MACHINE:
+            library = files["compiled.so"]
+            other = _OTHER_MACHINE.get(library[18], 62)
+            return files | {"compiled.so": library[:18] + other.to_bytes(2, "little") + library[20:]}
+        case Spoil.NO_LIBDLR:
+            return {name: content for name, content in files.items() if name != "libdlr.so"}
+        case Spoil.WRAPPER_FOLDER:
+            return {f"compiled/{name}": content for name, content in files.items()}
+        case Spoil.TWO_GRAPHS:
+            return files | {"version.json": b'{"version": 1}'}
+        case Spoil.README_ONLY:
+            return {"README.md": b"The compiled model is in another archive.\n"}
+        case _:
+            return files
