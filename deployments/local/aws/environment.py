@@ -12,6 +12,8 @@ import uuid
 from collections import Counter
 from datetime import UTC, datetime
 
+from moto.utilities.utils import get_partition
+
 from deployments.local.aws.faults import FaultBook
 from deployments.local.aws.holds import Holds
 from deployments.local.aws.settings import AwsSettings
@@ -64,3 +66,11 @@ def now() -> float:
 def moment(seconds: float) -> datetime:
     """A time of :func:`now` as AWS's answers carry it."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def partition(region: str) -> str:
+    """The partition of a Region, as its ARNs begin: ``aws``, ``aws-cn``, ``aws-us-gov``.
+
+    moto's table, because the roles and buckets that it makes must have the partition that ours have.
+    """
+    return str(get_partition(region))
