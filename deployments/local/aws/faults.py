@@ -19,7 +19,7 @@ from dda_core.targets import find_target
 from deployments.local.aws.connection import ConnectionFault
 from deployments.local.aws.shapes import service_model
 
-SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs")
+SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs", "resourcegroupstaggingapi")
 """The services whose calls can be made to fail, by boto3's names."""
 _REMEMBERED = 20
 _CODE = re.compile(r"[A-Z][A-Za-z0-9.]*|[345][0-9][0-9]")
