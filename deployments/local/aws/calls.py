@@ -1,4 +1,7 @@
-"""Every API call passes through here: it is named, counted, and made to fail where a fault says so."""
+"""Every API call passes through here: it is named, counted, and made to fail where a fault says so.
+
+An operation that nobody here has is answered as an AWS service answers it, with 501 ``NotImplemented``.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ _STATUS = {
     "416": ("InvalidRange",),
     "429": ("TooManyRequestsException",),
     "500": ("InternalError", "InternalFailure", "InternalServerError", "InternalServerException"),
+    "501": ("NotImplemented",),
     "503": ("ServiceUnavailable", "ServiceUnavailableException", "SlowDown"),
 }
 """HTTP status of errors that no service model gives one for; every other is 400."""
@@ -49,18 +53,26 @@ _JSON_400 = ("ExpiredTokenException", "InvalidSignatureException", "Unrecognized
 def guarded(service: str, handler: Handler) -> Handler:
     """``handler`` of moto, with the calls counted and faults applied."""
 
+    def handled(request: Any, url: str, headers: Any, operation: str) -> Answer:
+        try:
+            return handler(request, url, headers)
+        except NotImplementedError:
+            if not operation:
+                raise
+            return error_answer(service, operation, request, "NotImplemented", f"The local AWS has no {operation}.")
+
     def answer(request: Any, url: str, headers: Any) -> Answer:
         environment = current()
         operation = operation_name(service, request)
         environment.saw(service, operation)
         fault = environment.faults.for_call(service, operation, described(request))
         if fault is None:
-            return handler(request, url, headers)
+            return handled(request, url, headers, operation)
         done: Answer | None = None
         if fault.has_effect:
             # Where the effect is refused, the caller sees the injected fault all the same.
             with suppress(HTTPException):
-                done = handler(request, url, headers)
+                done = handled(request, url, headers, operation)
         if fault.connection:
             streaming = operation_model(service, operation).has_streaming_output
             return broken(fault.connection, request, done, streaming=streaming)

@@ -29,7 +29,7 @@ _NEEDED = {
     "call": ("operation", "error"),
 }
 
-SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs")
+SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs", "resourcegroupstaggingapi")
 """The services whose calls can be made to fail, by boto3's names."""
 _REMEMBERED = 20
 _CODE = re.compile(r"[A-Z][A-Za-z0-9.]*|[345][0-9][0-9]")

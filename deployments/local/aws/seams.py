@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import moto.backend_index
+import moto.resourcegroupstaggingapi.models
 from moto.events.utils import EventTemplateParser
 from moto.moto_api._internal.models import MotoAPIBackend
 from moto.s3.models import S3Backend
@@ -21,12 +22,14 @@ from moto.s3.models import S3Backend
 from deployments.local.aws import greengrassv2, initial_state
 from deployments.local.aws.calls import guarded
 from deployments.local.aws.faults import SERVICES
+from deployments.local.aws.greengrassv2.urls import HOST
 from deployments.local.aws.iam import Iam
 from deployments.local.aws.s3 import S3
 from deployments.local.aws.sagemaker import SageMaker
 from deployments.local.aws.sts import Sts
+from deployments.local.aws.tagging import Tagging, is_of_type
 
-GREENGRASS_HOST = re.compile(r"https?://greengrass\.(.+)\.amazonaws\.com")
+GREENGRASS_HOST = re.compile(HOST)
 
 EVENT = (
     '{"version": "0", "id": "<id>", "detail-type": "<detail-type>", "source": "<source>", "account": "<account>", '
@@ -44,6 +47,8 @@ def install() -> None:
     _url_module("sagemaker").url_paths = {"{0}/$": SageMaker.dispatch}
     _url_module("sts").url_paths = {"{0}/$": Sts.dispatch}
     _url_module("iam").url_paths = {"{0}/$": Iam.dispatch}
+    _url_module("resourcegroupstaggingapi").url_paths = {"{0}/$": Tagging.dispatch}
+    moto.resourcegroupstaggingapi.models.match_resource_type = is_of_type
     s3 = _url_module("s3")
     # moto loads this module anew whenever it looks at it, which would undo what is put into it here.
     S3Backend._url_module = property(lambda backend: s3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 Seconds = Annotated[float, Field(ge=0)]
 
 GIB = 1024**3
+
+
+class RecipeForm(StrEnum):
+    """What GetComponent makes of a recipe that was sent. The digests of its artifacts are always filled in."""
+
+    AS_SENT = "as-sent"
+    """The fields that were sent, their keys in PascalCase."""
+    WITH_DEFAULTS = "with-defaults"
+    """As sent, and what was left out with the defaults of the recipe reference."""
+    NORMALISED = "normalised"
+    """With the defaults, but keys in camelCase, in an order of the service's own, and nothing that is empty."""
 
 
 class AwsSettings(BaseModel):
@@ -32,6 +44,8 @@ class AwsSettings(BaseModel):
     """The account's quota: compilation jobs that may be on their way at the same time."""
     recipe_bytes: Annotated[int, Field(ge=1)] = 16 * 1024
     """The largest recipe AWS IoT Greengrass takes."""
+    recipe_form: RecipeForm = RecipeForm.AS_SENT
+    """How GetComponent gives recipes back. Clients should not depend on it: the service documents no form."""
     artifact_bytes: Annotated[int, Field(ge=1)] = 2 * GIB
     """The largest sum of a component's artifacts that AWS IoT Greengrass takes."""
     region: str = "us-east-1"

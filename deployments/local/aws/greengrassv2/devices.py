@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deployments.local.aws.environment import current, moment, now
+from deployments.local.aws.environment import current, moment, now, partition
 
 
 class InstalledComponent(BaseModel):
@@ -45,6 +45,8 @@ class CoreDevice:
         self.seed = seed
         self.tags = dict(seed.tags)
         self.since = now()
+        self.clients: dict[str, float] = {}
+        """The client devices that may find it, each with the time of its association."""
         self.installed = [self.entry(c.name, c.version, c.root, "LOCAL", self.since, c.state) for c in seed.installed]
 
     def entry(
@@ -82,7 +84,7 @@ class CoreDevice:
 
 
 class Deployment:
-    """One deployment. Its components are on the devices after ``deploy_seconds``."""
+    """One deployment. Its components are on the devices after ``deploy_seconds``, and stay there when it goes."""
 
     def __init__(self, request: dict[str, Any], revision: int, account: str, region: str) -> None:
         self.request = request
@@ -93,21 +95,32 @@ class Deployment:
         self.tags: dict[str, str] = dict(request.get("tags") or {})
         self.created = now()
         self.ended = self.created + current().settings.deploy_seconds
-        self.cancelled = False
+        self._cancelled_at: float | None = None
+        self.deleted = False
         self.job_id = str(uuid.uuid4())
-        self.job_arn = f"arn:aws:iot:{region}:{account}:job/{self.job_id}"
+        self.job_arn = f"arn:{partition(region)}:iot:{region}:{account}:job/{self.job_id}"
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it was cancelled before any device had it."""
+        return self._cancelled_at is not None and self._cancelled_at < self.ended
 
     @property
     def done(self) -> bool:
         """Whether the devices have it."""
-        return not self.cancelled and now() >= self.ended
+        return not self.withdrawn and now() >= self.ended
 
     @property
     def status(self) -> str:
         """ACTIVE, COMPLETED or CANCELED. A deployment to a group stays ACTIVE: devices may join the group."""
-        if self.cancelled:
+        if self._cancelled_at is not None:
             return "CANCELED"
         return "COMPLETED" if self.done and ":thing/" in self.target_arn else "ACTIVE"
+
+    def cancel(self) -> None:
+        """CancelDeployment; one that is COMPLETED stays it."""
+        if self.status == "ACTIVE":
+            self._cancelled_at = now()
 
     def reaches(self, device: CoreDevice) -> bool:
         """Whether the device, or a group of it, is this deployment's target."""

@@ -6,13 +6,15 @@ import hashlib
 import json
 import math
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from moto.core.base_backend import BackendDict, BaseBackend
+from moto.core.resource_tagging import TaggableResourcesMixin, TaggedResource
 
-from dda_core.targets import all_targets
-from deployments.local.aws.environment import current, moment, now
+from deployments.local.aws.environment import current, now, partition
 from deployments.local.aws.greengrassv2 import recipes
+from deployments.local.aws.greengrassv2.components import ComponentVersion
 from deployments.local.aws.greengrassv2.devices import CoreDevice, Deployment
 from deployments.local.aws.greengrassv2.exceptions import (
     ConflictException,
@@ -20,69 +22,26 @@ from deployments.local.aws.greengrassv2.exceptions import (
     ThrottlingException,
     ValidationException,
 )
+from deployments.local.aws.iam import CALLER
 
 TOKEN_SECONDS = 8 * 3600
 """How long the service remembers a client token."""
-_REQUESTED_SHARE = 0.2
 
 
-def target_of(component: str) -> str | None:
-    """The target whose name ends a component's name, the longest that does; None when none does."""
-    fitting = [t for t in all_targets() if component.endswith(f"-{t.component_suffix}")]
-    return max(fitting, key=lambda t: len(t.component_suffix)).name if fitting else None
+class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[misc]
+    """What one account has in one Region. The Resource Groups Tagging API finds it by its mixin."""
 
-
-class ComponentVersion:
-    """One version of a component. Its state follows from the time."""
-
-    def __init__(self, recipe: dict[str, Any], tags: dict[str, str], account: str, region: str) -> None:
-        self.recipe = recipe
-        self.name, self.version = str(recipe["ComponentName"]), str(recipe["ComponentVersion"])
-        self.component_arn = f"arn:aws:greengrass:{region}:{account}:components:{self.name}"
-        self.arn = f"{self.component_arn}:versions:{self.version}"
-        self.tags = dict(tags)
-        self.created = now()
-        target = target_of(self.name)
-        self.planned_failure = current().faults.reason_for("publish", target)
-        self._gate = current().holds.gate("publish", target)
-        self._seconds = current().settings.publish_seconds
-
-    @property
-    def state(self) -> str:
-        """REQUESTED, INITIATED, then DEPLOYABLE or FAILED."""
-        passed = now() - self.created
-        if passed < self._seconds * _REQUESTED_SHARE:
-            return "REQUESTED"
-        if now() < max(self.created + self._seconds, self._gate.opened):
-            return "INITIATED"
-        return "DEPLOYABLE" if self.planned_failure is None else "FAILED"
-
-    def status(self) -> dict[str, Any]:
-        """The status as DescribeComponent tells it."""
-        state = self.state
-        message, errors = "NONE", {}
-        if state == "FAILED":
-            message = str(self.planned_failure)
-            errors = {artifact["Uri"]: message for artifact in recipes.artifacts(self.recipe)}
-        return {"componentState": state, "message": message, "errors": errors, "vendorGuidance": "ACTIVE"}
-
-    def about(self) -> dict[str, Any]:
-        """What both DescribeComponent and ListComponents tell: publisher, description, platforms."""
-        told: dict[str, Any] = {"platforms": recipes.platforms(self.recipe)}
-        for member, key in (("publisher", "ComponentPublisher"), ("description", "ComponentDescription")):
-            if self.recipe.get(key):
-                told[member] = str(self.recipe[key])
-        return told
-
-
-class GreengrassV2Backend(BaseBackend):  # type: ignore[misc]
-    """What one account has in one Region."""
+    SERVICE_NAMESPACE = "greengrass"
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.components: dict[str, dict[str, ComponentVersion]] = {}
         self.devices: dict[str, CoreDevice] = {}
         self.deployments: dict[str, Deployment] = {}
+        self.connectivity: dict[str, list[dict[str, Any]]] = {}
+        """Where client devices reach a core device, by its thing name."""
+        self.service_role: tuple[str, float] | None = None
+        """The ARN of the role that Greengrass takes in this Region, and since when."""
         self._tokens: dict[str, tuple[float, str, dict[str, Any]]] = {}
         self._last_create = -math.inf
         self._lock = threading.RLock()
@@ -102,7 +61,8 @@ class GreengrassV2Backend(BaseBackend):  # type: ignore[misc]
                 raise ValidationException("The local AWS creates component versions from an inlineRecipe only.")
             if len(recipe_blob) > settings.recipe_bytes:
                 raise ValidationException(f"The recipe exceeds the maximum size of {settings.recipe_bytes} bytes.")
-            recipe = recipes.parse(recipe_blob)
+            caller = f"arn:{partition(self.region_name)}:iam::{self.account_id}:user/{CALLER}"
+            recipe = recipes.parse(recipe_blob, caller)
             recipes.check(recipe)
             versions = self.components.get(recipe["ComponentName"], {})
             if recipe["ComponentVersion"] in versions:
@@ -116,18 +76,7 @@ class GreengrassV2Backend(BaseBackend):  # type: ignore[misc]
             stored = recipes.with_digests(recipe, self.account_id, self.region_name, settings.artifact_bytes)
             made = ComponentVersion(stored, tags, self.account_id, self.region_name)
             self.components.setdefault(made.name, {})[made.version] = made
-            answer = {
-                "arn": made.arn,
-                "componentName": made.name,
-                "componentVersion": made.version,
-                "creationTimestamp": moment(made.created),
-                "status": {
-                    "componentState": "REQUESTED",
-                    "message": "NONE",
-                    "errors": {},
-                    "vendorGuidance": "ACTIVE",
-                },
-            }
+            answer = made.created_answer()
             if client_token:
                 self._tokens[client_token] = (made.created, asked, answer)
             return answer
@@ -163,14 +112,12 @@ class GreengrassV2Backend(BaseBackend):  # type: ignore[misc]
         return found
 
     def versions_of(self, arn: str) -> list[ComponentVersion]:
-        """Every version of the component of that ARN, the highest first.
+        """Every version of the component of that ARN, the highest first; none when it is not known."""
+        return [v for v in self.versions_named(arn.partition(":components:")[2]) if v.component_arn == arn]
 
-        Raises:
-            ResourceNotFoundException: there is no such component.
-        """
-        versions = list(self.components.get(arn.partition(":components:")[2], {}).values())
-        if not versions or versions[0].component_arn != arn:
-            raise ResourceNotFoundException("Component", arn)
+    def versions_named(self, name: str) -> list[ComponentVersion]:
+        """Every version of the component of that name, the highest first; none when it is not known."""
+        versions = list(self.components.get(name, {}).values())
         return sorted(versions, key=lambda v: recipes.version_key(v.version), reverse=True)
 
     def latest_versions(self) -> list[ComponentVersion]:
@@ -197,12 +144,35 @@ class GreengrassV2Backend(BaseBackend):  # type: ignore[misc]
             kind, name = arn.split(":", 6)[5:7]
         if kind == "components":
             return self.component_version(arn).tags
-        by_kind: dict[str, dict[str, Any]] = {"coreDevices": self.devices, "deployments": self.deployments}
+        kept = {id: deployment for id, deployment in self.deployments.items() if not deployment.deleted}
+        by_kind: dict[str, dict[str, Any]] = {"coreDevices": self.devices, "deployments": kept}
         held = by_kind.get(kind, {})
         if name not in held:
             raise ResourceNotFoundException("Resource", arn)
         tags: dict[str, str] = held[name].tags
         return tags
+
+    def iter_tagged_resources(self) -> Iterator[TaggedResource]:
+        """Every resource that can have tags, for the Resource Groups Tagging API."""
+        arn = f"arn:{partition(self.region_name)}:greengrass:{self.region_name}:{self.account_id}"
+        for versions in list(self.components.values()):
+            for version in list(versions.values()):
+                yield TaggedResource(version.arn, version.tags, "greengrass:components:versions")
+        for thing, device in list(self.devices.items()):
+            yield TaggedResource(f"{arn}:coreDevices:{thing}", device.tags, "greengrass:coreDevices")
+        for deployment in list(self.deployments.values()):
+            if not deployment.deleted:
+                yield TaggedResource(f"{arn}:deployments:{deployment.id}", deployment.tags, "greengrass:deployments")
+
+    def tag_resource(self, arn: str, tags: dict[str, str]) -> None:
+        """TagResource, here and of the Resource Groups Tagging API."""
+        self.tags_of(arn).update(tags)
+
+    def untag_resource(self, arn: str, tag_keys: list[str]) -> None:
+        """UntagResource, here and of the Resource Groups Tagging API."""
+        tags = self.tags_of(arn)
+        for key in tag_keys:
+            tags.pop(key, None)
 
     def device(self, thing: str) -> CoreDevice:
         """The core device of that thing name.
@@ -239,13 +209,27 @@ class GreengrassV2Backend(BaseBackend):  # type: ignore[misc]
         Raises:
             ResourceNotFoundException: there is none.
         """
-        if deployment_id not in self.deployments:
+        found = self.deployments.get(deployment_id)
+        if found is None or found.deleted:
             raise ResourceNotFoundException("Deployment", deployment_id)
-        return self.deployments[deployment_id]
+        return found
+
+    def delete_deployment(self, deployment_id: str) -> None:
+        """DeleteDeployment. Core devices keep what it brought them.
+
+        Raises:
+            ConflictException: it is ACTIVE.
+        """
+        found = self.deployment(deployment_id)
+        if found.status == "ACTIVE":
+            raise ConflictException(
+                "Deployment", deployment_id, f"Deployment {deployment_id} is ACTIVE. Cancel it before you delete it."
+            )
+        found.deleted = True
 
     def latest_deployments(self) -> list[Deployment]:
-        """The newest revision for every target, cancelled ones left out."""
-        latest = {d.target_arn: d for d in self.deployments.values() if not d.cancelled}
+        """The newest revision for every target that reached it or may yet."""
+        latest = {d.target_arn: d for d in self.deployments.values() if not d.withdrawn}
         return list(latest.values())
 
     def installed(self, device: CoreDevice) -> list[dict[str, Any]]:

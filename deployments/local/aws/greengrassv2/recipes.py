@@ -7,37 +7,61 @@ import copy
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from deployments.local.aws.greengrassv2.exceptions import AccessDeniedException, ValidationException
+from deployments.local.aws.greengrassv2.recipe_keys import pascal
 from deployments.local.aws.storage import bucket_of, object_of, split_uri
 
 FORMAT_VERSION = "2020-01-25"
 NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 VERSION = re.compile(r"(0|[1-9]\d*|0+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
 LARGEST_VERSION_PART = 999_999
-UNARCHIVE = ("NONE", "ZIP")
-DEPENDENCY_TYPES = ("HARD", "SOFT")
+UNREAD_SCHEMES = ("docker:", "greengrass:")
+"""Artifacts that the device fetches from elsewhere; the service does not look whether they are there."""
+_CHOICES = {
+    "Unarchive": ("NONE", "ZIP"),
+    "Read": ("NONE", "OWNER", "ALL"),
+    "Execute": ("NONE", "OWNER", "ALL"),
+    "DependencyType": ("HARD", "SOFT"),
+}
+"""What these fields may say, in any case; stored in capitals."""
 
 
-def parse(blob: bytes) -> dict[str, Any]:
-    """The recipe in ``blob``, JSON or YAML.
+class _YamlAsJson(yaml.SafeLoader):
+    """YAML without dates, which JSON does not have: ``RecipeFormatVersion: 2020-01-25`` is a text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - yaml's own name and form
+        first: [entry for entry in entries if entry[0] != "tag:yaml.org,2002:timestamp"]
+        for first, entries in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def parse(blob: bytes, caller: str) -> dict[str, Any]:
+    """The recipe in ``blob``, JSON or YAML, with its keys in PascalCase.
+
+    Args:
+        blob: the inline recipe.
+        caller: the ARN that the error names.
 
     Raises:
         AccessDeniedException: it cannot be parsed. The misleading text is the service's own.
     """
     try:
         text = blob.decode()
-        recipe = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (UnicodeDecodeError, ValueError, yaml.YAMLError):
+        json_text = text.lstrip().startswith("{")
+        read = json.loads(text) if json_text else yaml.load(text, _YamlAsJson)  # noqa: S506 - a SafeLoader
+        # Keys become texts, and what JSON cannot hold is an error.
+        recipe = json.loads(json.dumps(read, allow_nan=False))
+    except (UnicodeDecodeError, ValueError, TypeError, RecursionError, yaml.YAMLError):
         recipe = None
     if not isinstance(recipe, dict):
-        raise AccessDeniedException(
-            "User: arn:aws:iam::123456789012:user/local is not authorized to perform: null on resource: null"
-        )
-    return recipe
+        raise AccessDeniedException(f"User: {caller} is not authorized to perform: null on resource: null")
+    named: dict[str, Any] = pascal(recipe)
+    return named
 
 
 def version_key(version: str) -> tuple[int, int, int, bool, str]:
@@ -52,67 +76,89 @@ def version_key(version: str) -> tuple[int, int, int, bool, str]:
 
 
 def check(recipe: dict[str, Any]) -> None:
-    """Hold a parsed recipe against the service's rules.
+    """Hold a parsed recipe against the service's rules, and put fields of few choices into capitals.
 
     Raises:
         ValidationException: the first rule that it breaks.
     """
-    if str(recipe.get("RecipeFormatVersion")) != FORMAT_VERSION:
-        raise ValidationException(f"The recipe file is invalid: RecipeFormatVersion must be {FORMAT_VERSION}.")
+    if recipe.get("RecipeFormatVersion") != FORMAT_VERSION:
+        raise _invalid(f"RecipeFormatVersion must be {FORMAT_VERSION}.")
     name, version = recipe.get("ComponentName"), recipe.get("ComponentVersion")
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValidationException(
-            f"The recipe file is invalid: ComponentName {name!r} must match [a-zA-Z0-9-_.]{{1,128}}."
-        )
+        raise _invalid(f"ComponentName {name!r} must match [a-zA-Z0-9-_.]{{1,128}}.")
     if not isinstance(version, str) or len(version) > 64:
-        raise ValidationException(f"The recipe file is invalid: ComponentVersion {version!r} is no version.")
+        raise _invalid(f"ComponentVersion {version!r} is no version.")
     if max(version_key(version)[:3]) > LARGEST_VERSION_PART:
-        raise ValidationException(
-            "The recipe file is invalid: "
-            f"the parts of ComponentVersion {version} must not exceed {LARGEST_VERSION_PART}."
-        )
-    manifests = recipe.get("Manifests")
-    if not isinstance(manifests, list) or not manifests or not all(isinstance(m, dict) for m in manifests):
-        raise ValidationException("The recipe file is invalid: Manifests must be a list with at least one manifest.")
-    for manifest in manifests:
+        raise _invalid(f"the parts of ComponentVersion {version} must not exceed {LARGEST_VERSION_PART}.")
+    _held(recipe, "Lifecycle", dict, "the recipe")
+    _held(recipe, "ComponentConfiguration", dict, "the recipe")
+    for manifest in _held(recipe, "Manifests", list, "the recipe"):
+        if not isinstance(manifest, dict):
+            raise _invalid("Manifests must be a list of objects.")
         _check_manifest(manifest)
-    _check_dependencies(recipe.get("ComponentDependencies"))
+    for name, dependency in _held(recipe, "ComponentDependencies", dict, "the recipe").items():
+        if not isinstance(dependency, dict) or not isinstance(dependency.get("VersionRequirement"), str):
+            raise _invalid(f"dependency {name} needs a VersionRequirement.")
+        _choose(dependency, "DependencyType", f"dependency {name}")
+
+
+def _invalid(found: str) -> ValidationException:
+    return ValidationException(f"The recipe file is invalid: {found}")
+
+
+def _held(owner: dict[str, Any], key: str, kind: type, where: str) -> Any:
+    value = owner.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise _invalid(f"{key} of {where} must be {'a list' if kind is list else 'an object'}.")
+    return kind() if value is None else value
+
+
+def _choose(owner: dict[str, Any], key: str, where: str) -> None:
+    said = owner.get(key)
+    if said is None:
+        return
+    choices = _CHOICES[key]
+    if not isinstance(said, str) or said.upper() not in choices:
+        raise _invalid(f"{key} of {where} is {said!r}, expected {', '.join(choices[:-1])} or {choices[-1]}.")
+    owner[key] = said.upper()
 
 
 def _check_manifest(manifest: dict[str, Any]) -> None:
     for part in ("Platform", "Lifecycle"):
-        if not isinstance(manifest.get(part, {}), dict):
-            raise ValidationException(f"The recipe file is invalid: {part} of a manifest must be an object.")
+        _held(manifest, part, dict, "a manifest")
     names: list[str] = []
-    for artifact in manifest.get("Artifacts") or []:
+    for artifact in _held(manifest, "Artifacts", list, "a manifest"):
         uri = artifact.get("Uri") if isinstance(artifact, dict) else None
-        if not isinstance(uri, str) or not uri.startswith("s3://") or not all(split_uri(uri)):
-            raise ValidationException(f"The recipe file is invalid: artifact Uri {uri!r} must be s3://bucket/key.")
-        if artifact.get("Unarchive", "NONE") not in UNARCHIVE:
-            raise ValidationException(f"The recipe file is invalid: Unarchive of {uri} must be NONE or ZIP.")
-        names.append(uri.rpartition("/")[2])
+        if not isinstance(uri, str) or not _is_artifact(uri):
+            raise _invalid(f"artifact Uri {uri!r} must be s3://bucket/key, docker:image or greengrass:name.")
+        _choose(artifact, "Unarchive", uri)
+        for key in ("Read", "Execute"):
+            _choose(_held(artifact, "Permission", dict, uri), key, uri)
+        if not uri.startswith("docker:"):
+            names.append(uri.rpartition("/")[2])
     if len(set(names)) < len(names):
-        raise ValidationException("The recipe file is invalid: artifact file names must be unique in a component.")
+        raise _invalid("artifact file names must be unique in a manifest.")
 
 
-def _check_dependencies(dependencies: Any) -> None:
-    for name, dependency in (dependencies or {}).items():
-        kind = dependency.get("DependencyType", "HARD") if isinstance(dependency, dict) else None
-        if kind not in DEPENDENCY_TYPES or not dependency.get("VersionRequirement"):
-            raise ValidationException(
-                f"The recipe file is invalid: dependency {name} needs a VersionRequirement and type HARD or SOFT."
-            )
+def _is_artifact(uri: str) -> bool:
+    if uri.startswith("s3://"):
+        return all(split_uri(uri))
+    return any(uri.startswith(scheme) and len(uri) > len(scheme) for scheme in UNREAD_SCHEMES)
 
 
-def artifacts(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+def artifacts(recipe: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The artifacts of every manifest, as they stand in the recipe."""
-    return [artifact for manifest in recipe["Manifests"] for artifact in manifest.get("Artifacts") or []]
+    for manifest in recipe.get("Manifests") or []:
+        yield from manifest.get("Artifacts") or []
 
 
 def with_digests(recipe: dict[str, Any], account: str, region: str, limit: int) -> dict[str, Any]:
-    """The recipe as the service stores it: with the digest of every artifact.
+    """The recipe as the service stores it: with the digest of every artifact in S3.
 
     Args:
+        recipe: one that was checked.
+        account: whose buckets are looked in.
+        region: where the buckets must be.
         limit: the most bytes that all artifacts together may have.
 
     Raises:
@@ -121,6 +167,8 @@ def with_digests(recipe: dict[str, Any], account: str, region: str, limit: int) 
     stored = copy.deepcopy(recipe)
     total = 0
     for artifact in artifacts(stored):
+        if artifact["Uri"].startswith(UNREAD_SCHEMES):
+            continue
         bucket, found = bucket_of(account, split_uri(artifact["Uri"])[0]), object_of(account, artifact["Uri"])
         if bucket is None or found is None or bucket.region_name != region:
             raise ValidationException(
@@ -135,11 +183,10 @@ def with_digests(recipe: dict[str, Any], account: str, region: str, limit: int) 
 
 
 def platforms(recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """The platforms of a recipe as DescribeComponent tells them."""
+    """The platforms of a recipe as DescribeComponent tells them; no attributes: any platform."""
     told = []
-    for manifest in recipe["Manifests"]:
-        attributes = {str(key): str(value) for key, value in manifest.get("Platform", {}).items()}
-        told.append(
-            {"name": manifest["Name"], "attributes": attributes} if manifest.get("Name") else {"attributes": attributes}
-        )
+    for manifest in recipe.get("Manifests") or []:
+        attributes = {key: str(value) for key, value in (manifest.get("Platform") or {}).items()}
+        named = {"name": str(manifest["Name"])} if manifest.get("Name") else {}
+        told.append({**named, "attributes": attributes})
     return told

@@ -90,3 +90,28 @@ def test_what_is_not_there_or_not_deployable_cannot_be_deployed(fleet: Aws) -> N
     assert error_of(deploy, targetArn="press-1")["Code"] == "ValidationException"
     assert error_of(greengrass.get_deployment, deploymentId="none")["Code"] == "ResourceNotFoundException"
     greengrass.create_deployment(targetArn=THING, components={"aws.greengrass.Cli": {"componentVersion": "2.12.6"}})
+
+
+def test_a_deployment_to_a_group_can_be_cancelled_and_deleted_and_devices_keep_its_components(fleet: Aws) -> None:
+    greengrass = fleet.client("greengrassv2")
+    made = greengrass.create_deployment(targetArn=GROUP, components={NAME: {"componentVersion": "1.0.0"}})
+    deployment = made["deploymentId"]
+    refused = error_of(greengrass.delete_deployment, deploymentId=deployment)
+    assert (refused["Code"], refused["Status"]) == ("ConflictException", 409)
+    greengrass.cancel_deployment(deploymentId=deployment)
+    assert greengrass.get_deployment(deploymentId=deployment)["deploymentStatus"] == "CANCELED"
+    greengrass.delete_deployment(deploymentId=deployment)
+    assert error_of(greengrass.get_deployment, deploymentId=deployment)["Code"] == "ResourceNotFoundException"
+    assert greengrass.list_deployments(historyFilter="ALL")["deployments"] == []
+    installed = greengrass.list_installed_components(coreDeviceThingName="press-1")["installedComponents"]
+    assert [c["componentName"] for c in installed] == [NAME]
+    again = greengrass.create_deployment(targetArn=GROUP)["deploymentId"]
+    assert greengrass.get_deployment(deploymentId=again)["revisionId"] == "2"
+
+
+def test_a_deleted_core_device_is_no_longer_listed(fleet: Aws) -> None:
+    greengrass = fleet.client("greengrassv2")
+    greengrass.delete_core_device(coreDeviceThingName="press-2")
+    assert [d["coreDeviceThingName"] for d in greengrass.list_core_devices()["coreDevices"]] == ["press-1"]
+    again = error_of(greengrass.delete_core_device, coreDeviceThingName="press-2")
+    assert again["Code"] == "ResourceNotFoundException"

@@ -118,3 +118,15 @@ def test_a_bucket_that_is_not_there_is_said_to_be_missing(aws: Aws) -> None:
     assert error_of(s3.get_object, **where)["Code"] == "NoSuchBucket"
     assert error_of(s3.head_object, **where)["Status"] == 404
     assert error_of(s3.create_multipart_upload, **where)["Code"] == "NoSuchBucket"
+
+
+def test_a_checksum_that_cannot_be_computed_is_not_told(aws: Aws) -> None:
+    s3 = aws.client("s3")
+    where = {"Bucket": aws.bucket, "Key": "large"}
+    upload = s3.create_multipart_upload(**where, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")["UploadId"]
+    part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"a part")
+    parts = [{"ETag": part["ETag"], "PartNumber": 1}]
+    s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
+    told = s3.get_object(**where, ChecksumMode="ENABLED")
+    assert told["Body"].read() == b"a part"
+    assert "ChecksumCRC64NVME" not in told

@@ -5,10 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 
+import boto3
 import moto
 import moto.backend_index
+import moto.resourcegroupstaggingapi.models
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict, BaseBackend
+from moto.core.resource_tagging import TaggableResourcesMixin, match_resource_type
 from moto.iam.models import IAMBackend
 from moto.iam.responses import IamResponse
 from moto.s3.models import FakeKey, S3Backend, s3_backends
@@ -18,7 +21,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sts.responses import TokenResponse
 
 from deployments.local.aws.greengrassv2.models import GreengrassV2Backend
-from deployments.local.aws.seams import install
+from deployments.local.aws.seams import GREENGRASS_HOST, install
 
 
 def test_moto_is_the_version_that_the_seams_were_read_in() -> None:
@@ -58,8 +61,25 @@ def test_moto_serves_our_greengrass_from_the_place_it_looks_in() -> None:
     assert isinstance(backend, GreengrassV2Backend)
     assert {path.partition("(")[0] for path in backend.flask_paths} == {
         "/greengrass/v2/<regex",
+        "/greengrass/servicerole",
+        "/greengrass/things/<regex",
         "/tags/<regex",
     }
+
+
+def test_the_hosts_of_greengrass_are_those_of_every_partition() -> None:
+    for region in ("eu-west-1", "cn-north-1", "us-gov-west-1"):
+        url = boto3.client("greengrassv2", region_name=region).meta.endpoint_url
+        assert GREENGRASS_HOST.fullmatch(url), url
+
+
+def test_moto_finds_what_has_tags_as_the_emulator_expects() -> None:
+    tagging = moto.resourcegroupstaggingapi.models
+    assert issubclass(GreengrassV2Backend, TaggableResourcesMixin)
+    for name in ("_get_tag_keys_generator", "_get_tag_values_generator", "tag_resources", "untag_resources"):
+        assert callable(getattr(tagging.ResourceGroupsTaggingAPIBackend, name))
+    assert "match_resource_type(" in inspect.getsource(tagging.ResourceGroupsTaggingAPIBackend)
+    assert not match_resource_type("greengrass:components:versions", ["greengrass:components"]), "is_of_type can go"
 
 
 def test_moto_has_still_no_simulate_principal_policy() -> None:
@@ -86,7 +106,6 @@ def test_every_emulated_service_is_guarded() -> None:
 
 def test_the_greengrass_emulator_works_in_plain_moto() -> None:
     """As docs/local-aws.md shows it to people who want nothing but the emulator."""
-    import boto3
     from moto import mock_aws
 
     install()
