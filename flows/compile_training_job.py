@@ -64,7 +64,7 @@ async def compile_training_job(
         training_job_name: The SageMaker training job, in the use case's account and Region. It must be Completed.
         use_case: The name of the use case's block. A use case's own deployment has it filled in.
         targets: What to compile for. Empty: the training job's tag `dda:targets`, else the use case's targets, else
-            the first four of the table.
+            those of its fleet.
         model_name: What the model is called; the component's name is made from it. Empty: the training job's tag
             `dda:model-name`, else the training job's name.
         component_name: What the component's name starts with, such as `model-lid-inspection`; the target is added

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 from dda_core.exceptions import RecipeInvalid
 from dda_core.recipe import (
     RECIPE_LIMIT,
-    artifact_uri_of,
     check_recipe,
     component_recipe,
     component_version_for,
     recipe_bytes,
-    same_recipe,
 )
+from dda_core.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.targets import find_target
 
 URI = "s3://dda-models/model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
