@@ -158,7 +158,7 @@ def test_own_rows_stand_beside_the_table_and_are_found_by_name_and_alias(tmp_pat
     (row,) = own = read_own_targets(table(tmp_path / "own.yaml", ORIN))
     assert find_targets(["orin", "x86_64", "jetson-orin"], own) == (row, find_target("x86_64-cpu"))
     assert row not in all_targets()
-    with pytest.raises(UnknownTarget, match="jetson-xavier-jp6, jetson-orin$"):
+    with pytest.raises(UnknownTarget, match=r"jetson-xavier-jp6, jetson-orin$"):
         find_target("jetson-nano", own)
 
 
