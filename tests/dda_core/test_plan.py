@@ -38,12 +38,8 @@ def model(**changes: Any) -> TrainedModel:
 
 
 def planned(use_case: UseCase = USE_CASE, targets: tuple[CompilationTarget, ...] | None = None, **given: Any) -> Any:
-    return plan(
-        given.pop("model", model()),
-        use_case,
-        targets or use_case.default_targets(),
-        **{"model_name": "cookie", **given},
-    )
+    chosen = targets or use_case.default_targets()
+    return plan(given.pop("model", model()), use_case, chosen, **{"model_name": "cookie", **given})
 
 
 def test_the_request_is_the_contracts_letter_by_letter() -> None:
