@@ -21,7 +21,7 @@ from dda_core.exceptions import CompilationMismatch, QuotaReached
 from dda_core.failures import explain
 from dda_core.history import CompilationFacts
 from dda_core.status import CompilationStatus
-from dda_core.targets import CompilationTarget, find_target
+from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class CompilationWork(BaseModel):
     model_artifact: str
     input_uri: str
     input_shape: tuple[int, int, int, int]
-    target: str
+    target: CompilationTarget
     bucket: str
     role_arn: str
     usecase_id: str
@@ -69,7 +69,7 @@ class CompilationWork(BaseModel):
             model_artifact=model_artifact,
             input_uri=naming.repackaged_uri(model_artifact),
             input_shape=input_shape,
-            target=target.name,
+            target=target,
             bucket=use_case.s3_bucket,
             role_arn=use_case.sagemaker_role,
             usecase_id=use_case.usecase_id,
@@ -79,7 +79,7 @@ class CompilationWork(BaseModel):
     @property
     def stem(self) -> str:
         """The name of every attempt at this work, without the attempt."""
-        target = find_target(self.target)
+        target = self.target
         decides = {
             "training_job_arn": self.training_job_arn,
             "model_artifact": self.model_artifact,
@@ -93,7 +93,7 @@ class CompilationWork(BaseModel):
 
     def request(self, attempt: int, flow_run_id: str | None = None, retry: int = 0) -> dict[str, Any]:
         """CreateCompilationJob's request for attempt ``attempt``. Keys without a value are absent, never null."""
-        target = find_target(self.target)
+        target = self.target
         name = naming.job_name(self.stem, attempt)
         output: dict[str, Any] = {
             "S3OutputLocation": naming.compilation_output(self.bucket, name, target.name),

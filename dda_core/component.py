@@ -1,13 +1,14 @@
 """Component versions: which one of a component is ours, and which to make next.
 
-A version is ours when its recipe is, apart from version and digest. So two runs that publish the same package meet
-at one version, whoever comes first, and a version that AWS already holds is used and not made again.
+A version is ours when its recipe publishes the same (``recipe_comparison``). So two runs that publish the same package
+meet at one version, whoever comes first, and a version that AWS already holds is used and not made again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -19,16 +20,10 @@ from dda_core.archives.source import parse_s3_uri
 from dda_core.aws import error_code, is_not_found
 from dda_core.compilation import FLOW_RUN_TAG, RETRY_TAG
 from dda_core.exceptions import PublishFailed
-from dda_core.recipe import (
-    artifact_uri_of,
-    check_recipe,
-    component_recipe,
-    component_version_for,
-    recipe_bytes,
-    same_recipe,
-)
+from dda_core.recipe import check_recipe, component_recipe, component_version_for, recipe_bytes
+from dda_core.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.status import ComponentState
-from dda_core.targets import CompilationTarget, find_target
+from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -67,14 +62,20 @@ class ComponentVersion(BaseModel):
 
 
 class ComponentPlan(BaseModel):
-    """What is published for one target, whatever its package and version will be."""
+    """What is published for one target, whatever its package and version will be.
+
+    ``localservers`` are the names that a preset may have given the LocalServer component; none where the use case names
+    it itself.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     component: str
     friendly_name: str
-    target: str
+    target: CompilationTarget
     localserver: str
+    localservers: tuple[str, ...] = ()
+    startup_wait_seconds: int
     region: str
     account_id: str
     usecase_id: str
@@ -101,13 +102,16 @@ class ComponentPlan(BaseModel):
 
         Raises:
             InvalidName: no component can have that name.
+            TargetUnavailable: the use case's fleet has no LocalServer for the target.
         """
         base = naming.component_base(model_name, component_name)
         return cls(
             component=naming.component_name(base, target.component_suffix),
             friendly_name=f"{friendly_name or base} ({target.name})",
-            target=target.name,
+            target=target,
             localserver=use_case.localserver_for(target),
+            localservers=use_case.preset_localservers(target),
+            startup_wait_seconds=use_case.startup_wait_seconds,
             region=use_case.region,
             account_id=use_case.account_id,
             usecase_id=use_case.usecase_id,
@@ -123,10 +127,15 @@ class ComponentPlan(BaseModel):
             component=self.component,
             version=version,
             friendly_name=self.friendly_name,
-            target=find_target(self.target),
+            target=self.target,
             localserver=self.localserver,
             artifact_uri=artifact_uri,
+            startup_wait_seconds=self.startup_wait_seconds,
         )
+
+    def is_published_by(self, recipe: Mapping[str, Any], version: str, artifact_uri: str) -> bool:
+        """Whether ``recipe``, which is that of ``version``, publishes this plan's package at ``artifact_uri``."""
+        return same_recipe(recipe, self.recipe(version, artifact_uri), localservers=self.localservers)
 
     def arn(self, version: str | None = None) -> str:
         """The ARN of the component, or of one of its versions."""
@@ -213,7 +222,7 @@ def ensure_version(
             )
             if (usable and not found.discontinued) or failed_here:
                 recipe = _recipe_of(greengrass, found.arn)
-                if same_recipe(recipe, plan.recipe(version, artifact_uri)):
+                if plan.is_published_by(recipe, version, artifact_uri):
                     return found
         new = plan.recipe(component_version_for(versions), artifact_uri)
         check_recipe(new)
@@ -249,7 +258,7 @@ def find_deployable(
             continue
         recipe = _recipe_of(greengrass, found.arn)
         uri = artifact_uri_of(recipe)
-        if uri and same_recipe(recipe, plan.recipe(version, uri)) and _exists(s3, uri):
+        if uri and plan.is_published_by(recipe, version, uri) and _exists(s3, uri):
             return found, uri
     return None
 

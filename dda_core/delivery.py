@@ -14,7 +14,7 @@ from dda_core.device.findings import errors
 from dda_core.device.folder import Expectation
 from dda_core.device.published import package_findings_in_s3
 from dda_core.exceptions import CompilationMismatch
-from dda_core.targets import CompilationTarget, find_target
+from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def find_delivered(aws: AwsClients, delivery: Delivery) -> Delivered | None:
     if found is None:
         return None
     version, package = found
-    if errors(package_findings_in_s3(aws.s3, package, Expectation.of(find_target(delivery.target)))):
+    if errors(package_findings_in_s3(aws.s3, package, Expectation.of(delivery.component.target))):
         return None
     job_name = version.compilation_job or ""
     attempt = naming.attempt_of(job_name)

@@ -5,6 +5,8 @@
     DdaError                          exit code 1
     ├── UsageError                    exit code 2: the caller asked for something that is not there
     │   ├── UnknownTarget
+    │   ├── TargetUnavailable
+    │   ├── UnknownFleet
     │   ├── RunParametersRefused
     │   ├── FlowRunMissing
     │   ├── InvalidName
@@ -84,6 +86,25 @@ class UnknownTarget(UsageError):
         super().__init__(f"unknown target {name!r}{where}; known targets: {', '.join(known)}")
 
 
+class TargetUnavailable(UsageError):
+    """A target is known, and nothing can be compiled for it: not at all yet, or not for this fleet."""
+
+    def __init__(self, target: str, reason: str, remedy: str) -> None:
+        self.target = target
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"target {target!r} is not available: {reason}. {remedy}")
+
+
+class UnknownFleet(UsageError):
+    """No preset of fleets has that name."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(f"unknown fleet {name!r}; known fleets: {', '.join(self.known)}")
+
+
 class RunParametersRefused(UsageError):
     """A deployment's schema does not allow the parameters of a run."""
 
@@ -135,7 +156,7 @@ class InvalidSettings(ConfigurationError):
 
 
 class InvalidCatalogue(ConfigurationError):
-    """A data file that ships with the code (targets, failures) does not pass its own checks."""
+    """A data file (targets, fleets, failures; a use case's own targets) does not pass its checks."""
 
 
 class MissingCredentials(ConfigurationError):

@@ -22,6 +22,7 @@ from dda_core.bucket_access import (
 from dda_core.exceptions import AccessRefused, RoleNotAssumable, TrainingJobMissing
 from dda_core.failures import guidance_for
 from dda_core.findings import POLICIES, Finding, Level, Subject, finding
+from dda_core.fleets import new_fleet
 from dda_core.iam import is_denied
 from dda_core.role_access import check_pass_role, check_sagemaker_role, check_sagemaker_role_access, check_upload
 from dda_core.training_job import describe_training_job
@@ -47,7 +48,7 @@ def inspect_access(
     # Made before the threads: making clients is not safe in several at once.
     _ = aws.sts, aws.s3, aws.iam
     callers, caller = _check_caller(aws)
-    findings = [*callers, check_devices(use_case)]
+    findings = [*callers, check_devices(use_case), *check_fleet(use_case)]
     if caller is None:
         return findings
     if training_job:
@@ -68,6 +69,27 @@ def inspect_access(
         for each in pool.map(lambda named: _patient(named[0], named[1], subject), checks.items()):
             findings += each
     return findings
+
+
+def check_fleet(use_case: UseCase) -> Iterator[Finding]:
+    """Warn where nobody chose the use case's fleet: it publishes as before there was a choice."""
+    if use_case.fleet is not None:
+        return
+    preset, new = use_case.preset, new_fleet()
+    need = ", ".join(
+        f"{name} {new.localserver.get(name) or f'none ({new.refused[name]})'}"
+        for name, localserver in preset.localserver.items()
+        if new.localserver.get(name) != localserver and name not in use_case.localserver
+    )
+    now = f", and of its own default targets {', '.join(new.targets)}" if not use_case.targets else ""
+    yield finding(
+        "fleet",
+        Level.WARNING,
+        f"use case {use_case.usecase_id!r} names no fleet, so {preset.name} is taken, as before there was a choice; "
+        f"devices of today's fleets ({new.name}) have other LocalServer components ({need}){now}",
+        f"See what a fleet changes with `dda plan MODEL_TAR --use-case {use_case.usecase_id} --model-name NAME "
+        f"--diff`, then write `fleet: {new.name}` or `fleet: {preset.name}` into the use case's file and save it.",
+    )
 
 
 def refuse_errors(use_case: UseCase, findings: Iterable[Finding]) -> None:

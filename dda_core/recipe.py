@@ -1,4 +1,4 @@
-"""The recipe of a model component: making it, checking it before it is sent, and telling whether another is ours.
+"""The recipe of a model component: making it, and checking it before it is sent.
 
 The rules are those of the AWS IoT Greengrass developer guide (recipe reference, quotas), of botocore's service model
 and, where ``[device]`` stands, of the inference component on the device.
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dda_core.exceptions import RecipeInvalid
+from dda_core.startup import PLAIN_TIMEOUT_SECONDS, startup_line, startup_script, startup_timeout
 from dda_core.targets import CompilationTarget
 
 RECIPE_LIMIT = 16 * 1024
@@ -23,7 +24,6 @@ LARGEST_VERSION_PART = 999_999
 
 _FORMAT = "2020-01-25"
 _PUBLISHER = "Amazon Lookout for Vision"
-_TIMEOUT_SECONDS = 900
 _NAME = re.compile(r"[a-zA-Z0-9._-]+")
 _TYPE = re.compile(r"aws\.greengrass\.(nucleus|generic|plugin|lambda)")
 _SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?", re.ASCII)
@@ -40,6 +40,7 @@ def component_recipe(
     target: CompilationTarget,
     localserver: str,
     artifact_uri: str,
+    startup_wait_seconds: int = 0,
 ) -> dict[str, Any]:
     """The recipe of one version of a model component; the order of its keys is part of the format.
 
@@ -50,6 +51,7 @@ def component_recipe(
         target: what the model was compiled for; it decides the platform.
         localserver: name of the LocalServer component that the model depends on.
         artifact_uri: ``s3://`` URI of the model package; the device unpacks it into a folder of its name.
+        startup_wait_seconds: how long the device may wait for LocalServer's files before it converts the model.
     """
     folder = artifact_uri.rpartition("/")[2].removesuffix(".zip")
     return {
@@ -71,11 +73,12 @@ def component_recipe(
                 "Platform": {"os": "linux", "architecture": target.platform},
                 "Lifecycle": {
                     "Startup": _step(
-                        "python3 /aws_dda/model_convertor.py"
-                        f" --unarchived_model_path {{artifacts:decompressedPath}}/{folder}/"
-                        f" --model_version {version} --model_name {component}"
+                        startup_script(startup_line(component, version, folder), startup_wait_seconds),
+                        startup_timeout(startup_wait_seconds),
                     ),
-                    "Shutdown": _step(f"python3 /aws_dda/convert_model_cleanup.py --model_name {component}"),
+                    "Shutdown": _step(
+                        f"python3 /aws_dda/convert_model_cleanup.py --model_name {component}", PLAIN_TIMEOUT_SECONDS
+                    ),
                 },
                 "Artifacts": [
                     {
@@ -92,10 +95,10 @@ def component_recipe(
     }
 
 
-def _step(script: str) -> dict[str, Any]:
+def _step(script: str, timeout: int) -> dict[str, Any]:
     return {
         "Script": script,
-        "Timeout": _TIMEOUT_SECONDS,
+        "Timeout": timeout,
         "requiresPrivilege": True,
         "runWith": {"posixUser": "root"},
     }
@@ -104,58 +107,6 @@ def _step(script: str) -> dict[str, Any]:
 def recipe_bytes(recipe: Mapping[str, Any]) -> bytes:
     """The recipe as it is sent: JSON in ASCII without blanks, the same bytes on every run."""
     return json.dumps(recipe, separators=(",", ":"), allow_nan=False).encode()
-
-
-def artifact_uri_of(recipe: Mapping[str, Any]) -> str | None:
-    """The URI of the recipe's one artifact; None for a recipe with none or several, which is not ours."""
-    uris = [artifact.get("Uri") for artifact in _artifacts(recipe)]
-    return uris[0] if len(uris) == 1 and isinstance(uris[0], str) else None
-
-
-def same_recipe(existing: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
-    """Whether two recipes publish the same package in the same way.
-
-    Not compared are the version, also where the startup script repeats it, and the digest that the service fills in.
-    Neither the order of keys, nor empty fields, nor a number or switch written as text makes a difference.
-    """
-    return bool(_comparable(existing) == _comparable(ours))
-
-
-def _comparable(recipe: Mapping[str, Any]) -> Any:
-    version = str(recipe.get("ComponentVersion") or "")
-    repeated = re.compile(rf"(--model_version ){re.escape(version)}(?=\s|$)")
-
-    def plain(value: Any, key: str = "") -> Any:
-        if isinstance(value, Mapping):
-            fields = {name: plain(field, name) for name, field in value.items()}
-            return {name: field for name, field in fields.items() if field not in (None, "", {}, [])}
-        if isinstance(value, list | tuple):
-            parts = [plain(part) for part in value]
-            if key == "Artifacts":
-                for part in parts:
-                    if isinstance(part, dict):
-                        part.pop("Digest", None)
-                        part.pop("Algorithm", None)
-            return parts
-        if isinstance(value, bool):
-            return str(value).lower()
-        if isinstance(value, float) and value.is_integer():
-            return str(int(value))
-        if value is None:
-            return None
-        text = str(value)
-        return repeated.sub(r"\1<version>", text) if version else text
-
-    return plain({name: value for name, value in recipe.items() if name != "ComponentVersion"})
-
-
-def _artifacts(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    manifests = recipe.get("Manifests")
-    found = []
-    for manifest in manifests if isinstance(manifests, list) else []:
-        artifacts = manifest.get("Artifacts") if isinstance(manifest, Mapping) else None
-        found += [each for each in artifacts if isinstance(each, Mapping)] if isinstance(artifacts, list) else []
-    return found
 
 
 def component_version_for(existing: Iterable[str]) -> str:

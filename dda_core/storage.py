@@ -7,7 +7,7 @@ job in progress reads or writes, and what a training job's runs may still need i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -92,12 +92,16 @@ class InUse(BaseModel):
         return stored.key in self.inputs or not self.training_jobs.isdisjoint(stored.key.split("/"))
 
 
-def classify(key: str) -> tuple[Kind, str] | None:
-    """What an object of that key is, and its owner; None where the key is not one of ours."""
+def classify(key: str, own_targets: Container[str] = ()) -> tuple[Kind, str] | None:
+    """What an object of that key is, and its owner; None where the key is not one of ours.
+
+    ``own_targets`` are the names that use cases of the bucket have given to targets of their own.
+    """
     if key.startswith(COMPILED):
         job, _, rest = key.removeprefix(COMPILED).partition("/")
         target, _, name = rest.partition("/")
-        return (Kind.COMPILED, job) if attempt_of(job) and target in target_names() and name else None
+        known = target in target_names() or target in own_targets
+        return (Kind.COMPILED, job) if attempt_of(job) and known and name else None
     if match := re.fullmatch(rf"{PACKAGES}model-([0-9a-f]{{12}})/\1{re.escape(SUFFIX)}", key):
         return Kind.PACKAGE, match[1]
     if key.startswith(MODELS) and key.endswith(f"/{REPACKAGED_NAME}"):
@@ -105,7 +109,9 @@ def classify(key: str) -> tuple[Kind, str] | None:
     return None
 
 
-def stored_objects(s3: S3Client, bucket: str, older_than: timedelta) -> Iterator[StoredObject]:
+def stored_objects(
+    s3: S3Client, bucket: str, older_than: timedelta, own_targets: Container[str] = ()
+) -> Iterator[StoredObject]:
     """Our objects that were last written ``older_than`` ago or earlier, by S3's own clock.
 
     Raises:
@@ -117,7 +123,7 @@ def stored_objects(s3: S3Client, bucket: str, older_than: timedelta) -> Iterator
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             oldest = answered_at(page) - older_than
             for item in page.get("Contents", []):
-                found = classify(item["Key"])
+                found = classify(item["Key"], own_targets)
                 if found and item["LastModified"] <= oldest:
                     kind, owner = found
                     yield StoredObject(

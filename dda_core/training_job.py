@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from dda_core.aws import is_not_found
 from dda_core.exceptions import TrainingJobMissing, TrainingJobNotCompleted, UnknownTarget
 from dda_core.naming import check_training_job_name
-from dda_core.targets import CompilationTarget, find_targets, target_names
+from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -38,20 +38,21 @@ class TrainingJob(BaseModel):
         return given or self.tags.get(MODEL_NAME_TAG) or self.name
 
     def targets(self, given: list[str], use_case: UseCase) -> tuple[CompilationTarget, ...]:
-        """What to compile for: as given, else the tag ``dda:targets``, else the use case's, else the first four rows.
+        """What to compile for: as given, else the tag ``dda:targets``, else the use case's, else its fleet's.
 
         Raises:
-            UnknownTarget: a name is in no row of the table.
+            UnknownTarget: a name is in no row of the table, and in none of the use case's own.
+            TargetUnavailable: nothing can be compiled for it, or the fleet has no LocalServer for it.
         """
         # SageMaker allows no comma in a tag's value, so the tag may separate names by blanks, '+' or ':' too.
         tag = self.tags.get(TARGETS_TAG, "").replace(",", " ").replace("+", " ").replace(":", " ").split()
         if given or not tag:
-            return find_targets(given) if given else use_case.default_targets()
+            return use_case.find_targets(given) if given else use_case.default_targets()
         try:
-            return find_targets(tag)
+            return use_case.find_targets(tag)
         except UnknownTarget as error:
             where = f" in the tag {TARGETS_TAG} of training job {self.name!r}"
-            raise UnknownTarget(error.name, target_names(), where) from error
+            raise UnknownTarget(error.name, use_case.target_names(), where) from error
 
 
 def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> TrainingJob:

@@ -1,26 +1,59 @@
-"""A use case: one factory problem, with its account, Region, bucket, roles and default targets."""
+"""A use case: one factory problem, with its account, Region, bucket, roles, fleet and default targets."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase
-from dda_core.targets import CompilationTarget, default_targets, find_target, find_targets
+from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget
+from dda_core.fleets import SAVED_BEFORE, Fleet, find_fleet, localservers_of, new_fleet
+from dda_core.targets import (
+    CompilationTarget,
+    ComponentName,
+    all_targets,
+    explained,
+    find_target,
+    find_targets,
+    look_up,
+    own_row_problems,
+    read_own_targets,
+    target_names,
+)
 
+T = TypeVar("T")
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
-ComponentName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
 
 DEFAULT_ROLE = "DDASageMakerExecutionRole"
+DEFAULT_STARTUP_WAIT_SECONDS = 600
+LONGEST_STARTUP_WAIT_SECONDS = 86_400
 
 
 class UseCase(BaseModel):
-    """Where a use case's models live and who may work on them. The fields are those of the YAML file."""
+    """Where a use case's models live and who may work on them. The fields are those of the YAML file.
+
+    Attributes:
+        fleet: the preset that says which LocalServer components the devices have, and the default targets; None in a
+            use case saved before there were presets, which stands for the first of them.
+        startup_wait_seconds: how long a device waits for LocalServer's files before it converts a model; 0: not at all.
+        own_targets: rows beside those of the table of targets; a file names them by ``targets_file``.
+        localserver: by target, the LocalServer component of these devices where it is not the fleet's.
+        targets: the names of what is compiled when nobody says so, where it is not the fleet's.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,6 +64,11 @@ class UseCase(BaseModel):
     sagemaker_execution_role_arn: RoleArn | None = None
     cross_account_role_arn: RoleArn | None = None
     external_id: SecretStr | None = None
+    fleet: str | None = None
+    startup_wait_seconds: Annotated[int, Field(strict=True, ge=0, le=LONGEST_STARTUP_WAIT_SECONDS)] = (
+        DEFAULT_STARTUP_WAIT_SECONDS
+    )
+    own_targets: tuple[CompilationTarget, ...] = ()
     localserver: dict[str, ComponentName] = {}
     targets: tuple[str, ...] = ()
     tags: Annotated[dict[TagKey, TagValue], Field(max_length=40)] = {}
@@ -42,43 +80,134 @@ class UseCase(BaseModel):
         # An unquoted account id is a number in YAML; one with a leading zero would lose it there, and is refused.
         return str(value) if isinstance(value, int) else value
 
-    @field_validator("targets")
+    @field_validator("fleet")
     @classmethod
-    def _targets_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(target.name for target in _known(value))
+    def _fleet_is_known(cls, value: str | None) -> str | None:
+        return None if value is None else _or_value_error(lambda: find_fleet(value).name)
+
+    @field_validator("own_targets")
+    @classmethod
+    def _own_targets_stand_beside_the_table(cls, value: tuple[CompilationTarget, ...]) -> tuple[CompilationTarget, ...]:
+        if problems := own_row_problems(value):
+            raise ValueError("; ".join(problems))
+        return value
 
     @field_validator("localserver")
     @classmethod
-    def _localservers_are_of_known_targets(cls, value: dict[str, str]) -> dict[str, str]:
-        return {target.name: value[name] for name, target in zip(value, (_known([n])[0] for n in value), strict=True)}
+    def _localservers_are_of_known_targets(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        own = info.data.get("own_targets", ())
+        named = {}
+        for name, localserver in value.items():
+            if (row := look_up(name, own)) is None:
+                raise ValueError(str(UnknownTarget(name, (*target_names(), *(row.name for row in own)))))
+            named[row.name] = localserver
+        return named
+
+    @field_validator("targets")
+    @classmethod
+    def _targets_are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        own = info.data.get("own_targets", ())
+        return _or_value_error(lambda: tuple(target.name for target in find_targets(value, own)))
+
+    @model_validator(mode="after")
+    def _devices_run_the_targets(self) -> UseCase:
+        _or_value_error(lambda: [self.localserver_for(target) for target in self.default_targets()])
+        return self
 
     @property
     def sagemaker_role(self) -> str:
         """The role that SageMaker Neo works with."""
         return self.sagemaker_execution_role_arn or f"arn:aws:iam::{self.account_id}:role/{DEFAULT_ROLE}"
 
+    @property
+    def preset(self) -> Fleet:
+        """The use case's fleet."""
+        return find_fleet(self.fleet or SAVED_BEFORE)
+
     def localserver_for(self, target: CompilationTarget) -> str:
-        """The LocalServer component of this fleet for ``target``: the override, else the table's."""
-        return self.localserver.get(target.name, target.localserver)
+        """The LocalServer component of these devices for ``target``: as named, else the row's, else the fleet's.
+
+        Raises:
+            TargetUnavailable: the fleet has none.
+        """
+        named = self.localserver.get(target.name) or target.localserver or self.preset.localserver.get(target.name)
+        if named is None:
+            reason = self.preset.refused.get(target.name, "it names no LocalServer for it")
+            raise TargetUnavailable(
+                target.name,
+                f"in fleet {self.preset.name}: {reason}",
+                f"Name the LocalServer that the devices have in the use case's localserver "
+                f"({{{target.name}: aws.edgeml.dda.LocalServer...}}), or take another target.",
+            )
+        return named
+
+    def preset_localservers(self, target: CompilationTarget) -> tuple[str, ...]:
+        """The LocalServer components that differ only because presets do; none where the use case names it itself."""
+        return () if target.name in self.localserver or target.localserver else localservers_of(target)
+
+    def find_target(self, name: str) -> CompilationTarget:
+        """The target of that name or alias, in the table or among the use case's own rows.
+
+        Raises:
+            UnknownTarget: no row has it.
+            TargetUnavailable: nothing can be compiled for it, or these devices cannot run it.
+        """
+        target = find_target(name, self.own_targets)
+        self.localserver_for(target)
+        return target
+
+    def find_targets(self, names: Iterable[str]) -> tuple[CompilationTarget, ...]:
+        """The targets of those names or aliases, each once, in the order given.
+
+        Raises:
+            UnknownTarget, TargetUnavailable: as ``find_target`` does.
+        """
+        return tuple(dict.fromkeys(self.find_target(name) for name in names))
 
     def default_targets(self) -> tuple[CompilationTarget, ...]:
-        """The use case's own targets, else the first four rows of the table."""
-        return find_targets(self.targets) if self.targets else default_targets()
+        """What is compiled when nobody says so: the use case's own choice, else its fleet's."""
+        return find_targets(self.targets, self.own_targets) if self.targets else self.preset.default_targets()
+
+    def target_names(self) -> tuple[str, ...]:
+        """The names of all targets that can be compiled for these devices."""
+        return tuple(row.name for row in (*all_targets(), *self.own_targets) if self._runs(row))
+
+    def _runs(self, target: CompilationTarget) -> bool:
+        try:
+            return bool(self.find_target(target.name))
+        except TargetUnavailable:
+            return False
+
+    def on_fleet(self, name: str) -> UseCase:
+        """The use case with that fleet.
+
+        Raises:
+            UnknownFleet: there is none of that name.
+            InvalidUseCase: its devices cannot run what the use case compiles by default.
+        """
+        fields = {field: getattr(self, field) for field in type(self).model_fields}
+        return check_use_case({**fields, "fleet": find_fleet(name).name}, where=f"use case {self.usecase_id!r}")
 
 
-def _known(names: tuple[str, ...] | list[str]) -> list[CompilationTarget]:
+def _or_value_error(made: Callable[[], T]) -> T:
+    """What ``made`` returns; an error of ours as the one that pydantic reports with the field."""
     try:
-        return [find_target(name) for name in names]
+        return made()
     except DdaError as error:
         raise ValueError(str(error)) from error
 
 
-def read_use_case(path: Path) -> UseCase:
-    """Read a use case's YAML file.
+def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
+    """Read a use case's YAML file. One that names no fleet is a new one, on the fleet of today.
+
+    Args:
+        path: the file. What it names as ``targets_file`` is looked for from its folder.
+        saved_fleet: leave the fleet open where the file names none, because the use case may have been saved before.
 
     Raises:
-        FileMissing: there is no such file.
+        FileMissing: there is no such file, or no file of targets that it names.
         InvalidUseCase: a field is missing, unknown or wrong; the message names file, field, value and rule.
+        InvalidCatalogue: a row of its own targets is wrong; the message names file, row, field and value.
     """
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -90,7 +219,25 @@ def read_use_case(path: Path) -> UseCase:
         raise InvalidUseCase(f"{path}: cannot be read as YAML: {_without_the_text(error)}") from error
     if not isinstance(fields, dict):
         raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
-    return check_use_case({key: value for key, value in fields.items() if value is not None}, where=str(path))
+    given = {key: value for key, value in fields.items() if value is not None}
+    if "targets_file" in given:
+        given["own_targets"] = _targets_beside(path, given)
+        del given["targets_file"]
+    return check_use_case(given if saved_fleet else {"fleet": new_fleet().name, **given}, where=str(path))
+
+
+def _targets_beside(path: Path, fields: dict[str, object]) -> tuple[CompilationTarget, ...]:
+    named = fields["targets_file"]
+    if not isinstance(named, str) or "own_targets" in fields:
+        raise InvalidUseCase(
+            f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it (found {named!r})"
+        )
+    rows = path.parent / named
+    if not rows.is_file():
+        raise FileMissing(
+            f"{rows}: no such file; {path} names it as targets_file. Give the path from that file's folder."
+        )
+    return read_own_targets(rows)
 
 
 def _without_the_text(error: Exception) -> str:
@@ -111,13 +258,4 @@ def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
     try:
         return UseCase.model_validate(fields)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            + (
-                ""
-                if problem["type"] == "missing" or "external_id" in problem["loc"]
-                else f" (found {problem['input']!r})"
-            )
-            for problem in error.errors()
-        )
-        raise InvalidUseCase(f"{where}: {problems}") from error
+        raise InvalidUseCase(f"{where}: {explained(error, unquoted='external_id')}") from error

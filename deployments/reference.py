@@ -16,8 +16,9 @@ from dda_core.device.facts import PREFIXES
 from dda_core.device.findings import Failure
 from dda_core.device.rules import RuleGroup, device_rules
 from dda_core.failures import CatalogueRow, catalogue
+from dda_core.fleets import Fleet, all_fleets, new_fleet
 from dda_core.settings import Settings
-from dda_core.targets import all_targets, default_targets
+from dda_core.targets import all_targets
 from deployments.cli.errors import DEBUG, EXIT_CODES
 from deployments.cli.main import app
 
@@ -42,24 +43,50 @@ deployable or skipped), `partial` (some are) or `failed` (none is).
 
 def reference() -> str:
     """The whole page, in Markdown."""
-    return "\n".join([HEAD, _targets(), _verbs(), _exit_codes(), _settings(), WORDS, _device(), _failures()])
+    parts = [HEAD, _targets(), _fleets(), _verbs(), _exit_codes(), _settings(), WORDS, _device(), _failures()]
+    return "\n".join(parts)
 
 
 def _targets() -> str:
     rows = [
         [
-            f"`{target.name}`" + (" (default)" if target in default_targets() else ""),
+            f"`{target.name}`" + (" (default)" if target.name in new_fleet().targets else ""),
             ", ".join(f"`{alias}`" for alias in target.aliases),
             "/".join(target.neo_platform().values()),
             f"`{target.compiler_options}`" if target.compiler_options else "",
             target.platform,
-            f"`{target.localserver}`",
             f"`{target.suffix}`",
+            f"refused: {target.unavailable}" if target.unavailable else "",
         ]
         for target in all_targets()
     ]
-    head = ["target", "aliases", "Neo platform", "compiler options", "platform", "LocalServer", "in job names"]
-    return f"## Targets\n\nTo add one, add a row to `dda_core/targets.yaml`.\n\n{_table(head, rows)}"
+    head = ["target", "aliases", "Neo platform", "compiler options", "platform", "in job names", ""]
+    return (
+        "## Targets\n\nTo add one, add a row to `dda_core/targets.yaml`; a use case brings its own in its "
+        f"`targets_file`. Default is what a new use case compiles when nobody says which.\n\n{_table(head, rows)}"
+    )
+
+
+def _fleets() -> str:
+    fleets = all_fleets()
+    rows = [
+        [f"`{target.name}`", *(_localserver(fleet, target.name) for fleet in fleets)]
+        for target in all_targets()
+        if any(target.name in fleet.localserver for fleet in fleets)
+    ]
+    about = [f"- `{fleet.name}`: {fleet.purpose} By default: {', '.join(fleet.targets)}." for fleet in fleets]
+    return (
+        "## Fleets\n\nThe LocalServer component that a model component depends on, by a use case's `fleet`. To add "
+        "one, add a row to `dda_core/fleets.yaml`.\n\n"
+        + "\n".join(about)
+        + f"\n\n{_table(['target', *(f'`{fleet.name}`' for fleet in fleets)], rows)}"
+    )
+
+
+def _localserver(fleet: Fleet, target: str) -> str:
+    if name := fleet.localserver.get(target):
+        return f"`{name}`"
+    return f"must be named in `localserver`: {fleet.refused[target]}" if target in fleet.refused else ""
 
 
 def _verbs() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 
@@ -47,6 +49,7 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
         ),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    _offer_targets(deployment, use_case.target_names())
     saved = await deployment.aapply()
     links = await artifact_links.ato_deployment(
         name,
@@ -62,6 +65,11 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
     # People find a page, which says what to do first, before the first scheduled refresh.
     await ensure_overview()
     return saved
+
+
+def _offer_targets(deployment: RunnerDeployment, names: Sequence[str]) -> None:
+    """Let the deployment's form offer, and the server accept, what the use case's devices run."""
+    deployment._parameter_openapi_schema.properties["targets"]["items"]["enum"] = list(names)
 
 
 async def _check_name_is_free(name: str, usecase_id: str) -> None:

@@ -70,7 +70,8 @@ def find_unused(name: str, use_case: UseCase, older_than: timedelta) -> Unused:
         shared, used = asyncio.run(_runs_in_need(use_case.s3_bucket))
     settings = load_settings()
     aws = AwsClients(use_case, settings)
-    found = list(stored_objects(aws.s3, use_case.s3_bucket, older_than))
+    own_targets = {row.name for each in (use_case, *shared) for row in each.own_targets}
+    found = list(stored_objects(aws.s3, use_case.s3_bucket, older_than, own_targets))
     parts = [used]
     places = set()
     for each in (use_case, *shared):

@@ -64,7 +64,7 @@ async def compile_training_job(
         training_job_name: The SageMaker training job, in the use case's account and Region. It must be Completed.
         use_case: The name of the use case's block. A use case's own deployment has it filled in.
         targets: What to compile for. Empty: the training job's tag `dda:targets`, else the use case's targets, else
-            the first four of the table.
+            those of its fleet.
         model_name: What the model is called; the component's name is made from it. Empty: the training job's tag
             `dda:model-name`, else the training job's name.
         component_name: What the component's name starts with, such as `model-lid-inspection`; the target is added
@@ -153,7 +153,7 @@ async def make_package(
             compiled_artifact=compiled.artifact,
         )
         run.record.note_facts(target, **compiled.facts.known())
-        package = await package_model(target, compiled, manifest)
+        package = await package_model(target, compiled, manifest, delivery.component.target)
         uri = f"s3://{run.use_case.s3_bucket}/{package.key}"
         run.record.note_facts(target, package_bytes=package.size)
         note(package=uri)

@@ -13,7 +13,8 @@ TrainingJobName = Annotated[str, Field(pattern=f"^{JOB_NAME_PATTERN.pattern}$", 
 """A SageMaker training job's name."""
 
 TargetName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(target_names())})]
-"""A row of the table of targets. The table is data, so the choice is made from it when this module is loaded."""
+"""A target of the table. The table is data, so the choice is made from it when this module is loaded; the deployment of
+a use case offers what its devices run, its own targets too."""
 
 OptionalText = Annotated[str | None, WithJsonSchema({"type": "string"})]
 """A text that may be left out, then empty. As a choice between text and null the form would ask which of the two."""

@@ -13,7 +13,7 @@ from dda_core.compilation import CompiledModel
 from dda_core.device.folder import Expectation
 from dda_core.following import run_stoppable
 from dda_core.package import ModelPackage, package_to_s3
-from dda_core.targets import find_target
+from dda_core.targets import CompilationTarget
 from tasks.run import current_run, tell
 
 
@@ -31,14 +31,15 @@ class Packaged(NamedTuple):
 
 
 @task(name="package", task_run_name="package[{target}]", cache_policy=DEFAULT, persist_result=True)
-async def package_model(target: str, compiled: CompiledModel, manifest: dict[str, Any]) -> ModelPackage:
+async def package_model(
+    target: str, compiled: CompiledModel, manifest: dict[str, Any], compiled_for: CompilationTarget
+) -> ModelPackage:
     """Build the ZIP straight from the compiled archive's stream, into the use case's bucket.
 
     What a device could not run ends the target here, before anything of it is visible. What only the device can tell
     is a warning in the log.
     """
     run = current_run()
-    expected = Expectation.of(find_target(target))
 
     def package(stop: threading.Event) -> ModelPackage:
         source = open_source(compiled.artifact, run.aws.s3)
@@ -49,7 +50,7 @@ async def package_model(target: str, compiled: CompiledModel, manifest: dict[str
             run.use_case.s3_bucket,
             stop=stop,
             run_id=run.flow_run_id,
-            expected=expected,
+            expected=Expectation.of(compiled_for),
         )
 
     made = await run_stoppable(

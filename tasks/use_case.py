@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
 
 from prefect import get_client
 from prefect.blocks.core import Block
+from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import Field, SecretStr
 
-from dda_core.exceptions import UnknownUseCase
-from dda_core.use_case import UseCase, check_use_case
+from dda_core.exceptions import InvalidUseCase, UnknownUseCase
+from dda_core.fleets import SAVED_BEFORE, fleet_names
+from dda_core.targets import CompilationTarget, find_targets, look_up
+from dda_core.use_case import DEFAULT_STARTUP_WAIT_SECONDS, UseCase, check_use_case
 
 
 class UseCaseBlock(Block):
-    """A use case of the Defect Detection Application: its account, Region, bucket, roles and default targets."""
+    """A use case of the Defect Detection Application: its account, Region, bucket, roles, fleet and targets."""
 
     _block_type_name = "UseCase"
     _description = (
@@ -32,8 +38,20 @@ class UseCaseBlock(Block):
         None, description="A role to assume in the use case's account; empty: the worker's own credentials"
     )
     external_id: SecretStr | None = Field(None, description="The external id that the role's trust policy asks for")
+    fleet: str | None = Field(
+        None,
+        description="Which LocalServer components the devices have, and what is compiled when nobody says so: "
+        f"{', '.join(fleet_names())}; empty: {SAVED_BEFORE}, as before there was a choice",
+    )
+    startup_wait_seconds: int = Field(
+        DEFAULT_STARTUP_WAIT_SECONDS,
+        description="How long a device waits for LocalServer's files before it converts a model; 0: not at all",
+    )
+    own_targets: list[dict[str, Any]] = Field(
+        default_factory=list, description="Targets beside those of the table, as the use case's targets_file had them"
+    )
     localserver: dict[str, str] = Field(
-        default_factory=dict, description="The LocalServer component of this fleet, by target, where it differs"
+        default_factory=dict, description="The LocalServer component, by target, where it is not the fleet's"
     )
     targets: list[str] = Field(default_factory=list, description="The targets compiled when nobody says which")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags for every AWS resource that is created")
@@ -42,7 +60,8 @@ class UseCaseBlock(Block):
     @classmethod
     def of(cls, use_case: UseCase) -> UseCaseBlock:
         """The block that holds ``use_case``."""
-        return cls.model_validate(use_case.model_dump())
+        rows = [row.model_dump(mode="json", exclude_defaults=True) for row in use_case.own_targets]
+        return cls.model_validate(use_case.model_dump() | {"own_targets": rows})
 
 
 def block_name(usecase_id: str) -> str:
@@ -57,19 +76,68 @@ async def load_use_case(name: str) -> UseCase:
         UnknownUseCase: there is none; the message lists those there are.
         InvalidUseCase: its block holds a value that cannot be used.
     """
-    async with get_client() as client:
-        try:
-            # The document and not the block: loading a block sends an event, and commands that only read send none.
-            document = await client.read_block_document_by_name(name, UseCaseBlock.get_block_type_slug())
-        except ObjectNotFound:
-            document = None
-    if document is None:
+    use_case = await find_use_case(name)
+    if use_case is None:
         raise UnknownUseCase(
             f"use case {name!r} is not registered. Known: {', '.join(await use_case_names()) or 'none'}. "
             f"Register it with `dda use-case save FILE`."
         )
-    fields = {field: value for field, value in document.data.items() if value}
+    return use_case
+
+
+async def find_use_case(name: str) -> UseCase | None:
+    """The use case registered under ``name``; None where there is none.
+
+    Raises:
+        InvalidUseCase: its block holds a value that cannot be used.
+    """
+    document = await _document(name)
+    if document is None:
+        return None
+    fields = {field: value for field, value in document.data.items() if value not in (None, "", [], {})}
     return check_use_case(fields, where=f"use case block {name!r}")
+
+
+async def _document(name: str) -> BlockDocument | None:
+    async with get_client() as client:
+        try:
+            # The document and not the block: loading a block sends an event, and commands that only read send none.
+            return await client.read_block_document_by_name(name, UseCaseBlock.get_block_type_slug())
+        except ObjectNotFound:
+            return None
+
+
+async def saved_fleet(name: str) -> str | None:
+    """The name of the fleet that the use case registered under ``name`` has; None where there is no such use case.
+
+    The rest of its block may be such that it cannot be used: saving it again mends that.
+    """
+    document = await _document(name)
+    return None if document is None else str(document.data.get("fleet") or SAVED_BEFORE)
+
+
+async def find_target_names(names: Iterable[str], use_case: str | None = None) -> list[str]:
+    """The targets' own names for names or aliases, each once, in the order given.
+
+    Args:
+        names: of rows of the table, or of rows that use cases brought.
+        use_case: the use case that shall compile for them, by its id; without it any registered one may have the row.
+
+    Raises:
+        UnknownTarget, TargetUnavailable: no row has the name; or nothing can be compiled for it, or not for these
+            devices.
+        UnknownUseCase, InvalidUseCase: there is no such use case, or it cannot be used.
+    """
+    if use_case:
+        asked = await load_use_case(block_name(use_case))
+        return [target.name for target in asked.find_targets(names)]
+    names = list(names)
+    own: list[CompilationTarget] = []
+    if not all(map(look_up, names)):
+        for each in await use_case_names():
+            with suppress(InvalidUseCase, UnknownUseCase):  # one that cannot be used must not hide the others' rows
+                own += (await load_use_case(each)).own_targets
+    return [target.name for target in find_targets(names, own)]
 
 
 async def use_case_names() -> list[str]:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from dda_core.download import LONGEST, Product
 from dda_core.exceptions import UsageError
-from deployments.cli.options import AsJson, TargetName
+from deployments.cli.options import AsJson, TargetName, known_targets
 from deployments.cli.printing import print_json
 
 if TYPE_CHECKING:
@@ -102,13 +102,14 @@ def duration(text: str) -> timedelta:
 def _find(training_job: str, target: str, what: Product) -> tuple[str, UseCase]:
     from prefect import get_client
 
-    from dda_core.targets import find_target
     from deployments.runs import prefect_errors
     from tasks.finding import find_product
 
+    (target,) = known_targets([target])
+
     async def find() -> tuple[str, UseCase]:
         async with get_client() as client:
-            return await find_product(client, training_job, find_target(target).name, what)
+            return await find_product(client, training_job, target, what)
 
     with prefect_errors():
         return asyncio.run(find())

@@ -15,8 +15,7 @@ from rich.table import Table
 
 from dda_core.naming import check_training_job_name, component_base
 from dda_core.status import RunStatus, TargetStatus
-from dda_core.targets import find_targets
-from deployments.cli.options import AsJson, Targets, split_names
+from deployments.cli.options import AsJson, Targets, known_targets, split_names
 from deployments.cli.person import caller_tag
 from deployments.cli.printing import print_table, printable
 
@@ -50,7 +49,7 @@ def compile_command(
     1 when some target is not, and 2 when the training job belongs to another use case and was left alone.
     """
     check_training_job_name(training_job)
-    names = [target.name for target in find_targets(split_names(targets))]
+    names = known_targets(split_names(targets), use_case)
     component_base(model_name or training_job, component_name)
     if force and not yes and sys.stdin.isatty():
         typer.confirm("Compile anew what is deployable already?", abort=True, err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli.options import AsJson, TargetName
+from deployments.cli.options import AsJson, TargetName, known_targets
 from deployments.cli.printing import print_json, printable
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ def logs_command(
     What CloudWatch has no more is shown as it was saved. A log that is not there yet is said so on standard error. The
     JSON is a list of objects with the keys stream, at and text; with --follow, one such object per line.
     """
-    from dda_core.targets import find_target
     from deployments.runs import prefect_errors
 
+    (target,) = known_targets([target])
     with prefect_errors():
-        asyncio.run(_show(training_job, find_target(target).name, attempt, follow=follow, as_json=as_json))
+        asyncio.run(_show(training_job, target, attempt, follow=follow, as_json=as_json))
 
 
 async def _show(training_job: str, target: str, attempt: int | None, *, follow: bool, as_json: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,6 +54,35 @@ Targets = Annotated[
     str | None,
     typer.Option(metavar="A,B", autocompletion=complete_targets, help="Targets, separated by commas."),
 ]
+
+
+def known_targets(names: Iterable[str], use_case: str | None = None) -> list[str]:
+    """The own names of targets, of the table or of rows that use cases brought, each once.
+
+    Args:
+        names: as typed, aliases too.
+        use_case: whose devices shall run them; without it the table is asked first, and a server only for what is not
+            in it.
+
+    Raises:
+        UnknownTarget, TargetUnavailable: nothing can be compiled for one of them.
+        UnknownUseCase, InvalidUseCase: there is no such use case, or it cannot be used.
+    """
+    from dda_core.exceptions import PrefectUnreachable
+    from dda_core.targets import find_targets, look_up
+
+    names = list(names)
+    if all(map(look_up, names)) and not (use_case and names):
+        return [target.name for target in find_targets(names)]
+    from deployments.runs import prefect_errors
+    from tasks.use_case import find_target_names
+
+    try:
+        with prefect_errors():
+            return asyncio.run(find_target_names(names, use_case))
+    except PrefectUnreachable:
+        # Without a server only the table can be asked; who needs the server says so next.
+        return [target.name for target in find_targets(names)]
 
 
 def split_names(text: str | None) -> list[str]:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deployments.cli.options import AsJson, ModelTar, Targets, read_model, split_names
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.printing import print_json, print_table, printable
+
+if TYPE_CHECKING:
+    from dda_core.fleet_changes import FleetChanges
+    from dda_core.targets import CompilationTarget
+    from dda_core.use_case import UseCase
 
 
 def plan_command(
     model_tar: ModelTar,
-    use_case_file: Annotated[Path, typer.Option(metavar="FILE", show_default=False, help="The use case's YAML file.")],
     model_name: Annotated[
         str, typer.Option(metavar="NAME", show_default=False, help="What the model is called; it names the component.")
     ],
+    use_case_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default=False, help="The use case's YAML file.")
+    ] = None,
+    use_case: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default=False, help="Instead of a file: a registered use case.")
+    ] = None,
     component_name: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="What the components' names start with, such as model-lid-inspection."),
@@ -29,19 +41,24 @@ def plan_command(
     training_job: Annotated[
         str | None, typer.Option(metavar="NAME", help="Names the compilation jobs; without it the model's name does.")
     ] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what another fleet would change.")] = False,
+    fleet: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --diff: the other fleet; else that of a new use case.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what compiling a trained archive would send to AWS, without any AWS call.
 
-    Without --targets the use case's are taken, else the first four. What a device would refuse is refused.
+    Without --targets the use case's are taken, else its fleet's. What a device would refuse is refused. With --diff the
+    default targets and the recipes are compared with those on another fleet, and nothing else is shown.
     """
     from dda_core.plan import check_names, plan
-    from dda_core.targets import find_targets
-    from dda_core.use_case import read_use_case
 
-    use_case = read_use_case(use_case_file)
+    if fleet is not None and not diff:
+        raise typer.BadParameter("says what is compared with --diff, which is not given", param_hint="--fleet")
+    planned_for = _use_case(use_case_file, use_case)
     names = split_names(targets)
-    chosen = find_targets(names) if names else use_case.default_targets()
+    chosen = planned_for.find_targets(names) if names else planned_for.default_targets()
     check_names(
         chosen,
         model_name=model_name,
@@ -49,16 +66,29 @@ def plan_command(
         component_version=component_version,
         training_job=training_job,
     )
-    planned = plan(
-        read_model(model_tar),
-        use_case,
-        chosen,
-        model_name=model_name,
-        component_name=component_name,
-        component_version=component_version,
-        friendly_name=friendly_name,
-        training_job=training_job,
-    )
+    model = read_model(model_tar)
+
+    def plan_for(one: UseCase, targets: Iterable[CompilationTarget]) -> dict[str, Any]:
+        return plan(
+            model,
+            one,
+            targets,
+            model_name=model_name,
+            component_name=component_name,
+            component_version=component_version,
+            friendly_name=friendly_name,
+            training_job=training_job,
+        )
+
+    if diff:
+        from dda_core.fleet_changes import fleet_changes
+        from dda_core.fleets import new_fleet
+
+        other = fleet or new_fleet().name
+        compared = chosen if names else ()
+        _show_changes(fleet_changes(planned_for, other, compared, recipe=partial(_recipe, plan_for)), as_json=as_json)
+        return
+    planned = plan_for(planned_for, chosen)
     if as_json:
         print_json(planned)
         return
@@ -70,7 +100,58 @@ def plan_command(
             for target, request in requests.items()
         ],
     )
-    model = planned["manifest"]["compilable_models"][0]
-    typer.echo(
-        f"\nModel file {model['filename']}, input {model['data_input_config']['input']}. --json shows all of it."
-    )
+    file = planned["manifest"]["compilable_models"][0]
+    typer.echo(f"\nModel file {file['filename']}, input {file['data_input_config']['input']}. --json shows all of it.")
+
+
+def _use_case(file: Path | None, name: str | None) -> UseCase:
+    """The use case of that file, or the registered one of that name."""
+    if (file is None) is (name is None):
+        raise typer.BadParameter(
+            "give either a file or the name of a registered use case", param_hint="--use-case-file"
+        )
+    if file is not None:
+        from dda_core.use_case import read_use_case
+
+        return read_use_case(file)
+    from deployments.storage import registered
+
+    (use_case,) = registered(name).values()
+    return use_case
+
+
+def _recipe(
+    plan_for: Callable[[UseCase, Iterable[CompilationTarget]], dict[str, Any]],
+    use_case: UseCase,
+    target: CompilationTarget,
+) -> dict[str, Any]:
+    return dict(plan_for(use_case, [target])["components"][target.name]["recipe"])
+
+
+def _show_changes(changes: FleetChanges, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "fleet": {"before": changes.before, "after": changes.after},
+                "default_targets": {"added": changes.added, "removed": changes.removed},
+                "diffs": {name: change.model_dump(mode="json") for name, change in changes.targets.items()},
+            }
+        )
+        return
+    typer.echo(f"Fleet {changes.before}, compared with {changes.after}.")
+    for what, names in (("added", changes.added), ("removed", changes.removed)):
+        if names:
+            typer.echo(f"Default targets {what}: {', '.join(names)}.")
+    same = [name for name, change in changes.targets.items() if not change.diff]
+    if same:
+        typer.echo(f"The recipe stays as it is: {', '.join(same)}.")
+    for name, change in changes.targets.items():
+        if change.diff:
+            typer.echo("\n".join(["", name, *map(printable, change.diff)]))
+        if change.refused:
+            typer.echo(printable(f"{name}: {change.refused}"))
+    if len(same) < len(changes.targets):
+        typer.echo(
+            "\nA version that exists is used and not published anew for another fleet's LocalServer; to publish one, "
+            "name the LocalServer in the use case's localserver."
+        )

@@ -11,8 +11,7 @@ from rich.console import Console
 
 from dda_core.naming import check_training_job_name
 from dda_core.status import RunStatus
-from dda_core.targets import find_targets
-from deployments.cli.options import AsJson, Targets, split_names
+from deployments.cli.options import AsJson, Targets, known_targets, split_names
 from deployments.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def retry_command(
     With --wait it is 0 when every target is deployable at the end, and 1 when some target is not.
     """
     check_training_job_name(training_job)
-    names = [target.name for target in find_targets(split_names(targets))]
+    names = known_targets(split_names(targets), use_case)
     from deployments.retries import retry_job
 
     decisions = asyncio.run(retry_job(training_job, use_case, names, force=force, dry_run=dry_run))

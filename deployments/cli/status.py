@@ -16,9 +16,8 @@ from rich.table import Table
 from dda_core.naming import check_training_job_name
 from dda_core.overview import moment, next_step
 from dda_core.status import RunStatus
-from dda_core.targets import find_target
 from deployments.cli.compile import print_view, progress_table
-from deployments.cli.options import AsJson, complete_target
+from deployments.cli.options import AsJson, complete_target, known_targets
 from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def status_command(
     The exit code is 0 whatever is shown. With --watch and --json there is a line of JSON per change.
     """
     if target is not None:
-        target = find_target(target).name
+        (target,) = known_targets([target])
     if training_job is None:
         asyncio.run(_list(status, use_case, target, watch=watch, as_json=as_json))
         return

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dda_core.fleets import SAVED_BEFORE, new_fleet
 from dda_core.use_case import UseCase, read_use_case
 from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, print_table
@@ -21,17 +22,39 @@ def save(
     file: Annotated[Path, typer.Argument(help="The use case's YAML file.")],
     work_pool: Annotated[str, typer.Option(help="The work pool that its runs are sent to.")] = "dda",
 ) -> None:
-    """Register a use case: its block, and its own deployment of the flow. Both may be there already."""
-    use_case = read_use_case(file)
+    """Register a use case: its block, and its own deployment of the flow. Both may be there already.
+
+    A file that names no fleet keeps the one that was saved before; what changes is said.
+    """
+    given = read_use_case(file, saved_fleet=True)
     from deployments.registration import save_use_case
     from deployments.runs import prefect_errors
     from tasks.paging import FLOW
-    from tasks.use_case import block_name
+    from tasks.use_case import block_name, saved_fleet
 
+    name = block_name(given.usecase_id)
     with prefect_errors():
+        before = asyncio.run(saved_fleet(name))
+        use_case = given.on_fleet(given.fleet or before or new_fleet().name)
         asyncio.run(save_use_case(use_case, work_pool))
-    name = block_name(use_case.usecase_id)
     typer.echo(f"Saved block usecase/{name} and deployment {FLOW}/{name} on work pool {work_pool}.")
+    typer.echo(f"Fleet: {_about_fleet(file, given, use_case, before)}.")
+
+
+def _about_fleet(file: Path, given: UseCase, use_case: UseCase, before: str | None) -> str:
+    """Which fleet the use case has now; and what that changes, or why it is not that of today."""
+    from dda_core.exceptions import UnknownFleet
+    from dda_core.fleet_changes import fleet_changes
+
+    now = use_case.preset.name
+    if before is None or before == now == given.fleet:
+        return now
+    if given.fleet is None:
+        return f"{now}, kept as it was saved, because {file} names none; `dda plan --diff` shows what another changes"
+    try:
+        return fleet_changes(use_case.model_copy(update={"fleet": before}), now).sentence()
+    except UnknownFleet:
+        return f"{before}, which is none, becomes {now}"
 
 
 @app.command("list")
@@ -42,14 +65,15 @@ def list_use_cases(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     print_table(
-        ["use case", "account", "region", "bucket", "targets"],
+        ["use case", "account", "region", "bucket", "fleet", "targets"],
         [
             [
                 row["usecase_id"],
                 row["account_id"],
                 row["region"],
                 row["s3_bucket"],
-                ", ".join(row["targets"]) or "(the first four)",
+                row["fleet"] or f"({SAVED_BEFORE})",
+                ", ".join(row["targets"]) or "(the fleet's)",
             ]
             for row in rows
         ],

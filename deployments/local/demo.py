@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dda_core.exceptions import DdaError, Interrupted
+from dda_core.fleets import new_fleet
 from dda_core.status import RunStatus, TargetStatus
-from dda_core.targets import default_targets, find_target
+from dda_core.targets import find_target
 from deployments.cli.errors import report
 from deployments.cli.printing import print_table
 from deployments.local.aws.settings import AwsSettings
@@ -116,7 +117,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     control = AwsControl(aws_url)
     archive = write_sample_archive(directory.path / "model.tar.gz")
     console.print(
-        f"1. A training job, {FIRST}, has left a model; the flow takes it to {len(default_targets())} targets."
+        f"1. A training job, {FIRST}, has left a model; the flow takes it to {len(new_fleet().targets)} targets."
     )
     _say(console, f"dda local train {FIRST} --model-archive {archive.name} --model-name lid-inspection")
     await asyncio.to_thread(control.train, FIRST, archive, model_name="lid-inspection")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from dda_core.fleets import new_fleet
 from dda_core.use_case import UseCase
 from deployments.local.prefect_server import server_answers
 
@@ -31,7 +32,9 @@ def main() -> None:
     from deployments.registration import save_use_case
 
     usecase_id, account, region, bucket, *ended_before = sys.argv[1:]
-    use_case = UseCase(usecase_id=usecase_id, account_id=account, region=region, s3_bucket=bucket)
+    use_case = UseCase(
+        usecase_id=usecase_id, account_id=account, region=region, s3_bucket=bucket, fleet=new_fleet().name
+    )
     while not server_answers(os.environ["PREFECT_API_URL"]):
         time.sleep(0.1)
     for moment in ended_before:

@@ -9,9 +9,9 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
+from dda_core.fleets import new_fleet
 from dda_core.history import Attempt, AttemptStatus, TargetLine
 from dda_core.status import TargetStatus
-from dda_core.targets import default_targets
 from tasks.history import history_of, runs_of
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 
@@ -24,7 +24,7 @@ def past_run(job: int, run: int) -> PastRun:
     began = BEGAN + timedelta(minutes=number)
     name = f"lid-inspection-{job}"
     lines = []
-    for target in default_targets():
+    for target in new_fleet().default_targets():
         ended = AttemptStatus.FAILED if (run + len(target.name)) % 3 else AttemptStatus.DEPLOYABLE
         job_name = f"{name}-{target.suffix}-0123abcd-{run + 1}"
         component = f"model-{name}-{target.component_suffix}"

@@ -25,7 +25,7 @@ from dda_core.compilation import (
 )
 from dda_core.exceptions import CompilationMismatch, QuotaReached
 from dda_core.status import CompilationStatus
-from dda_core.targets import all_targets, find_target
+from dda_core.targets import find_target, target_names
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
@@ -107,7 +107,7 @@ def test_other_work_has_another_name(change: dict[str, Any]) -> None:
 
 
 def test_every_target_has_its_own_name() -> None:
-    assert len({work(target.name).stem for target in all_targets()}) == len(all_targets())
+    assert len({work(name).stem for name in target_names()}) == len(target_names())
 
 
 S = CompilationStatus

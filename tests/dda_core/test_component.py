@@ -18,6 +18,7 @@ from dda_core.component import (
     list_versions,
 )
 from dda_core.exceptions import PublishFailed
+from dda_core.recipe import recipe_bytes
 from dda_core.status import ComponentState
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
@@ -146,3 +147,81 @@ def test_deployable_means_recipe_object_and_tag_agree(aws: LocalAws) -> None:
     assert find_deployable(greengrass, s3, plan(friendly_name="Lids"), stem) is None, "another recipe"
     s3.delete_object(Bucket=aws.bucket, Key=uri.split("/", 3)[3])
     assert find_deployable(greengrass, s3, plan(), stem) is None, "its package is gone"
+
+
+def on(**fields: Any) -> ComponentPlan:
+    use_case = UseCase(**(USE_CASE.model_dump() | fields))
+    return ComponentPlan.of(use_case, find_target("arm64-cpu"), training_job="lid-7", model_name="Lid Inspection")
+
+
+def localserver_of(aws: LocalAws, arn: str) -> str:
+    (name,) = json.loads(aws.client("greengrassv2").get_component(arn=arn)["recipe"])["ComponentDependencies"]
+    return str(name)
+
+
+def test_a_difference_that_only_a_preset_made_is_no_new_version(aws: LocalAws) -> None:
+    greengrass, s3, uri = aws.client("greengrassv2"), aws.client("s3"), package(aws)
+    first = ensure_version(greengrass, on(fleet="jetpack4-renamed"), uri, compilation_job=JOB)
+    assert localserver_of(aws, first.arn) == "aws.edgeml.dda.LocalServer.arm64JP4"
+    for fleet in ("current", "original", None):
+        assert ensure_version(greengrass, on(fleet=fleet), uri, compilation_job=JOB).version == "1.0.0"
+    found = find_deployable(greengrass, s3, on(fleet="current"), "lid-7-arm64cpu-0a1b2c3d")
+    assert found is not None
+    assert found[0].version == "1.0.0"
+
+
+def test_a_localserver_that_the_use_case_names_is_what_is_published(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
+    ensure_version(greengrass, on(fleet="original"), uri, compilation_job=JOB)
+    named = {"arm64-cpu": "aws.edgeml.dda.LocalServer.arm64JP4"}
+    second = ensure_version(greengrass, on(fleet="original", localserver=named), uri, compilation_job=JOB)
+    assert second.version == "2.0.0"
+    assert localserver_of(aws, second.arn) == named["arm64-cpu"]
+    same = {"arm64-cpu": "aws.edgeml.dda.LocalServer.arm64"}
+    assert ensure_version(greengrass, on(localserver=same), uri, compilation_job=JOB).version == "1.0.0"
+
+
+def test_another_wait_is_no_new_version(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
+    for wait in (0, 600, 30):
+        made = ensure_version(greengrass, on(startup_wait_seconds=wait), uri, compilation_job=JOB)
+        assert made.version == "1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("target", "architecture", "localserver"),
+    [
+        ("jetson-xavier", "aarch64", "arm64"),
+        ("x86_64-cpu", "amd64", "amd64"),
+        ("x86_64-cuda", "amd64", "amd64"),
+        ("arm64-cpu", "aarch64", "arm64"),
+        ("jetson-xavier-jp5", "aarch64", "arm64JP5"),
+        ("jetson-xavier-jp6", "aarch64", "arm64JP6"),
+    ],
+)
+@pytest.mark.parametrize("fleet", ["current", "jetpack4-renamed", "original"])
+def test_without_a_wait_and_with_the_first_names_the_recipe_is_the_contracts(
+    target: str, architecture: str, localserver: str, fleet: str
+) -> None:
+    name = f"aws.edgeml.dda.LocalServer.{localserver}"
+    use_case = UseCase(
+        **(USE_CASE.model_dump() | {"fleet": fleet, "startup_wait_seconds": 0, "localserver": {target: name}})
+    )
+    made = ComponentPlan.of(use_case, find_target(target), training_job="lid-7", model_name="lid")
+    component = f"model-lid-{target.replace('_', '-')}"
+    uri = "s3://dda-lids/model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
+    step = '"Timeout":900,"requiresPrivilege":true,"runWith":{"posixUser":"root"}}'
+    assert recipe_bytes(made.recipe("2.0.0", uri)).decode() == (
+        f'{{"RecipeFormatVersion":"2020-01-25","ComponentName":"{component}","ComponentVersion":"2.0.0",'
+        '"ComponentType":"aws.greengrass.generic","ComponentPublisher":"Amazon Lookout for Vision",'
+        '"ComponentConfiguration":{"DefaultConfiguration":{"Autostart":false,"PYTHONPATH":"/usr/bin/python3.9",'
+        f'"ModelName":"model-lid ({target})"}}}},'
+        f'"ComponentDependencies":{{"{name}":{{"VersionRequirement":"^1.0.0","DependencyType":"HARD"}}}},'
+        f'"Manifests":[{{"Platform":{{"os":"linux","architecture":"{architecture}"}},"Lifecycle":{{'
+        '"Startup":{"Script":"python3 /aws_dda/model_convertor.py --unarchived_model_path '
+        "{artifacts:decompressedPath}/0123456789ab_greengrass_model_component/ --model_version 2.0.0 "
+        f'--model_name {component}",{step},'
+        f'"Shutdown":{{"Script":"python3 /aws_dda/convert_model_cleanup.py --model_name {component}",{step}}},'
+        f'"Artifacts":[{{"Uri":"{uri}","Digest":"","Algorithm":"SHA-256","Unarchive":"ZIP",'
+        '"Permission":{"Read":"ALL","Execute":"ALL"}}]}],"Lifecycle":{}}'
+    )

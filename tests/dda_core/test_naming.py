@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dda_core import naming
 from dda_core.compilation import CompilationWork
 from dda_core.exceptions import InvalidName
-from dda_core.targets import all_targets, target_names
+from dda_core.targets import all_targets, find_target, target_names
 
 SHAPES = botocore.session.get_session().get_service_model("sagemaker")
 JOB_PATTERN = re.compile(SHAPES.shape_for("EntityName").metadata["pattern"])
@@ -17,7 +17,7 @@ JOB_PATTERN = re.compile(SHAPES.shape_for("EntityName").metadata["pattern"])
 letters = st.sampled_from(string.ascii_letters + string.digits)
 job_names = st.from_regex(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", fullmatch=True).filter(lambda name: len(name) <= 63)
 ugly_names = st.text(min_size=1, max_size=100).filter(lambda name: re.search("[a-zA-Z0-9]", name[:40]))
-targets = st.sampled_from(target_names())
+targets = st.sampled_from(target_names()).map(find_target)
 sizes = st.integers(1, 4096)
 
 
@@ -28,7 +28,7 @@ def work(**changes):
         "model_artifact": "s3://b/models/training/cookie/output/model.tar.gz",
         "input_uri": "s3://b/models/training/cookie/output/model_for_compilation.tar.gz",
         "input_shape": (1, 3, 768, 576),
-        "target": "x86_64-cpu",
+        "target": find_target("x86_64-cpu"),
         "bucket": "b",
         "role_arn": "arn:aws:iam::123456789012:role/r",
         "usecase_id": "factory",

@@ -14,7 +14,7 @@ from dda_core.archives.trained import TrainedModel, read_trained_archive
 from dda_core.exceptions import InvalidName
 from dda_core.plan import plan
 from dda_core.recipe import check_recipe
-from dda_core.targets import CompilationTarget, all_targets, default_targets, find_target, find_targets
+from dda_core.targets import CompilationTarget, find_target, find_targets, target_names
 from dda_core.use_case import UseCase
 from tests.fixtures.archives import GRAPH, trained_archive
 
@@ -38,9 +38,8 @@ def model(**changes: Any) -> TrainedModel:
 
 
 def planned(use_case: UseCase = USE_CASE, targets: tuple[CompilationTarget, ...] | None = None, **given: Any) -> Any:
-    return plan(
-        given.pop("model", model()), use_case, targets or default_targets(), **{"model_name": "cookie", **given}
-    )
+    chosen = targets or use_case.default_targets()
+    return plan(given.pop("model", model()), use_case, chosen, **{"model_name": "cookie", **given})
 
 
 def test_the_request_is_the_contracts_letter_by_letter() -> None:
@@ -175,7 +174,7 @@ def test_a_name_that_cannot_be_is_refused(wrong: dict[str, str]) -> None:
         lambda name: re.search("[a-zA-Z0-9]", name)
     ),
     size=st.tuples(st.integers(1, 4096), st.integers(1, 4096)),
-    targets=st.lists(st.sampled_from([target.name for target in all_targets()]), min_size=1, unique=True),
+    targets=st.lists(st.sampled_from(target_names()), min_size=1, unique=True),
     major=st.integers(1, 999_999),
 )
 def test_whatever_is_planned_obeys_the_services(

@@ -48,7 +48,13 @@ def look(aws: LocalAws) -> Look:
     """The findings that are not ok, by check; all of them have a remedy, and each is told in seconds."""
 
     def inspect(training_job: str | None = None, model_artifact: str | None = None, **more: Any) -> dict[str, Finding]:
-        fields = {"usecase_id": "lids", "account_id": ACCOUNT, "region": "us-east-1", "s3_bucket": BUCKET} | more
+        fields = {
+            "usecase_id": "lids",
+            "account_id": ACCOUNT,
+            "region": "us-east-1",
+            "s3_bucket": BUCKET,
+            "fleet": "current",
+        } | more
         began = time.monotonic()
         clients = AwsClients(UseCase(**fields))
         findings = inspect_access(clients, training_job=training_job, model_artifact=model_artifact)
@@ -74,7 +80,7 @@ def allow(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
 
 
 def test_the_local_aws_has_everything_in_order(aws: LocalAws, look: Look):
-    use_case = UseCase(usecase_id="lids", account_id=ACCOUNT, region="us-east-1", s3_bucket=BUCKET)
+    use_case = UseCase(usecase_id="lids", account_id=ACCOUNT, region="us-east-1", s3_bucket=BUCKET, fleet="current")
     findings = inspect_access(AwsClients(use_case))
     assert [each.check for each in findings] == CHECKS
     assert {each.level for each in findings} == {Level.OK}
@@ -293,3 +299,14 @@ def test_an_assumed_role_is_looked_at_by_its_own_arn(aws: LocalAws, look: Look):
     wrong = look(cross_account_role_arn=f"arn:aws:iam::{ACCOUNT}:role/factory/dda")
     assert wrong.keys() == {"upload", "pass-role"}
     assert all(f"arn:aws:iam::{ACCOUNT}:role/factory/dda may not" in each.found for each in wrong.values())
+
+
+def test_a_use_case_that_names_no_fleet_is_warned_of_what_todays_need(aws: LocalAws, look: Look):
+    assert "fleet" not in look(fleet="original")
+    warned = look(fleet=None)["fleet"]
+    assert warned.level is Level.WARNING
+    assert "original is taken" in warned.found
+    assert "jetson-xavier none (JetPack 4 is retired" in warned.found
+    assert "jetson-xavier-jp5, x86_64-cpu, x86_64-cuda, arm64-cpu" in warned.found
+    assert "`dda plan MODEL_TAR --use-case lids --model-name NAME --diff`" in warned.remedy
+    assert "`fleet: current`" in warned.remedy

@@ -4,8 +4,17 @@ import pytest
 import yaml
 
 from dda_core import targets
-from dda_core.exceptions import InvalidCatalogue, UnknownTarget
-from dda_core.targets import TABLE, all_targets, default_targets, find_target, find_targets, read_table, target_names
+from dda_core.exceptions import InvalidCatalogue, TargetUnavailable, UnknownTarget
+from dda_core.targets import (
+    TABLE,
+    all_targets,
+    find_target,
+    find_targets,
+    look_up,
+    read_own_targets,
+    read_table,
+    target_names,
+)
 
 ROWS = yaml.safe_load(TABLE.read_text())
 ORIN = {
@@ -41,8 +50,26 @@ def test_the_table_has_the_contracts_rows_in_order():
         "arm64cpu",
         "jetsonjp5",
         "jetsonjp6",
+        "jetsonjp7",
+        "onnxjp5",
+        "onnxjp6",
+        "onnxjp7",
     ]
-    assert default_targets() == all_targets()[:4]
+
+
+@pytest.mark.parametrize(
+    "name", ["jetson-xavier-jp7", "onnx-jetson-xavier-jp5", "onnx-jetson-xavier-jp6", "onnx-jetson-xavier-jp7"]
+)
+def test_a_target_that_needs_an_onnx_file_is_known_and_refused_with_the_reason(name):
+    row = look_up(name)
+    assert (row.runtime, row.platform) == ("onnx", "aarch64")
+    assert row.manifest_keys == ("model_graph", "dataset", "runtime", "runtime_artifact")
+    assert name not in target_names()
+    with pytest.raises(TargetUnavailable, match="no trained archive brings") as refused:
+        find_target(name)
+    assert (refused.value.target, refused.value.reason) == (name, row.unavailable)
+    assert "jetson-xavier-jp6" in refused.value.remedy
+    assert refused.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -80,10 +107,9 @@ def test_adding_a_target_is_adding_a_row(tmp_path, monkeypatch):
     monkeypatch.setattr(targets, "TABLE", table(tmp_path / "targets.yaml", *ROWS, ORIN))
     all_targets.cache_clear()
     try:
-        assert len(all_targets()) == 7
+        assert len(all_targets()) == len(ROWS) + 1
         assert find_target("orin").component_suffix == "jetson-orin"
         assert find_target("jetson-orin").neo_platform() == {"Os": "LINUX", "Arch": "ARM64", "Accelerator": "NVIDIA"}
-        assert default_targets() == all_targets()[:4]
     finally:
         all_targets.cache_clear()
 
@@ -93,6 +119,12 @@ def test_adding_a_target_is_adding_a_row(tmp_path, monkeypatch):
     [
         ({"arch": "ARMV7"}, "arch"),
         ({"platform": "x86_64"}, "platform"),
+        ({"platform": "amd64"}, "platform amd64 is not aarch64, which arch ARM64 is"),
+        ({"runtime": "onnx"}, "runtime onnx needs `unavailable`"),
+        ({"runtime": "pytorch"}, "runtime"),
+        ({"unavailable": ""}, "unavailable"),
+        ({"compiler_options": "[]"}, "Neo's options are a JSON object"),
+        ({"compiler_options": '{"cuda-ver": "new"}'}, "cuda-ver 'new' is no version"),
         ({"accelerator": "AMD"}, "accelerator"),
         ({"name": "Jetson Orin"}, "name"),
         ({"suffix": "much-too-long"}, "suffix"),
@@ -111,6 +143,39 @@ def test_a_bad_row_is_refused_with_the_file_named(tmp_path, change, said):
     with pytest.raises(InvalidCatalogue) as refused:
         read_table(path)
     assert str(path) in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_a_bad_row_is_named_with_its_field_and_value(tmp_path):
+    path = table(tmp_path / "own.yaml", ORIN, {**ORIN, "name": "jetson-nano", "arch": "ARMV7"})
+    with pytest.raises(InvalidCatalogue) as refused:
+        read_own_targets(path)
+    assert str(refused.value).startswith(f"{path}: row 2 (jetson-nano): arch: ")
+    assert str(refused.value).endswith("(found 'ARMV7')")
+
+
+def test_own_rows_stand_beside_the_table_and_are_found_by_name_and_alias(tmp_path):
+    (row,) = own = read_own_targets(table(tmp_path / "own.yaml", ORIN))
+    assert find_targets(["orin", "x86_64", "jetson-orin"], own) == (row, find_target("x86_64-cpu"))
+    assert row not in all_targets()
+    with pytest.raises(UnknownTarget, match=r"jetson-xavier-jp6, jetson-orin$"):
+        find_target("jetson-nano", own)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "jetson"}, "the name or alias jetson stands in two rows"),
+        ({"name": "onnx-jetson-xavier-jp7"}, "onnx-jetson-xavier-jp7 stands in two rows"),
+        ({"aliases": ["arm64-cpu"]}, "the name or alias arm64-cpu"),
+        ({"suffix": "jetsonjp7"}, "the suffix jetsonjp7"),
+        ({"name": "x86-64-cuda"}, "the component name x86-64-cuda"),
+        ({"localserver": None}, "row jetson-orin: localserver is missing"),
+    ],
+)
+def test_an_own_row_shares_nothing_with_ours_and_names_its_localserver(tmp_path, change, said):
+    with pytest.raises(InvalidCatalogue) as refused:
+        read_own_targets(table(tmp_path / "own.yaml", {**ORIN, **change}))
     assert said in str(refused.value)
 
 

@@ -1,8 +1,9 @@
 import pytest
 import yaml
 
-from dda_core.exceptions import FileMissing, InvalidUseCase
-from dda_core.targets import default_targets, find_target
+from dda_core.exceptions import FileMissing, InvalidCatalogue, InvalidUseCase, TargetUnavailable, UnknownTarget
+from dda_core.fleets import find_fleet
+from dda_core.targets import find_target
 from dda_core.use_case import UseCase, check_use_case, read_use_case
 
 FIELDS = {"usecase_id": "lids", "account_id": "123456789012", "region": "eu-west-1", "s3_bucket": "dda-lids"}
@@ -25,9 +26,11 @@ def write(path, fields):
 def test_a_file_with_the_needed_fields_only(tmp_path):
     use_case = read_use_case(write(tmp_path / "lids.yaml", FIELDS))
     assert use_case.sagemaker_role == "arn:aws:iam::123456789012:role/DDASageMakerExecutionRole"
-    assert use_case.default_targets() == default_targets()
-    target = find_target("jetson-xavier-jp5")
-    assert use_case.localserver_for(target) == target.localserver
+    assert use_case.fleet == "current"
+    assert use_case.startup_wait_seconds == 600
+    names = [target.name for target in use_case.default_targets()]
+    assert names == ["jetson-xavier-jp5", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
+    assert use_case.localserver_for(find_target("jetson-xavier-jp5")) == "aws.edgeml.dda.LocalServer.arm64JP5"
 
 
 def test_a_file_with_every_field(tmp_path):
@@ -80,6 +83,15 @@ def test_a_missing_field_is_named(tmp_path, field):
         ({"tags": {"k" * 129: "x"}}, "tags"),
         ({"tags": {"team": "x" * 257}}, "tags.team"),
         ({"localserver": {"jetson": "arm64 JP4"}}, "localserver.jetson"),
+        ({"fleet": "curent"}, "unknown fleet 'curent'; known fleets: current, jetpack4-renamed, original"),
+        ({"fleet": True}, "fleet"),
+        ({"startup_wait_seconds": -1}, "startup_wait_seconds"),
+        ({"startup_wait_seconds": True}, "startup_wait_seconds"),
+        ({"startup_wait_seconds": "600"}, "startup_wait_seconds"),
+        ({"startup_wait_seconds": 86_401}, "startup_wait_seconds"),
+        ({"targets": ["jetson-xavier-jp7"]}, "no trained archive brings an ONNX file yet"),
+        ({"targets": ["jetson"], "fleet": "current"}, "in fleet current: JetPack 4 is retired"),
+        ({"own_targets": [{"name": "orin"}]}, "own_targets.0.suffix"),
     ],
     ids=str,
 )
@@ -129,9 +141,117 @@ def test_a_file_that_is_no_yaml_is_said_to_be_so_in_one_line_without_its_secrets
 
 def test_a_key_without_a_value_is_as_if_it_were_absent(tmp_path):
     path = write(tmp_path / "lids.yaml", {**FIELDS, "targets": None, "tags": None, "external_id": None})
-    assert read_use_case(path) == UseCase(**FIELDS)
+    assert read_use_case(path) == UseCase(**FIELDS, fleet="current")
 
 
 def test_a_use_case_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         UseCase(**FIELDS).region = "us-east-1"
+
+
+ORIN = {
+    "name": "jetson-orin",
+    "suffix": "orin",
+    "arch": "ARM64",
+    "accelerator": "NVIDIA",
+    "compiler_options": '{"cuda-ver": "11.4", "gpu-code": "sm_87"}',
+    "platform": "aarch64",
+    "localserver": "aws.edgeml.dda.LocalServer.arm64JP6",
+    "aliases": ["orin"],
+}
+CONTRACT = {
+    "jetson-xavier": "arm64",
+    "x86_64-cpu": "amd64",
+    "x86_64-cuda": "amd64",
+    "arm64-cpu": "arm64",
+    "jetson-xavier-jp5": "arm64JP5",
+    "jetson-xavier-jp6": "arm64JP6",
+}
+
+
+def test_a_use_case_saved_before_publishes_as_it_did():
+    use_case = check_use_case(dict(FIELDS), where="block")
+    assert (use_case.fleet, use_case.preset.name) == (None, "original")
+    names = [target.name for target in use_case.default_targets()]
+    assert names == ["jetson-xavier", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
+    for name, localserver in CONTRACT.items():
+        assert use_case.localserver_for(find_target(name)) == f"aws.edgeml.dda.LocalServer.{localserver}"
+
+
+def test_a_retired_target_is_refused_with_reason_and_remedy_unless_its_localserver_is_named():
+    use_case = UseCase(**FIELDS, fleet="current")
+    assert "jetson-xavier" not in use_case.target_names()
+    with pytest.raises(TargetUnavailable) as refused:
+        use_case.find_targets(["x86_64", "jetson"])
+    assert "JetPack 4 is retired" in refused.value.reason
+    assert "jetson-xavier: aws.edgeml.dda.LocalServer" in refused.value.remedy
+    named = UseCase(**FIELDS, fleet="current", localserver={"jetson": "aws.edgeml.dda.LocalServer.arm64JP4"})
+    (target,) = named.find_targets(["jetson"])
+    assert named.localserver_for(target) == "aws.edgeml.dda.LocalServer.arm64JP4"
+    assert "jetson-xavier" in named.target_names()
+
+
+def test_names_of_a_preset_stand_for_each_other_only_where_the_use_case_names_none():
+    jetson = find_target("jetson-xavier")
+    assert UseCase(**FIELDS).preset_localservers(jetson) == (
+        "aws.edgeml.dda.LocalServer.arm64JP4",
+        "aws.edgeml.dda.LocalServer.arm64",
+    )
+    assert UseCase(**FULL).preset_localservers(jetson) == ()
+
+
+def test_a_use_case_moves_to_another_fleet_and_keeps_all_else():
+    use_case = UseCase(**FIELDS, external_id="factory-seven", startup_wait_seconds=7)
+    moved = use_case.on_fleet("jetpack4-renamed")
+    assert moved == UseCase(**FIELDS, external_id="factory-seven", startup_wait_seconds=7, fleet="jetpack4-renamed")
+    assert moved.default_targets() == find_fleet("jetpack4-renamed").default_targets()
+    with pytest.raises(InvalidUseCase, match="JetPack 4 is retired") as refused:
+        UseCase(**FIELDS, external_id="factory-seven", targets=["jetson"]).on_fleet("current")
+    assert "factory-seven" not in str(refused.value)
+
+
+def test_a_secret_is_not_quoted_where_the_whole_use_case_is_wrong():
+    with pytest.raises(InvalidUseCase) as refused:
+        check_use_case({**FULL, "localserver": {}, "fleet": "current"}, where="lids.yaml")
+    assert "JetPack 4 is retired" in str(refused.value)
+    assert "factory-seven" not in str(refused.value)
+
+
+def with_rows(folder, *rows, **fields):
+    (folder / "rows").mkdir()
+    (folder / "rows" / "own.yaml").write_text(yaml.safe_dump(list(rows)))
+    return write(folder / "lids.yaml", {**FIELDS, "targets_file": "rows/own.yaml", **fields})
+
+
+def test_own_targets_are_read_beside_the_file_and_used_like_ours(tmp_path):
+    use_case = read_use_case(
+        with_rows(tmp_path, ORIN, targets=["orin", "x86_64"], localserver={"orin": "Our.LocalServer"})
+    )
+    orin, _ = use_case.default_targets()
+    assert orin.neo_platform() == {"Os": "LINUX", "Arch": "ARM64", "Accelerator": "NVIDIA"}
+    assert use_case.targets == ("jetson-orin", "x86_64-cpu")
+    assert use_case.localserver_for(orin) == "Our.LocalServer"
+    assert use_case.target_names()[-1] == "jetson-orin"
+    assert check_use_case(use_case.model_dump(), where="block") == use_case
+    with pytest.raises(UnknownTarget):
+        UseCase(**FIELDS).find_target("jetson-orin")
+
+
+def test_an_own_row_brings_its_localserver(tmp_path):
+    use_case = read_use_case(with_rows(tmp_path, ORIN))
+    assert use_case.localserver_for(use_case.find_target("orin")) == ORIN["localserver"]
+    assert use_case.preset_localservers(use_case.find_target("orin")) == ()
+
+
+def test_a_wrong_own_row_names_its_file(tmp_path):
+    path = with_rows(tmp_path, {**ORIN, "suffix": "x86cpu"})
+    with pytest.raises(InvalidCatalogue, match="the suffix x86cpu stands in two rows") as refused:
+        read_use_case(path)
+    assert str(tmp_path / "rows" / "own.yaml") in str(refused.value)
+
+
+def test_a_file_of_targets_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(FileMissing, match=r"none\.yaml: no such file; .*lids\.yaml names it"):
+        read_use_case(write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": "none.yaml"}))
+    with pytest.raises(InvalidUseCase, match="targets_file"):
+        read_use_case(write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": ["own.yaml"]}))

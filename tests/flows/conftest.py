@@ -124,6 +124,8 @@ async def pipeline(
     with local_aws(**aws_options) as aws:
         for name, value in aws.environ.items():
             monkeypatch.setenv(name, value)
-        use_case = UseCase(usecase_id="local", account_id=ACCOUNT, region="us-east-1", s3_bucket=aws.bucket)
+        use_case = UseCase(
+            usecase_id="local", account_id=ACCOUNT, region="us-east-1", s3_bucket=aws.bucket, fleet="original"
+        )
         await UseCaseBlock.of(use_case).asave("local", overwrite=True)
         yield Pipeline(aws, tmp_path)

@@ -47,7 +47,8 @@ from dda_core.exceptions import (
 from dda_core.failures import catalogue, explain, guidance_for
 from dda_core.manifest import dda_manifest, manifest_bytes
 from dda_core.package import package_to_file
-from dda_core.recipe import check_recipe, component_recipe, recipe_bytes, same_recipe
+from dda_core.recipe import check_recipe, component_recipe, recipe_bytes
+from dda_core.recipe_comparison import same_recipe
 from dda_core.status import run_message, run_status
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase

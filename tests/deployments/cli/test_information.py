@@ -8,21 +8,35 @@ from pathlib import Path
 import pytest
 
 from dda_core.settings import Settings
-from dda_core.targets import target_names
+from dda_core.targets import all_targets
 from tests.deployments.cli.command import dda, dda_json, refusal
 
 
 def test_targets_are_listed_in_the_tables_order() -> None:
     rows = dda("targets").stdout.splitlines()[1:]
-    assert tuple(row.split()[0] for row in rows) == target_names()
+    assert [row.split()[0] for row in rows[: rows.index("")]] == [target.name for target in all_targets()]
+
+
+def test_targets_that_are_refused_say_why() -> None:
+    _, _, notes = dda("targets").stdout.partition("\n\n")
+    for name, why in (
+        ("jetson-xavier needs a LocalServer named by the use case", "JetPack 4 is retired"),
+        ("jetson-xavier-jp7 is refused", "SageMaker Neo ends at CUDA 11"),
+        ("onnx-jetson-xavier-jp6 is refused", "no trained archive brings one yet"),
+    ):
+        assert any(line.startswith(name) and why in line for line in notes.splitlines())
 
 
 def test_targets_as_json_have_every_column_of_the_table() -> None:
     rows = dda_json("targets", "--json")
-    assert [row["name"] for row in rows] == list(target_names())
+    assert [row["name"] for row in rows] == [target.name for target in all_targets()]
+    assert {row["name"]: row["localserver"] for row in rows}["arm64-cpu"] == "aws.edgeml.dda.LocalServer.arm64"
+    assert [row["name"] for row in rows if row["localserver"] is None] == ["jetson-xavier"]
+    assert all(bool(row["unavailable"]) is (row["runtime"] == "onnx") for row in rows)
     cuda = next(row for row in rows if row["name"] == "x86_64-cuda")
     assert cuda["compiler_options"].startswith('{"cuda-ver": "10.2", "gpu-code": "sm_75"')
-    assert [row["default"] for row in rows] == [True] * 4 + [False] * 2
+    default = {"jetson-xavier-jp5", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"}
+    assert {row["name"] for row in rows if row["default"]} == default
 
 
 def test_explain_gives_cause_remedy_and_retry_class() -> None:

@@ -136,7 +136,7 @@ def test_a_keyboard_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("deployments.cli.targets.default_targets", interrupted)
+    monkeypatch.setattr("deployments.cli.targets.all_targets", interrupted)
     assert dda("targets").exit_code == 130
 
 

@@ -31,7 +31,7 @@ def test_plan_as_json_has_manifest_requests_and_components(archive: Path, use_ca
     plan = dda_json("plan", archive, "--use-case-file", use_case, "--model-name", "cookie", "--json")
     assert list(plan) == ["manifest", "compile_requests", "components"]
     assert plan["manifest"] == dda_json("manifest", "build", archive)
-    targets = ["jetson-xavier", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
+    targets = ["jetson-xavier-jp5", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
     assert list(plan["compile_requests"]) == list(plan["components"]) == targets
     assert plan["components"]["arm64-cpu"]["name"] == "model-cookie-arm64-cpu"
 
@@ -45,14 +45,14 @@ def test_plan_takes_the_targets_given_else_the_use_cases(archive: Path, tmp_path
 
 def test_every_option_reaches_the_plan(archive: Path, use_case: Path) -> None:
     plan = dda_json(
-        *("plan", archive, "--use-case-file", use_case, "--model-name", "Lid inspection", "--targets", "jetson"),
+        *("plan", archive, "--use-case-file", use_case, "--model-name", "Lid inspection", "--targets", "x86_64"),
         *("--component-name", "model-lid", "--component-version", "4.0.0", "--friendly-name", "Our lids"),
         *("--training-job", "lid-7", "--json"),
     )
-    assert plan["compile_requests"]["jetson-xavier"]["CompilationJobName"].startswith("lid-7-jetson-")
-    component = plan["components"]["jetson-xavier"]
-    assert (component["name"], component["version"]) == ("model-lid-jetson-xavier", "4.0.0")
-    assert "Our lids (jetson-xavier)" in json.dumps(component["recipe"])
+    assert plan["compile_requests"]["x86_64-cpu"]["CompilationJobName"].startswith("lid-7-x86cpu-")
+    component = plan["components"]["x86_64-cpu"]
+    assert (component["name"], component["version"]) == ("model-lid-x86-64-cpu", "4.0.0")
+    assert "Our lids (x86_64-cpu)" in json.dumps(component["recipe"])
 
 
 def test_plan_without_json_is_a_table(archive: Path, use_case: Path) -> None:
@@ -130,3 +130,62 @@ def test_plan_is_what_a_run_sends_for_the_training_job(archive: Path, tmp_path: 
     for delivery in sent:
         assert plan["compile_requests"][delivery.target] == delivery.work.request(1)
         assert plan["components"][delivery.target]["name"] == delivery.component.component
+
+
+def test_a_target_that_these_devices_cannot_run_is_refused_with_reason_and_remedy(
+    archive: Path, use_case: Path, tmp_path: Path
+) -> None:
+    base = ("plan", archive, "--use-case-file", use_case, "--model-name", "cookie", "--json")
+    said = refusal(*base, "--targets", "jetson", code=2)
+    assert "JetPack 4 is retired" in said
+    assert "localserver" in said
+    assert "no trained archive brings" in refusal(*base, "--targets", "jetson-xavier-jp7", code=2)
+    named = use_case_file(tmp_path, localserver={"jetson": "aws.edgeml.dda.LocalServer.arm64JP4"})
+    plan = dda_json("plan", archive, "--use-case-file", named, "--model-name", "m", "--targets", "jetson", "--json")
+    dependencies = plan["components"]["jetson-xavier"]["recipe"]["ComponentDependencies"]
+    assert list(dependencies) == ["aws.edgeml.dda.LocalServer.arm64JP4"]
+
+
+def test_own_targets_are_planned_like_ours(archive: Path, tmp_path: Path) -> None:
+    row = {"name": "orin", "suffix": "orin", "arch": "ARM64", "platform": "aarch64", "localserver": "Our.LocalServer"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump([row]))
+    file = use_case_file(tmp_path, targets_file="own.yaml", targets=["orin", "x86_64"])
+    plan = dda_json("plan", archive, "--use-case-file", file, "--model-name", "cookie", "--json")
+    assert list(plan["components"]) == ["orin", "x86_64-cpu"]
+    assert plan["components"]["orin"]["name"] == "model-cookie-orin"
+    assert list(plan["components"]["orin"]["recipe"]["ComponentDependencies"]) == ["Our.LocalServer"]
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump([{**row, "arch": "ARM"}]))
+    said = refusal("plan", archive, "--use-case-file", file, "--model-name", "cookie", code=3)
+    assert "own.yaml: row 1 (orin): arch" in said
+    assert "'ARM'" in said
+
+
+def test_diff_shows_what_a_preset_would_change(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def called(*arguments: object, **options: object) -> None:
+        raise AssertionError("an AWS call")
+
+    monkeypatch.setattr("boto3.Session.client", called)
+    file = use_case_file(tmp_path, fleet="original")
+    base = ("plan", archive, "--use-case-file", file, "--model-name", "cookie", "--diff")
+    changes = dda_json(*base, "--json")
+    assert changes["fleet"] == {"before": "original", "after": "current"}
+    assert changes["default_targets"] == {"added": ["jetson-xavier-jp5"], "removed": ["jetson-xavier"]}
+    assert changes["diffs"]["arm64-cpu"]["diff"] == []
+    assert "JetPack 4 is retired" in changes["diffs"]["jetson-xavier"]["refused"]
+    renamed = dda_json(*base, "--fleet", "jetpack4-renamed", "--json")
+    assert renamed["default_targets"] == {"added": [], "removed": []}
+    lines = renamed["diffs"]["arm64-cpu"]["diff"]
+    assert '+    "aws.edgeml.dda.LocalServer.arm64JP4": {' in lines
+    shown = dda(*base, "--fleet", "jetpack4-renamed").stdout
+    assert "Fleet original, compared with jetpack4-renamed." in shown
+    assert "\n".join(lines) in shown
+    assert "The recipe stays as it is: x86_64-cpu, x86_64-cuda." in shown
+
+
+def test_diff_and_fleet_are_checked(archive: Path, use_case: Path) -> None:
+    base = ("plan", archive, "--model-name", "cookie")
+    file = ("--use-case-file", use_case)
+    assert "unknown fleet 'newest'" in refusal(*base, *file, "--diff", "--fleet", "newest", code=2)
+    assert dda(*base, *file, "--fleet", "current").exit_code == 2
+    assert dda(*base).exit_code == 2
+    assert dda(*base, *file, "--use-case", "lids").exit_code == 2

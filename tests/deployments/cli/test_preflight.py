@@ -48,7 +48,7 @@ async def test_the_local_use_case_has_everything_in_order(pipeline: Pipeline) ->
 
 async def test_errors_end_it_with_3_and_warnings_do_not(pipeline: Pipeline) -> None:
     pipeline.aws.client("s3").create_bucket(Bucket="lids")
-    use_case = UseCase(usecase_id="local", account_id=ACCOUNT, region="us-east-1", s3_bucket="lids")
+    use_case = UseCase(usecase_id="local", account_id=ACCOUNT, region="us-east-1", s3_bucket="lids", fleet="current")
     await UseCaseBlock.of(use_case).asave("local", overwrite=True)
     warned = json.loads((await preflight("--use-case", "local", "--json")).stdout)
     assert warned["ok"]

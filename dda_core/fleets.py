@@ -1,0 +1,125 @@
+"""The presets of fleets: ``fleets.yaml``, checked and frozen.
+
+A fleet says which LocalServer component its devices have for each target, and what is compiled when nobody says so.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from dda_core.exceptions import InvalidCatalogue, UnknownFleet
+from dda_core.targets import (
+    CompilationTarget,
+    ComponentName,
+    available_targets,
+    explained,
+    find_targets,
+    look_up,
+)
+
+PRESETS = Path(__file__).with_name("fleets.yaml")
+SAVED_BEFORE = "original"
+"""The preset of a use case that was saved before there were any: what it publishes must not change by an upgrade."""
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Fleet(BaseModel):
+    """One preset.
+
+    Attributes:
+        name: what a use case chooses it by.
+        purpose: which devices it is for, in a sentence.
+        source: where its names come from.
+        targets: the names of the targets compiled when nobody says which.
+        localserver: by target, the LocalServer component of its devices.
+        refused: by target, why there is no such component.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    purpose: Text
+    source: Text
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    localserver: dict[str, ComponentName]
+    refused: dict[str, Text] = {}
+
+    def default_targets(self) -> tuple[CompilationTarget, ...]:
+        """What is compiled when neither caller nor use case names targets."""
+        return find_targets(self.targets)
+
+
+def read_fleets(path: Path) -> tuple[Fleet, ...]:
+    """Read a file of presets.
+
+    Raises:
+        InvalidCatalogue: the file is no list of valid presets, two share a name, or one names a target that is not in
+            the table, leaves one out, or compiles one by default that its devices have no LocalServer for.
+    """
+    try:
+        fleets = TypeAdapter(tuple[Fleet, ...]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise InvalidCatalogue(f"{path}: {explained(error)}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    names = [fleet.name for fleet in fleets]
+    if not fleets or len(set(names)) < len(names):
+        raise InvalidCatalogue(f"{path}: names {names}; at least one fleet is needed, and each name once")
+    for fleet in fleets:
+        for problem in _problems(fleet):
+            raise InvalidCatalogue(f"{path}: fleet {fleet.name}: {problem}")
+    return fleets
+
+
+def _problems(fleet: Fleet) -> list[str]:
+    named = [*fleet.targets, *fleet.localserver, *fleet.refused]
+    unknown = [name for name in named if (row := look_up(name)) is None or row.name != name]
+    missing = [
+        row.name for row in available_targets() if (row.name in fleet.localserver) is (row.name in fleet.refused)
+    ]
+    idle = [name for name in fleet.targets if name not in fleet.localserver]
+    return [
+        *(f"{name} is the name of no row of the table of targets" for name in unknown),
+        *(f"{name} must stand either in localserver or in refused" for name in missing),
+        *(f"{name} is compiled by default, and has no LocalServer" for name in idle),
+    ]
+
+
+@cache
+def all_fleets() -> tuple[Fleet, ...]:
+    """Every preset, in the file's order."""
+    return read_fleets(PRESETS)
+
+
+def fleet_names() -> tuple[str, ...]:
+    """The names of the presets, in the file's order."""
+    return tuple(fleet.name for fleet in all_fleets())
+
+
+def find_fleet(name: str) -> Fleet:
+    """The preset of that name.
+
+    Raises:
+        UnknownFleet: there is none.
+    """
+    for fleet in all_fleets():
+        if fleet.name == name:
+            return fleet
+    raise UnknownFleet(name, fleet_names())
+
+
+def new_fleet() -> Fleet:
+    """The preset of a new use case that names none: what works on today's fleets."""
+    return all_fleets()[0]
+
+
+def localservers_of(target: CompilationTarget) -> tuple[str, ...]:
+    """Every LocalServer component that a preset names for the target, each once."""
+    named = (fleet.localserver.get(target.name) for fleet in all_fleets())
+    return tuple(dict.fromkeys(name for name in named if name))
