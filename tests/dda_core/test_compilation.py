@@ -15,7 +15,7 @@ from dda_core.compilation import (
     CompilationWork,
     NextStep,
     StepKind,
-    create_job,
+
     describe_job,
     first_attempt,
     newest_job,
