@@ -28,18 +28,21 @@ _FROM_THE_START = "dda-from-the-start"
 def seed(bucket_region: str) -> None:
     """The user :data:`CALLER`, who may what the pipeline's role may, and the SageMaker role; both in any bucket.
 
+    The user may so in every Region and partition, because whatever is asked of the local AWS may name another.
+
     The role may read and write whatever is there, because anything may be compiled here.
     """
     iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
     placeholders = {
         "Account": DEFAULT_ACCOUNT_ID,
-        "Region": bucket_region,
+        "Region": "*",
         "Bucket": "*",
         "SageMakerRole": ROLE_NAME,
         "PipelineRole": "*",
     }
     iam.create_user(bucket_region, CALLER)
-    iam.put_user_policy(CALLER, _FROM_THE_START, json.dumps(policy("pipeline", **placeholders)))
+    allowed = json.dumps(policy("pipeline", **placeholders)).replace("arn:aws:", "arn:*:")
+    iam.put_user_policy(CALLER, _FROM_THE_START, allowed)
     trust = json.dumps(policy("sagemaker-execution-trust"))
     iam.create_role(ROLE_NAME, trust, "/", None, "", [], "3600")
     statement = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject"], "Resource": "*"}
@@ -125,9 +128,9 @@ def principal_policies(arn: str) -> list[dict[str, Any]] | None:
     return [json.loads(text) for text in [*principal.policies.values(), *attached]]
 
 
-def may(role_arn: str, action: str, resource: str) -> bool:
-    """Whether a role may do something. One that IAM does not hold may do everything."""
-    policies = principal_policies(role_arn)
+def may(principal_arn: str, action: str, resource: str) -> bool:
+    """Whether a role or user may do something. One that IAM does not hold may do everything."""
+    policies = principal_policies(principal_arn)
     return policies is None or decide(policies, action, resource) == "allowed"
 
 
