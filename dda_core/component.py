@@ -69,11 +69,6 @@ class ComponentVersion(BaseModel):
         """The flow run that made the version, from its tag."""
         return self.tags.get(FLOW_RUN_TAG)
 
-    @property
-    def tells_owner(self) -> bool:
-        """Whether its tags say of which model and use case it is."""
-        return bool(self.tags.get(USE_CASE_TAG) and self.tags.get(MODEL_NAME_TAG))
-
 
 class ComponentPlan(BaseModel):
     """What is published for one target, whatever its package and version will be.
@@ -325,10 +320,10 @@ def _check_owner(plan: ComponentPlan, highest: ComponentVersion, warn: Warn = si
             other_use_case=highest.tags.get(USE_CASE_TAG),
             base=plan.base,
         )
-    if not highest.tells_owner:
+    if missing := [tag for tag in (USE_CASE_TAG, MODEL_NAME_TAG) if not highest.tags.get(tag)]:
         warn(
-            f"{plan.component} {highest.version} has no tags {USE_CASE_TAG} and {MODEL_NAME_TAG}: it is taken for one "
-            f"of model {plan.model_name!r}. Give another component_name if it is not."
+            f"{plan.component} {highest.version} has no tag {' and '.join(missing)}: it is taken for one of model "
+            f"{plan.model_name!r} of use case {plan.usecase_id!r}. Give another component_name if it is not."
         )
 
 
