@@ -2,7 +2,7 @@
 
 A job's name says what it compiles (``<training job>-<suffix>-<8 hex>-<n>``), so a repeated run, a race of runs or a
 restart finds the job that exists. ``next_step`` decides from the newest job alone; everything else here only asks
-SageMaker or tells it.
+SageMaker.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
-from dda_core.aws import error_code, error_message, is_not_found
-from dda_core.exceptions import CompilationMismatch, QuotaReached
+from dda_core.aws import is_not_found
+from dda_core.exceptions import CompilationMismatch
 from dda_core.failures import explain
 from dda_core.history import CompilationFacts
 from dda_core.status import CompilationStatus
@@ -211,24 +211,6 @@ def newest_job(sagemaker: SageMakerClient, work: CompilationWork) -> Compilation
     return newest
 
 
-def own_first_attempt(
-    sagemaker: SageMakerClient, work: CompilationWork, newest: CompilationJob | None, flow_run_id: str, retry: int
-) -> int | None:
-    """The first of the newest jobs that the flow run made in this ``retry`` of it, as their tags say; None without any.
-
-    It is what the run chose when it began, though nothing but AWS remembers it.
-    """
-    first = None
-    while newest:
-        tags = _tags_of(sagemaker, newest.arn)
-        if tags.get(FLOW_RUN_TAG) != flow_run_id:
-            break
-        if tags.get(RETRY_TAG, "0") == str(retry):
-            first = newest.attempt
-        newest = describe_job(sagemaker, work, newest.attempt - 1) if newest.attempt > 1 else None
-    return first
-
-
 def _check_inputs(answer: dict[str, Any], request: dict[str, Any]) -> None:
     """Compare what decides the result; the role and the tags of an older job do not."""
 
@@ -305,70 +287,3 @@ def next_step(newest: CompilationJob | None, *, first: int, extra: int, force: b
     if may_pass and attempt < first + extra:
         return NextStep(StepKind.CREATE, attempt + 1, retry=attempt + 1 - first)
     return NextStep(StepKind.GIVE_UP, attempt)
-
-
-def create_job(
-    sagemaker: SageMakerClient, work: CompilationWork, attempt: int, flow_run_id: str | None, retry: int = 0
-) -> CompilationJob | None:
-    """Create the job of that attempt; where another run was faster, the job that it made.
-
-    Returns None when the name was in use but its job has gone by the time it is described.
-
-    Raises:
-        QuotaReached: the account has no free slot for a compilation job.
-    """
-    request = work.request(attempt, flow_run_id, retry)
-    try:
-        sagemaker.create_compilation_job(**request)
-    except ClientError as error:
-        code = error_code(error)
-        if code == "ResourceLimitExceeded":
-            raise QuotaReached(
-                f"no free slot for compilation job {request['CompilationJobName']}: {error_message(error)}",
-                reason=f"ResourceLimitExceeded: {error_message(error)}",
-            ) from error
-        if code != "ResourceInUse":
-            raise
-    return describe_job(sagemaker, work, attempt)
-
-
-def stop_jobs_of(sagemaker: SageMakerClient, training_job: str, flow_run_id: str) -> list[str]:
-    """Stop every active compilation job that the flow run created; the names of those stopped."""
-    stopped = []
-    for status in ("STARTING", "INPROGRESS"):
-        pages = sagemaker.get_paginator("list_compilation_jobs").paginate(
-            NameContains=naming.training_part(training_job),
-            StatusEquals=status,
-            SortBy="CreationTime",
-            SortOrder="Descending",
-        )
-        for page in pages:
-            for summary in page["CompilationJobSummaries"]:
-                name, arn = summary["CompilationJobName"], summary["CompilationJobArn"]
-                if naming.attempt_of(name) is None or creator_of(sagemaker, arn) != flow_run_id:
-                    continue
-                if _stop(sagemaker, name):
-                    stopped.append(name)
-    return stopped
-
-
-def _stop(sagemaker: SageMakerClient, name: str) -> bool:
-    try:
-        sagemaker.stop_compilation_job(CompilationJobName=name)
-    except ClientError:
-        # It ended between the listing and the stop; whatever is still active is a real error.
-        status = sagemaker.describe_compilation_job(CompilationJobName=name)["CompilationJobStatus"]
-        if CompilationStatus.normalise(status).active:
-            raise
-        return False
-    return True
-
-
-def creator_of(sagemaker: SageMakerClient, arn: str) -> str | None:
-    """The id of the flow run that created the job of that ARN, from its tag ``dda:flow-run``; None without one."""
-    return _tags_of(sagemaker, arn).get(FLOW_RUN_TAG)
-
-
-def _tags_of(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
-    pages = sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-    return {tag["Key"]: tag["Value"] for page in pages for tag in page.get("Tags", [])}

@@ -19,10 +19,11 @@ from dda_core import naming
 from dda_core.archives.source import parse_s3_uri
 from dda_core.aws import error_code, is_not_found
 from dda_core.compilation import FLOW_RUN_TAG, RETRY_TAG
-from dda_core.exceptions import PublishFailed
+from dda_core.exceptions import ComponentTaken, PublishFailed
 from dda_core.recipe import check_recipe, component_recipe, component_version_for, recipe_bytes
 from dda_core.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.status import ComponentState
+from dda_core.tags import Warn, silent
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 COMPILATION_JOB_TAG = "dda:compilation-job"
 CREATED_BY = "dda-pipeline"
 """Who makes a component where nobody says who started its run."""
+USE_CASE_TAG = "dda-portal:usecase-id"
+MODEL_NAME_TAG = "dda-portal:model-name"
+"""Whose component it is. The earlier portal writes the friendly name or the component's base into the second."""
 CONFLICTS = 20
 """Version numbers tried in a row before giving up against other publishers."""
 
@@ -65,7 +69,8 @@ class ComponentPlan(BaseModel):
     """What is published for one target, whatever its package and version will be.
 
     ``localservers`` are the names that a preset may have given the LocalServer component; none where the use case names
-    it itself.
+    it itself. ``name_given``: the component's base was given by the caller, who thereby agrees to share it with other
+    models.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,6 +88,7 @@ class ComponentPlan(BaseModel):
     model_name: str
     use_case_tags: dict[str, str] = {}
     created_by: str = CREATED_BY
+    name_given: bool = False
 
     @classmethod
     def of(
@@ -119,7 +125,20 @@ class ComponentPlan(BaseModel):
             model_name=model_name,
             use_case_tags=use_case.tags,
             created_by=created_by,
+            name_given=bool(component_name),
         )
+
+    @property
+    def base(self) -> str:
+        """The component's name without its target."""
+        return self.component.removesuffix(f"-{find_target(self.target).component_suffix}")
+
+    def is_anothers(self, version: ComponentVersion) -> bool:
+        """Whether the version's tags name another model or use case. What they do not say is no reason to."""
+        friendly = self.friendly_name
+        ours = {self.model_name, friendly, friendly.removesuffix(f" ({self.target})"), self.base}
+        use_case, model = version.tags.get(USE_CASE_TAG), version.tags.get(MODEL_NAME_TAG)
+        return (use_case or self.usecase_id) != self.usecase_id or (model or self.model_name) not in ours
 
     def recipe(self, version: str, artifact_uri: str) -> dict[str, Any]:
         """The recipe of ``version`` for the package at ``artifact_uri``."""
@@ -146,9 +165,9 @@ class ComponentPlan(BaseModel):
         tags = {
             **self.use_case_tags,
             "dda-portal:managed": "true",
-            "dda-portal:usecase-id": self.usecase_id,
+            USE_CASE_TAG: self.usecase_id,
             "dda-portal:training-id": self.training_job,
-            "dda-portal:model-name": self.model_name,
+            MODEL_NAME_TAG: self.model_name,
             "dda-portal:created-by": self.created_by,
             COMPILATION_JOB_TAG: compilation_job,
         }
@@ -199,13 +218,16 @@ def ensure_version(
     compilation_job: str,
     flow_run_id: str | None = None,
     retry: int = 0,
+    warn: Warn = silent,
 ) -> ComponentVersion:
     """The component version of that package: one that is there already, else a new one.
 
     A version that this run made and that ended FAILED is returned as it is: FAILED is final in its run. ``retry``
-    counts how often the run had ended before it was begun again.
+    counts how often the run had ended before it was begun again. ``warn`` is told where nobody can say whose the
+    component is.
 
     Raises:
+        ComponentTaken: the highest version, whatever its state, is another model's.
         PublishFailed: AWS IoT Greengrass refuses the version.
         RecipeInvalid: the recipe breaks a rule of the service.
     """
@@ -214,13 +236,15 @@ def ensure_version(
         versions = sorted({*list_versions(greengrass, plan), *taken}, key=version_key, reverse=True)
         for version in versions:
             found = describe_version(greengrass, plan.arn(version))
+            if version == versions[0]:
+                _check_owner(plan, found, warn)
             usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
             failed_here = (
                 found.state is ComponentState.FAILED
                 and found.flow_run_id == flow_run_id is not None
                 and found.tags.get(RETRY_TAG) == str(retry)
             )
-            if (usable and not found.discontinued) or failed_here:
+            if ((usable and not found.discontinued) or failed_here) and _may_share(plan, found):
                 recipe = _recipe_of(greengrass, found.arn)
                 if plan.is_published_by(recipe, version, artifact_uri):
                     return found
@@ -250,17 +274,64 @@ def find_deployable(
     """The newest DEPLOYABLE version that was made of this compilation work, with its package's ``s3://`` URI.
 
     None where there is no such version, or its package is gone.
+
+    Raises:
+        ComponentTaken: there is no such version, and none can be made, because the highest is another model's.
     """
+    highest: ComponentVersion | None = None
     for version in list_versions(greengrass, plan):
         found = describe_version(greengrass, plan.arn(version))
+        highest = highest or found
         made_of = found.compilation_job or ""
         if found.state is not ComponentState.DEPLOYABLE or found.discontinued or not made_of.startswith(f"{job_stem}-"):
             continue
         recipe = _recipe_of(greengrass, found.arn)
         uri = artifact_uri_of(recipe)
-        if uri and plan.is_published_by(recipe, version, uri) and _exists(s3, uri):
+        if uri and plan.is_published_by(recipe, version, uri) and _may_share(plan, found) and _exists(s3, uri):
             return found, uri
+    if highest:
+        _check_owner(plan, highest)
     return None
+
+
+def warn_of_portal_component(greengrass: GreengrassV2Client, plan: ComponentPlan, warn: Warn) -> None:
+    """Tell ``warn`` where the earlier portal has made a component of that model under another name."""
+    if plan.name_given:
+        return
+    base = naming.portal_component_base(plan.model_name)
+    other = plan.model_copy(update={"component": f"{base}-{find_target(plan.target).component_suffix}"})
+    if other.component == plan.component or len(other.component) > naming.COMPONENT_NAME_LIMIT:
+        return
+    if list_versions(greengrass, other):
+        warn(
+            f"Component {other.component} exists, which is what the earlier portal calls the component of model "
+            f"{plan.model_name!r}; this one is {plan.component}, and devices take them for two. "
+            f"To go on with the portal's, give component_name {base!r}."
+        )
+
+
+def _may_share(plan: ComponentPlan, version: ComponentVersion) -> bool:
+    return plan.name_given or not plan.is_anothers(version)
+
+
+def _check_owner(plan: ComponentPlan, highest: ComponentVersion, warn: Warn = silent) -> None:
+    if plan.name_given:
+        return
+    if plan.is_anothers(highest):
+        raise ComponentTaken(
+            plan.component,
+            highest.version,
+            model=plan.model_name,
+            use_case=plan.usecase_id,
+            other_model=highest.tags.get(MODEL_NAME_TAG),
+            other_use_case=highest.tags.get(USE_CASE_TAG),
+            base=plan.base,
+        )
+    if missing := [tag for tag in (USE_CASE_TAG, MODEL_NAME_TAG) if not highest.tags.get(tag)]:
+        warn(
+            f"{plan.component} {highest.version} has no tag {' and '.join(missing)}: it is taken for one of model "
+            f"{plan.model_name!r} of use case {plan.usecase_id!r}. Give another component_name if it is not."
+        )
 
 
 def check_deployable(version: ComponentVersion) -> bool:

@@ -52,6 +52,7 @@
         ├── RunCancelled
         ├── PublishingRejected
         ├── PublishFailed
+        ├── ComponentTaken
         └── StepTimedOut
 
 Every message says what was found, where, what was expected, and what to do.
@@ -321,6 +322,36 @@ class PublishingRejected(TargetFailed):
 
 class PublishFailed(TargetFailed):
     """AWS IoT Greengrass refused the component version, or it ended FAILED."""
+
+
+class ComponentTaken(TargetFailed):
+    """The component of that name is another model's: two names that give one component's name.
+
+    ``model`` and ``use_case`` tell what was to be published, ``other_model`` and ``other_use_case`` whose the
+    existing ``version`` is; None where its tags do not say. ``base`` is the component's name without its target.
+    """
+
+    def __init__(
+        self,
+        component: str,
+        version: str,
+        *,
+        base: str,
+        model: str,
+        use_case: str,
+        other_model: str | None,
+        other_use_case: str | None,
+    ) -> None:
+        self.component, self.version, self.base = component, version, base
+        self.model, self.use_case = model, use_case
+        self.other_model, self.other_use_case = other_model, other_use_case
+        whose = f"model {other_model!r}" if other_model else "another model"
+        where = f" of use case {other_use_case!r}" if other_use_case else ""
+        super().__init__(
+            f"component {component} {version} is of {whose}{where}; model {model!r} of use case {use_case!r} has the "
+            f"same component name. Give this model another one with component_name, or give component_name {base!r} "
+            f"if both are to share the component."
+        )
 
 
 class StepTimedOut(TargetFailed):

@@ -25,12 +25,18 @@ from dda_core.compilation import (
     CompilationWork,
     CompiledModel,
     StepKind,
-    create_job,
     describe_job,
     newest_job,
     next_step,
 )
-from dda_core.component import ComponentPlan, ComponentVersion, check_deployable, describe_version, ensure_version
+from dda_core.component import (
+    ComponentPlan,
+    ComponentVersion,
+    check_deployable,
+    describe_version,
+    ensure_version,
+    warn_of_portal_component,
+)
 from dda_core.exceptions import (
     CompilationFailed,
     CompilationStopped,
@@ -40,8 +46,10 @@ from dda_core.exceptions import (
     StepTimedOut,
 )
 from dda_core.failures import guidance_for
+from dda_core.own_jobs import JobLedger, create_job
 from dda_core.settings import Settings
 from dda_core.status import CompilationStatus
+from dda_core.tags import Warn, silent
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
@@ -137,6 +145,7 @@ def begin_compilation(
     force: bool,
     flow_run_id: str | None,
     retry: int = 0,
+    ledger: JobLedger | None = None,
 ) -> CompilationJob | None:
     """Make sure that a compilation job exists for the work: the newest that counts, else a new one.
 
@@ -149,7 +158,7 @@ def begin_compilation(
     if step.retry:
         return None
     try:
-        return create_job(sagemaker, work, step.attempt, flow_run_id, retry)
+        return create_job(sagemaker, work, step.attempt, flow_run_id, retry, ledger)
     except QuotaReached:
         return None
 
@@ -166,6 +175,7 @@ async def follow_compilation(
     note: Callable[[CompilationJob], None],
     waiting: Callable[[str | None], None] = lambda why: None,
     retry: int = 0,
+    ledger: JobLedger | None = None,
 ) -> CompiledModel:
     """Follow the compilation to its end, through new attempts where the failure may pass.
 
@@ -194,7 +204,9 @@ async def follow_compilation(
                 tell(f"{newest.name} failed: {newest.reason}. It may pass: attempt {step.attempt} in {wait:g} s")
                 await pause(wait, settings)
             try:
-                made = await patiently(settings, tell, create_job, sagemaker, work, step.attempt, flow_run_id, retry)
+                made = await patiently(
+                    settings, tell, create_job, sagemaker, work, step.attempt, flow_run_id, retry, ledger
+                )
                 if made:
                     note(made)
             except QuotaReached as full:
@@ -257,13 +269,18 @@ async def publish_version(
     retry: int,
     settings: Settings,
     tell: Tell,
+    warn: Warn = silent,
 ) -> ComponentVersion:
     """The component version of the package at ``artifact_uri``: one that is there, else a new one.
 
+    ``warn`` is told what a person should look at: a component of unknown owner, or one of the earlier portal beside it.
+
     Raises:
+        ComponentTaken: the component is another model's.
         PublishFailed: AWS IoT Greengrass refuses it; the reason is AWS's.
     """
     try:
+        await patiently(settings, tell, warn_of_portal_component, greengrass, plan, warn)
         return await patiently(
             settings,
             tell,
@@ -274,6 +291,7 @@ async def publish_version(
             compilation_job=compilation_job,
             flow_run_id=flow_run_id,
             retry=retry,
+            warn=warn,
         )
     except ClientError as error:
         reason = f"{error_code(error)}: {error_message(error)}"

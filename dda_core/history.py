@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.status import TargetRecord, TargetStatus
 
@@ -111,7 +111,8 @@ class TargetLine(TargetRecord):
     """A target's record as a run keeps it: the record, and the phases, attempts and facts behind it.
 
     ``by_flow_run`` is the run that made what this one skipped or joined; ``waiting`` is what the target waits for
-    before it can go on, a slot of a quota.
+    before it can go on, a slot of a quota. ``own_jobs`` are the compilation jobs that the run itself created, each
+    with how often the run had ended before.
     """
 
     target: str
@@ -120,6 +121,7 @@ class TargetLine(TargetRecord):
     facts: CompilationFacts = CompilationFacts()
     by_flow_run: str | None = None
     waiting: str | None = None
+    own_jobs: dict[str, int] = Field(default_factory=dict)
 
     def record(self) -> TargetRecord:
         """The record alone, as programs are shown it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core.aws import is_not_found
 from dda_core.compilation import FLOW_RUN_TAG
-from dda_core.naming import attempt_of
+from dda_core.naming import JOB_NAME_PATTERN, attempt_of, compilation_output, training_part
 from dda_core.status import CompilationStatus
+from dda_core.tags import read_tags
+from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -23,7 +26,7 @@ _PAGE: Any = {"PageSize": 100}
 
 
 class OurJob(BaseModel):
-    """A compilation job that works, or has worked to the end, with what its tags say of it."""
+    """A compilation job that works, or has worked to the end, with what its tags say of it, or else its request."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +37,7 @@ class OurJob(BaseModel):
     flow_run_id: str | None
 
 
-def our_jobs(sagemaker: SageMakerClient, usecase_id: str, since: datetime) -> Iterator[OurJob]:
+def our_jobs(sagemaker: SageMakerClient, use_case: UseCase, since: datetime) -> Iterator[OurJob]:
     """The newest jobs of the use case that were created after ``since`` and have not failed, the newest first."""
     pages = sagemaker.get_paginator("list_compilation_jobs").paginate(
         CreationTimeAfter=since, SortBy="CreationTime", SortOrder="Descending", PaginationConfig=_PAGE
@@ -42,22 +45,44 @@ def our_jobs(sagemaker: SageMakerClient, usecase_id: str, since: datetime) -> It
     looked = 0
     for page in pages:
         for summary in page["CompilationJobSummaries"]:
-            status = CompilationStatus.normalise(summary["CompilationJobStatus"])
+            name, status = summary["CompilationJobName"], CompilationStatus.normalise(summary["CompilationJobStatus"])
             worth = status.active or status is CompilationStatus.COMPLETED
-            if attempt_of(summary["CompilationJobName"]) is None or not worth:
+            if attempt_of(name) is None or not worth:
                 continue
             looked += 1
             if looked > LOOKED_AT:
                 return
-            tags = _tags(sagemaker, summary["CompilationJobArn"])
-            if tags.get("dda:use-case") == usecase_id and "dda:training-job" in tags:
+            try:
+                tags = read_tags(sagemaker, summary["CompilationJobArn"]) or _read_request(sagemaker, name, use_case)
+            except ClientError as error:
+                if not is_not_found(error):
+                    raise
+                continue  # deleted meanwhile
+            if tags.get("dda:use-case") == use_case.usecase_id and "dda:training-job" in tags:
                 yield OurJob(
-                    name=summary["CompilationJobName"],
+                    name=name,
                     status=status,
                     training_job=tags["dda:training-job"],
                     target=tags.get("dda:target", ""),
                     flow_run_id=tags.get(FLOW_RUN_TAG),
                 )
+
+
+def _read_request(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> dict[str, str]:
+    """What the tags of a job without any would say; nothing where it was not made for the use case's bucket.
+
+    Names of compilation jobs hold at most 40 characters of the training job's, so the whole name is looked for in
+    the URI of what is compiled.
+    """
+    job = sagemaker.describe_compilation_job(CompilationJobName=name)
+    output, given = job["OutputConfig"].get("S3OutputLocation", "").rstrip("/"), job["InputConfig"]["S3Uri"]
+    target = output.rpartition("/")[2]
+    if output != compilation_output(use_case.s3_bucket, name, target):
+        return {}
+    part = re.split(r"-[a-z0-9]+-[0-9a-f]{8}-\d+$", name)[0]
+    named = [folder for folder in given.split("/") if JOB_NAME_PATTERN.fullmatch(folder)]
+    training_job = next((folder for folder in named if training_part(folder) == part), part)
+    return {"dda:use-case": use_case.usecase_id, "dda:training-job": training_job, "dda:target": target}
 
 
 def job_is_there(sagemaker: SageMakerClient, name: str) -> bool:
@@ -69,14 +94,3 @@ def job_is_there(sagemaker: SageMakerClient, name: str) -> bool:
             return False
         raise
     return True
-
-
-def _tags(sagemaker: SageMakerClient, arn: str) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    try:
-        for page in sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn):
-            tags |= {tag["Key"]: tag["Value"] for tag in page.get("Tags", [])}
-    except ClientError as error:
-        if not is_not_found(error):
-            raise  # a job that was deleted meanwhile has none
-    return tags

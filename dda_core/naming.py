@@ -106,6 +106,11 @@ def component_base(model_name: str, component_name: str | None = None) -> str:
     return f"model-{slug}"
 
 
+def portal_component_base(model_name: str) -> str:
+    """The base that the earlier portal makes of a model's name: every odd character a hyphen, not every run of them."""
+    return "model-" + re.sub(r"[^a-z0-9]", "-", model_name.lower())
+
+
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower())
 

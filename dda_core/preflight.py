@@ -24,7 +24,13 @@ from dda_core.failures import guidance_for
 from dda_core.findings import POLICIES, Finding, Level, Subject, finding
 from dda_core.fleets import new_fleet
 from dda_core.iam import is_denied
-from dda_core.role_access import check_pass_role, check_sagemaker_role, check_sagemaker_role_access, check_upload
+from dda_core.role_access import (
+    check_pass_role,
+    check_sagemaker_role,
+    check_sagemaker_role_access,
+    check_tags,
+    check_upload,
+)
 from dda_core.training_job import describe_training_job
 from dda_core.use_case import UseCase
 
@@ -63,6 +69,7 @@ def inspect_access(
         "sagemaker-role": check_sagemaker_role,
         "sagemaker-role-access": check_sagemaker_role_access,
         "pass-role": check_pass_role,
+        "tags": check_tags,
     }
     subject = Subject(aws, caller, model_artifact)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="dda-preflight") as pool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -14,6 +15,14 @@ from dda_core.naming import compilation_output, repackaged_uri, trained_archive_
 
 EXAMPLE = "preflight"
 """What stands for a job's name in the keys that are asked about."""
+
+
+class Wanted(NamedTuple):
+    """An action that is needed on a resource. ``otherwise`` says how a run goes on without it, where it does."""
+
+    action: str
+    resource: str
+    otherwise: str = ""
 
 
 def check_sagemaker_role(subject: Subject) -> Iterator[Finding]:
@@ -66,9 +75,9 @@ def check_sagemaker_role_access(subject: Subject) -> Iterator[Finding]:
         return subject.s3_arn(uri.removeprefix("s3://"))
 
     wanted = [
-        ("s3:GetObject", arn(repackaged_uri(trained))),
-        ("s3:PutObject", arn(f"{output}/model.tar.gz")),
-        ("s3:ListBucket", subject.s3_arn(subject.bucket)),
+        Wanted("s3:GetObject", arn(repackaged_uri(trained))),
+        Wanted("s3:PutObject", arn(f"{output}/model.tar.gz")),
+        Wanted("s3:ListBucket", subject.s3_arn(subject.bucket)),
     ]
     role, policy = subject.use_case.sagemaker_role, "sagemaker-execution.json"
     yield from _simulated("sagemaker-role-access", subject, role, wanted, policy)
@@ -76,18 +85,32 @@ def check_sagemaker_role_access(subject: Subject) -> Iterator[Finding]:
 
 def check_upload(subject: Subject) -> Iterator[Finding]:
     """Whether the caller may write model packages."""
-    wanted = [("s3:PutObject", subject.s3_arn(f"{subject.bucket}/{ARTIFACTS}{EXAMPLE}"))]
+    wanted = [Wanted("s3:PutObject", subject.s3_arn(f"{subject.bucket}/{ARTIFACTS}{EXAMPLE}"))]
     yield from _simulated("upload", subject, subject.principal, wanted, "pipeline.json")
 
 
 def check_pass_role(subject: Subject) -> Iterator[Finding]:
     """Whether the caller may hand the role to SageMaker."""
-    wanted = [("iam:PassRole", subject.use_case.sagemaker_role)]
+    wanted = [Wanted("iam:PassRole", subject.use_case.sagemaker_role)]
     yield from _simulated("pass-role", subject, subject.principal, wanted, "pipeline.json")
 
 
+def check_tags(subject: Subject) -> Iterator[Finding]:
+    """Whether the caller may give compilation jobs tags, and read those of jobs. A run can do without."""
+    start = f"arn:{subject.caller.split(':')[1]}:sagemaker:{subject.use_case.region}:{subject.use_case.account_id}"
+    compilation, training = f"{start}:compilation-job/{EXAMPLE}", f"{start}:training-job/{EXAMPLE}"
+    recorded = "a run then knows its compilation jobs only from its own record"
+    unknown = "a training job's tags for model name, targets and use case then count as absent"
+    wanted = [
+        Wanted("sagemaker:AddTags", compilation, f"compilation jobs are made without tags, and {recorded}"),
+        Wanted("sagemaker:ListTags", compilation, recorded),
+        Wanted("sagemaker:ListTags", training, unknown),
+    ]
+    yield from _simulated("tags", subject, subject.principal, wanted, "pipeline.json")
+
+
 def _simulated(
-    check: str, subject: Subject, principal: str, wanted: Sequence[tuple[str, str]], policy: str
+    check: str, subject: Subject, principal: str, wanted: Sequence[Wanted], policy: str
 ) -> Iterator[Finding]:
     """One finding of all that is allowed, or one for each action that is not."""
     if principal.endswith(":root"):
@@ -108,19 +131,22 @@ def _simulated(
             "Correct the role's name in the use case, or check what that identity may do by hand.",
         )
         return
-    refused = [each for each in decisions if not each.allowed]
-    for each in refused:
-        yield _refusal(check, subject, principal, each, policy)
+    refused = [(each, need.otherwise) for each, need in zip(decisions, wanted, strict=True) if not each.allowed]
+    for each, otherwise in refused:
+        found = _refusal(check, subject, principal, each, policy)
+        if otherwise and found.level is Level.ERROR:
+            found = finding(check, Level.WARNING, f"{found.found}; {otherwise}", found.remedy)
+        yield found
     if not refused:
-        actions = ", ".join(each.action for each in decisions)
+        actions = ", ".join(dict.fromkeys(each.action for each in decisions))
         yield finding(check, Level.OK, f"{principal} may {actions} (simulated, policies of bucket and key aside)")
 
 
-def _decisions(subject: Subject, principal: str, wanted: Sequence[tuple[str, str]]) -> list[Decision]:
+def _decisions(subject: Subject, principal: str, wanted: Sequence[Wanted]) -> list[Decision]:
     iam = subject.aws.iam
 
     def ask(who: str) -> list[Decision]:
-        return [simulate(iam, who, action, arn, _context(action)) for action, arn in wanted]
+        return [simulate(iam, who, each.action, each.resource, _context(each.action)) for each in wanted]
 
     try:
         return ask(principal)
@@ -137,8 +163,10 @@ def _context(action: str) -> dict[str, str]:
 
 def _refusal(check: str, subject: Subject, principal: str, decision: Decision, policy: str) -> Finding:
     action, resource = decision.action, decision.resource
-    # The key asked about stands for many, so the whole bucket is what is to be allowed.
-    where = f"{resource.partition('/')[0]}/*" if ":s3:::" in resource and "/" in resource else resource
+    # The key or job asked about stands for many, so all of the bucket, or of the jobs, is what is to be allowed.
+    where = (
+        f"{resource.partition('/')[0]}/*" if action.startswith(("s3:", "sagemaker:")) and "/" in resource else resource
+    )
     found = f"{principal} may not {action} on {resource}"
     remedy = f"Allow {principal} {action} on {where} ({POLICIES}/{policy})."
     if decision.denied:

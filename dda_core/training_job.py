@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from dda_core.aws import is_not_found
 from dda_core.exceptions import TrainingJobMissing, TrainingJobNotCompleted, UnknownTarget
 from dda_core.naming import check_training_job_name
+from dda_core.tags import Warn, read_tags, silent
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
@@ -55,8 +56,8 @@ class TrainingJob(BaseModel):
             raise UnknownTarget(error.name, use_case.target_names(), where) from error
 
 
-def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> TrainingJob:
-    """The training job of that name, with its tags.
+def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCase, warn: Warn = silent) -> TrainingJob:
+    """The training job of that name, with its tags; ``warn`` is told where the caller may not read them.
 
     Raises:
         InvalidName: no training job can have that name.
@@ -73,11 +74,6 @@ def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCa
             ) from error
         raise
     arn = answer["TrainingJobArn"]
-    tags = {
-        tag["Key"]: tag["Value"]
-        for page in sagemaker.get_paginator("list_tags").paginate(ResourceArn=arn)
-        for tag in page.get("Tags", [])
-    }
     return TrainingJob(
         name=name,
         arn=arn,
@@ -85,7 +81,7 @@ def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCa
         model_artifact=answer.get("ModelArtifacts", {}).get("S3ModelArtifacts"),
         failure_reason=answer.get("FailureReason"),
         billable_seconds=answer.get("BillableTimeInSeconds"),
-        tags=tags,
+        tags=read_tags(sagemaker, arn, warn),
     )
 
 

@@ -20,7 +20,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run
 
 from dda_core.delivery import Delivery, deliveries
-from dda_core.exceptions import DdaError, PublishingRejected, RunCancelled
+from dda_core.exceptions import ComponentTaken, DdaError, PublishingRejected, RunCancelled
 from dda_core.finished_training import is_foreign
 from dda_core.history import TargetLine
 from dda_core.manifest import dda_manifest
@@ -181,12 +181,17 @@ async def publish(run: Run, delivery: Delivery, packaged: Awaitable[Packaged | N
 async def without_deployable(
     run: Run, asked: list[Delivery], force: bool, earlier: Mapping[str, TargetLine]
 ) -> list[Delivery]:
-    """The deliveries that are still to be made. With ``force`` only what this very run made is left out."""
+    """The deliveries that are still to be made. With ``force`` only what this very run made is left out.
+
+    A target whose component is another model's fails here, before anything is compiled for it.
+    """
     there = await find_deployable_components(asked)
     todo = []
     for delivery in asked:
         found = there.get(delivery.target)
-        if found and (not force or found.version.flow_run_id == run.flow_run_id):
+        if isinstance(found, ComponentTaken):
+            note_failure(run, delivery.target, found)
+        elif found and (not force or found.version.flow_run_id == run.flow_run_id):
             note_skip(run, delivery.target, found, earlier.get(delivery.target))
         else:
             todo.append(delivery)

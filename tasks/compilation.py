@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_run_logger, task
+from prefect import get_client, get_run_logger, task
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core.archives.source import open_source
@@ -19,18 +19,44 @@ from dda_core.compilation import (
     CompilationJob,
     CompilationWork,
     CompiledModel,
-    creator_of,
     first_attempt,
     newest_job,
-    own_first_attempt,
-    stop_jobs_of,
 )
 from dda_core.compilation_log import log_tail, read_log, save_log
 from dda_core.exceptions import DdaError
-from dda_core.following import begin_compilation, follow_compilation, patiently
+from dda_core.findings import POLICIES
+from dda_core.following import begin_compilation, follow_compilation, patiently, wait_unless_given_up
 from dda_core.history import CompilationFacts
+from dda_core.own_jobs import creator_of, own_first_attempt, stop_jobs_of
 from dda_core.status import CompilationStatus
-from tasks.run import Run, current_run, run_link, tell
+from tasks.history import recorded_maker
+from tasks.run import Run, current_run, run_link, tell, warn
+
+
+class RecordedJobs:
+    """The ledger of the jobs that a run creates for one target: the run's record."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._run, self._warn = current_run(), warn()
+
+    def claim(self, job: str, *, tagged: bool) -> bool:
+        """Record that the run creates the job; one without tags only once the record is on the server."""
+        new = self._run.record.claim_job(self.target, job, self._run.retry)
+        if not tagged:
+            self._warn(
+                f"{self.target}: sagemaker:AddTags is not allowed, so compilation job {job} is made without tags. "
+                f"Only this run's record says whose it is. Allow it on compilation-job/* ({POLICIES}/pipeline.json)."
+            )
+            if not self._run.record.write_now():
+                self._warn(f"{self.target}: that this run makes {job} could not be recorded yet; it is recorded later.")
+            # The run may have been cancelled meanwhile, and its jobs been stopped.
+            wait_unless_given_up(0)
+        return new
+
+    def disclaim(self, job: str) -> None:
+        """Record that the run did not create the job after all."""
+        self._run.record.disclaim_job(self.target, job)
 
 
 @task(name="choose-attempts", task_run_name="choose attempts", cache_policy=DEFAULT - "works", persist_result=True)
@@ -44,15 +70,24 @@ async def choose_attempts(
     """Each target's first attempt in this run, recorded before anything is created.
 
     The result is kept for the run and this ``retry`` of it, so that a restart after a crash goes by the same numbers
-    and makes no second job; where the result is lost, the jobs' tags say what was chosen. ``floors`` is what was
-    chosen when the run began for the first time.
+    and makes no second job; where the result is lost, the jobs' tags, or the record, say what was chosen. ``floors``
+    is what was chosen when the run began for the first time.
     """
     run = current_run()
 
     async def choose(target: str, work: CompilationWork) -> int:
         newest = await patiently(run.settings, tell(), newest_job, run.aws.sagemaker, work)
         own = await patiently(
-            run.settings, tell(), own_first_attempt, run.aws.sagemaker, work, newest, run.flow_run_id, retry
+            run.settings,
+            tell(),
+            own_first_attempt,
+            run.aws.sagemaker,
+            work,
+            newest,
+            run.flow_run_id,
+            retry,
+            run.record.own_jobs(),
+            warn(),
         )
         return own or first_attempt(newest, force=force, floor=(floors or {}).get(target))
 
@@ -74,6 +109,7 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
         force=force,
         flow_run_id=run.flow_run_id,
         retry=run.retry,
+        ledger=RecordedJobs(target),
     )
     if job is None:
         tell()(f"{target}: a new compilation job has to wait for a slot or for the time between two attempts")
@@ -86,8 +122,9 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
 async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
     """Log and record whose the job is that the target goes on with. It is only told, so it may stay unknown."""
     try:
-        maker = await patiently(run.settings, tell(), creator_of, run.aws.sagemaker, job.arn)
-    except (ClientError, BotoCoreError) as error:
+        maker = await patiently(run.settings, tell(), creator_of, run.aws.sagemaker, job.arn, warn())
+        maker = maker or await _recorded_maker(run, job)
+    except Exception as error:
         get_run_logger().warning("%s: whose compilation job %s is could not be read: %s", target, job.name, error)
         return
     if maker and maker != run.flow_run_id:
@@ -99,6 +136,14 @@ async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
         tell()(f"{target}: adopted the finished compilation job {job.name} {whose}")
     elif not job.status.ended:
         tell()(f"{target}: joined compilation job {job.name} {whose}")
+
+
+async def _recorded_maker(run: Run, job: CompilationJob) -> str | None:
+    """The run that has recorded the job as created by it; None where no run of this server has."""
+    if job.name in run.record.own_jobs():
+        return run.flow_run_id
+    async with get_client() as client:
+        return await recorded_maker(client, run.record.training_job, job.name)
 
 
 @task(name="compile", task_run_name="compile[{target}]", cache_policy=DEFAULT, persist_result=True)
@@ -127,6 +172,7 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
             tell=tell(),
             note=note,
             retry=run.retry,
+            ledger=RecordedJobs(target),
             waiting=lambda why: run.record.note(target, waiting=why),
         )
     finally:
@@ -164,4 +210,5 @@ def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callabl
 
 async def stop_own_jobs(run: Run, training_job: str) -> list[str]:
     """Stop the compilation jobs that this run created; those that it joined belong to others."""
-    return await asyncio.to_thread(stop_jobs_of, run.aws.sagemaker, training_job, run.flow_run_id)
+    own = run.record.own_jobs()
+    return await asyncio.to_thread(stop_jobs_of, run.aws.sagemaker, training_job, run.flow_run_id, own)

@@ -138,6 +138,21 @@ async def last_lines(client: PrefectClient, flow_run_id: str, training_job: str)
     return lines
 
 
+async def own_jobs_of(client: PrefectClient, flow_run_id: str, training_job: str) -> dict[str, int]:
+    """The compilation jobs that a run has recorded as created by it, each with the retry of the run that it was in."""
+    return _own_jobs(await _writings_of(client, UUID(flow_run_id), training_job))
+
+
+async def recorded_maker(client: PrefectClient, training_job: str, job: str) -> str | None:
+    """The run of the training job that has recorded the compilation job as created by it; None where there is none."""
+    runs = await runs_of(client, training_job)
+    return next((str(run.run.id) for run in reversed(runs) if job in _own_jobs(run.writings)), None)
+
+
+def _own_jobs(writings: Iterable[Writing]) -> dict[str, int]:
+    return {name: retry for writing in writings for line in writing.lines for name, retry in line.own_jobs.items()}
+
+
 async def view_of_runs(
     runs: Sequence[JobRun], training_job: str = "", use_cases: dict[str, UseCase | None] | None = None
 ) -> RunView:

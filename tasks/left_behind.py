@@ -71,9 +71,7 @@ async def look_for_left_behind() -> bool:
 
 async def _findings(client: PrefectClient, name: str, use_case: UseCase, running: Sequence[JobRun]) -> list[Finding]:
     aws = await asyncio.to_thread(limited_clients, use_case)
-    jobs = await asyncio.to_thread(
-        lambda: list(our_jobs(aws.sagemaker, use_case.usecase_id, datetime.now(UTC) - SINCE))
-    )
+    jobs = await asyncio.to_thread(lambda: list(our_jobs(aws.sagemaker, use_case, datetime.now(UTC) - SINCE)))
     found = [
         Finding(
             name,
@@ -108,6 +106,7 @@ async def _unknown(client: PrefectClient, jobs: Iterable[OurJob]) -> list[OurJob
             for writing in run.writings:
                 for line in writing.lines:
                     named |= {each.compilation_job for each in line.attempts if each.compilation_job}
+                    named |= line.own_jobs.keys()
                     named |= {line.compilation_job} if line.compilation_job else set()
     return [job for job in suspects if sanitise(job.name, mask_accounts=True, keep=[job.training_job]) not in named]
 

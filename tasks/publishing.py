@@ -9,17 +9,23 @@ from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core.component import ComponentPlan, ComponentVersion
 from dda_core.delivery import Delivered, Delivery, find_delivered
+from dda_core.exceptions import ComponentTaken
 from dda_core.following import follow_version, patiently, publish_version
-from tasks.run import current_run, run_link, tell
+from tasks.run import current_run, run_link, tell, warn
 
 
 @task(name="find-deployable", task_run_name="find what is deployable already", cache_policy=NO_CACHE)
-async def find_deployable_components(deliveries: list[Delivery]) -> dict[str, Delivered]:
-    """The targets that have a deployable component of this very work, read from AWS."""
+async def find_deployable_components(deliveries: list[Delivery]) -> dict[str, Delivered | ComponentTaken]:
+    """The targets that have a deployable component of this very work, or can have none, read from AWS."""
     run = current_run()
-    found = await asyncio.gather(
-        *(patiently(run.settings, tell(), find_delivered, run.aws, delivery) for delivery in deliveries)
-    )
+
+    async def find(delivery: Delivery) -> Delivered | ComponentTaken | None:
+        try:
+            return await patiently(run.settings, tell(), find_delivered, run.aws, delivery)
+        except ComponentTaken as taken:
+            return taken
+
+    found = await asyncio.gather(*map(find, deliveries))
     return {delivery.target: there for delivery, there in zip(deliveries, found, strict=True) if there}
 
 
@@ -38,6 +44,7 @@ async def publish_component(
         retry=run.retry,
         settings=run.settings,
         tell=tell(),
+        warn=warn(),
     )
     maker = version.flow_run_id
     if maker and maker != run.flow_run_id:

@@ -238,15 +238,18 @@ async def _stop_jobs(run: FlowRun) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from dda_core.aws import AwsClients
-    from dda_core.compilation import stop_jobs_of
     from dda_core.exceptions import DdaError, UnknownUseCase
+    from dda_core.own_jobs import stop_jobs_of
+    from tasks.history import own_jobs_of
     from tasks.use_case import load_use_case
 
     try:
         use_case = await load_use_case(str(run.parameters.get("use_case")))
         aws = await asyncio.to_thread(AwsClients, use_case)
         job = str(run.parameters.get("training_job_name"))
-        stopped = await asyncio.to_thread(stop_jobs_of, aws.sagemaker, job, str(run.id))
+        async with get_client() as client:
+            own = await own_jobs_of(client, str(run.id), job)
+        stopped = await asyncio.to_thread(stop_jobs_of, aws.sagemaker, job, str(run.id), own)
     except UnknownUseCase as error:
         logger.warning("%s: no compilation job could be stopped (%s)", run.name, error)
         return True

@@ -34,6 +34,8 @@ logger = get_logger("dda.record")
 
 WRITE_SECONDS = 1.0
 """The least time between two writes; what changes in between is written once."""
+CLAIM_SECONDS = 10.0
+"""How long a job without tags waits for the server to take its claim; the run goes on without."""
 LAST_TRIES = 5
 """How often the last write is tried: what it holds is the run's history."""
 
@@ -55,6 +57,7 @@ class RunRecord:
         self.poll_seconds = poll_seconds
         self.context = PageContext(training_job)
         self.targets: dict[str, TargetLine] = {}
+        self.earlier_jobs: dict[str, int] = {}
         self.links: dict[str, str] = {}
         self._artifacts: dict[str, tuple[UUID, tuple[str | float, str]]] = {}
         self._lock = threading.Lock()
@@ -127,6 +130,37 @@ class RunRecord:
             self.links[target] = link
             self.targets[target] = self.targets[target].model_copy(update={"by_flow_run": flow_run_id})
         self._mark()
+
+    def own_jobs(self) -> dict[str, int]:
+        """The compilation jobs that the run has created, in any of its processes, each with the retry it was in."""
+        with self._lock:
+            lines = list(self.targets.values())
+        return {**self.earlier_jobs, **{name: retry for line in lines for name, retry in line.own_jobs.items()}}
+
+    def claim_job(self, target: str, job: str, retry: int) -> bool:
+        """Record that the run creates this compilation job; False where that is recorded."""
+        if job in self.own_jobs():
+            return False
+        with self._lock:
+            line = self.targets[target]
+            self.targets[target] = line.model_copy(update={"own_jobs": {**line.own_jobs, job: retry}})
+        self._mark()
+        return True
+
+    def disclaim_job(self, target: str, job: str) -> None:
+        """Record that the run did not create the job after all."""
+        with self._lock:
+            line = self.targets[target]
+            left = {name: retry for name, retry in line.own_jobs.items() if name != job}
+            self.targets[target] = line.model_copy(update={"own_jobs": left})
+        self._mark()
+
+    def write_now(self) -> bool:
+        """Write what has changed, from another thread than the loop's; False where the server did not take it."""
+        try:
+            return asyncio.run_coroutine_threadsafe(self.write(), self._loop).result(CLAIM_SECONDS)
+        except TimeoutError:
+            return False
 
     def note_facts(self, target: str, **facts: Any) -> None:
         """Add to what is known of a target's compilation, at any time."""

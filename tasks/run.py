@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_UI_URL
 from dda_core.aws import AwsClients
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
+from tasks.history import own_jobs_of
 from tasks.limits import limited_clients
 from tasks.origin import started_by
 from tasks.record import RunRecord
@@ -52,6 +53,8 @@ class Run:
     resumed: bool
     created_by: str
     record: RunRecord
+    warnings: set[str] = field(default_factory=set)
+    """What the run's log has been warned of, where once is enough."""
 
 
 def current_run() -> Run:
@@ -91,6 +94,7 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
     async with get_client() as client:
         flow_run = await client.read_flow_run(UUID(flow_run_id))
         states = await client.read_flow_run_states(UUID(flow_run_id))
+        record.earlier_jobs = await own_jobs_of(client, flow_run_id, record.training_job)
     return Run(
         loaded,
         aws,
@@ -166,5 +170,17 @@ def tell() -> Callable[[str], None]:
 
     def write(sentence: str) -> None:
         logger.info("%s", sentence)
+
+    return write
+
+
+def warn() -> Callable[[str], None]:
+    """Writes a warning to the log of the step that calls it, unless the run has been warned in the same words."""
+    run, logger = current_run(), get_run_logger()
+
+    def write(sentence: str) -> None:
+        if sentence not in run.warnings:
+            run.warnings.add(sentence)
+            logger.warning("%s", sentence)
 
     return write

@@ -14,14 +14,16 @@ from dda_core.archives.upload import MultipartUpload
 from dda_core.following import patiently, run_stoppable
 from dda_core.sweeping import sweep
 from dda_core.training_job import TrainingJob, describe_training_job
-from tasks.run import current_run, tell
+from tasks.run import current_run, tell, warn
 
 
 @task(name="describe-training-job", task_run_name="describe {training_job}", cache_policy=NO_CACHE)
 async def read_training_job(training_job: str) -> TrainingJob:
     """The training job as SageMaker describes it, with its tags."""
     run = current_run()
-    return await patiently(run.settings, tell(), describe_training_job, run.aws.sagemaker, training_job, run.use_case)
+    return await patiently(
+        run.settings, tell(), describe_training_job, run.aws.sagemaker, training_job, run.use_case, warn()
+    )
 
 
 @task(name="read-trained-model", task_run_name="read {training_job}", cache_policy=DEFAULT, persist_result=True)

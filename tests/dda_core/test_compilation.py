@@ -15,15 +15,12 @@ from dda_core.compilation import (
     CompilationWork,
     NextStep,
     StepKind,
-    create_job,
     describe_job,
     first_attempt,
     newest_job,
     next_step,
-    own_first_attempt,
-    stop_jobs_of,
 )
-from dda_core.exceptions import CompilationMismatch, QuotaReached
+from dda_core.exceptions import CompilationMismatch
 from dda_core.status import CompilationStatus
 from dda_core.targets import find_target, target_names
 from dda_core.use_case import UseCase
@@ -202,36 +199,10 @@ def test_the_newest_job_is_found_from_one_upward(aws: LocalAws, tmp_path: Any) -
     sagemaker = aws.client("sagemaker")
     assert newest_job(sagemaker, asked) is None
     for attempt in (1, 2, 3):
-        create_job(sagemaker, asked, attempt, "run")
+        sagemaker.create_compilation_job(**asked.request(attempt))
     newest = newest_job(sagemaker, asked)
     assert newest is not None
     assert newest.attempt == 3
-
-
-def test_the_runs_own_first_attempt_is_known_from_the_jobs_alone(aws: LocalAws, tmp_path: Any) -> None:
-    asked = trained(aws, tmp_path)
-    sagemaker = aws.client("sagemaker")
-    assert own_first_attempt(sagemaker, asked, None, "mine", 0) is None
-    for attempt, run, retry in ((1, "mine", 0), (2, "other", 0), (3, "mine", 0), (4, "mine", 1), (5, "mine", 1)):
-        create_job(sagemaker, asked, attempt, run, retry)
-
-    def first(attempt: int, run: str, retry: int) -> int | None:
-        return own_first_attempt(sagemaker, asked, describe_job(sagemaker, asked, attempt), run, retry)
-
-    assert first(1, "mine", 0) == 1
-    assert first(3, "mine", 0) == 3, "what another run made in between is the end of it"
-    assert (first(5, "mine", 0), first(5, "mine", 1)) == (3, 4)
-    assert first(3, "mine", 1) is None
-    assert first(5, "other", 0) is None
-
-
-def test_a_name_in_use_is_described_and_gone_on_with(aws: LocalAws, tmp_path: Any) -> None:
-    asked = trained(aws, tmp_path)
-    sagemaker = aws.client("sagemaker")
-    one, two = (create_job(sagemaker, asked, 1, run) for run in ("run-a", "run-b"))
-    assert one is not None
-    assert two is not None
-    assert one.arn == two.arn
 
 
 def test_a_job_of_our_name_with_other_inputs_is_refused(aws: LocalAws, tmp_path: Any) -> None:
@@ -242,25 +213,3 @@ def test_a_job_of_our_name_with_other_inputs_is_refused(aws: LocalAws, tmp_path:
     sagemaker.create_compilation_job(**request)
     with pytest.raises(CompilationMismatch, match=r"FrameworkVersion is '1.12', expected '1.8'"):
         describe_job(sagemaker, asked, 1)
-
-
-def test_a_full_quota_is_told_apart(tmp_path: Any) -> None:
-    with local_aws(server=False, compile_seconds=60, concurrent_compilation_jobs=1) as aws:
-        asked = trained(aws, tmp_path)
-        sagemaker = aws.client("sagemaker")
-        create_job(sagemaker, asked, 1, None)
-        with pytest.raises(QuotaReached, match="no free slot"):
-            create_job(sagemaker, asked, 2, None)
-
-
-def test_only_the_runs_own_jobs_are_stopped(aws: LocalAws, tmp_path: Any) -> None:
-    trained(aws, tmp_path)
-    sagemaker = aws.client("sagemaker")
-    mine = create_job(sagemaker, work("arm64-cpu"), 1, "mine")
-    create_job(sagemaker, work("x86_64-cpu"), 1, "other")
-    assert mine is not None
-    assert stop_jobs_of(sagemaker, "lid-7", "mine") == [mine.name]
-    assert stop_jobs_of(sagemaker, "lid-7", "mine") == []
-    other = describe_job(sagemaker, work("x86_64-cpu"), 1)
-    assert other is not None
-    assert other.status.active

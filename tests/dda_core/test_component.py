@@ -16,8 +16,10 @@ from dda_core.component import (
     ensure_version,
     find_deployable,
     list_versions,
+    warn_of_portal_component,
 )
-from dda_core.exceptions import PublishFailed
+from dda_core.exceptions import ComponentTaken, PublishFailed
+from dda_core.failures import guidance_for
 from dda_core.recipe import recipe_bytes
 from dda_core.status import ComponentState
 from dda_core.targets import find_target
@@ -133,6 +135,153 @@ def test_a_conflict_that_the_list_does_not_show_yet_is_found_by_its_arn(aws: Loc
 
     found: Any = ensure_version(Behind(), plan(), uri, compilation_job=JOB, flow_run_id="run-2")  # type: ignore[arg-type]
     assert found.version == "1.0.0"
+
+
+LID_A = {"model_name": "Lid A"}
+"""It gives the same component as lid-a does."""
+
+
+def test_another_models_component_gets_no_version_of_ours(aws: LocalAws) -> None:
+    greengrass = aws.client("greengrassv2")
+    ensure_version(greengrass, plan(**LID_A), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
+    for content in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
+        with pytest.raises(ComponentTaken) as refused:
+            ensure_version(greengrass, plan(model_name="lid-a"), package(aws, content), compilation_job=JOB)
+    taken = refused.value
+    assert (taken.component, taken.version, taken.base) == ("model-lid-a-arm64-cpu", "1.0.0", "model-lid-a")
+    assert (taken.model, taken.other_model) == ("lid-a", "Lid A")
+    assert (taken.use_case, taken.other_use_case) == ("lids", "lids")
+    for words in ("'lid-a'", "'Lid A'", "component_name 'model-lid-a'"):
+        assert words in str(taken)
+    assert list_versions(greengrass, plan(**LID_A)) == ["1.0.0"]
+    again = guidance_for(taken)
+    assert (again.retry, again.fallback) == ("never", False)
+
+
+def test_another_use_cases_component_of_the_same_model_name_is_refused(aws: LocalAws) -> None:
+    greengrass = aws.client("greengrassv2")
+    ensure_version(greengrass, plan(**LID_A), package(aws), compilation_job=JOB)
+    other = plan(**LID_A).model_copy(update={"usecase_id": "caps"})
+    with pytest.raises(ComponentTaken, match="of use case 'lids'; model 'Lid A' of use case 'caps'"):
+        ensure_version(greengrass, other, package(aws), compilation_job=JOB)
+
+
+def test_a_component_name_that_was_given_is_consent_to_share(aws: LocalAws) -> None:
+    greengrass = aws.client("greengrassv2")
+    ensure_version(greengrass, plan(**LID_A), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
+    given = plan(model_name="lid-a", component_name="model-lid-a")
+    assert ensure_version(greengrass, given, package(aws, "aaaaaaaaaaaa"), compilation_job=JOB).version == "1.0.0"
+    assert ensure_version(greengrass, given, package(aws, "bbbbbbbbbbbb"), compilation_job=JOB).version == "2.0.0"
+
+
+@pytest.mark.parametrize("written", ["Lid A", "The lids", "The lids (arm64-cpu)", "model-lid-a"])
+def test_what_the_portal_writes_as_the_models_name_is_ours(aws: LocalAws, written: str) -> None:
+    greengrass, ours = aws.client("greengrassv2"), plan(**LID_A, friendly_name="The lids")
+    portals = ours.model_copy(update={"model_name": written})
+    ensure_version(greengrass, portals, package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
+    assert ensure_version(greengrass, ours, package(aws, "bbbbbbbbbbbb"), compilation_job=JOB).version == "2.0.0"
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [["dda-portal:model-name"], ["dda-portal:usecase-id"], ["dda-portal:usecase-id", "dda-portal:model-name"]],
+)
+def test_a_component_of_unknown_owner_is_gone_on_with_and_warned_of(aws: LocalAws, left_out: list[str]) -> None:
+    greengrass, warnings = aws.client("greengrassv2"), list[str]()
+    ensure_version(greengrass, plan(), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB, warn=warnings.append)
+    assert warnings == []
+    greengrass.untag_resource(resourceArn=plan().arn("1.0.0"), tagKeys=left_out)
+    two = ensure_version(greengrass, plan(), package(aws, "bbbbbbbbbbbb"), compilation_job=JOB, warn=warnings.append)
+    assert two.version == "2.0.0"
+    [warning] = warnings
+    assert warning.startswith(f"model-lid-inspection-arm64-cpu 1.0.0 has no tag {' and '.join(left_out)}: ")
+
+
+def test_a_failed_version_of_another_model_keeps_the_component_all_the_same(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
+    aws.faults.add("publish", target="arm64-cpu", reason="The artifact could not be read", times=1)
+    made = ensure_version(greengrass, plan(**LID_A), uri, compilation_job=JOB)
+    assert describe_version(greengrass, made.arn).state is ComponentState.FAILED
+    with pytest.raises(ComponentTaken):
+        ensure_version(greengrass, plan(model_name="lid-a"), uri, compilation_job=JOB)
+
+
+def test_of_two_models_at_the_same_moment_one_gets_the_component() -> None:
+    with local_aws() as aws:
+        uri, ends = package(aws), list[str]()
+        together = threading.Barrier(4)
+
+        def publish(model: str) -> None:
+            together.wait()
+            try:
+                made = ensure_version(aws.client("greengrassv2"), plan(model_name=model), uri, compilation_job=JOB)
+                ends.append(made.tags["dda-portal:model-name"])
+            except ComponentTaken as taken:
+                ends.append(str(taken.other_model))
+
+        threads = [threading.Thread(target=publish, args=(name,)) for name in ("Lid A", "lid-a", "LID A", "lid a")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        greengrass = aws.client("greengrassv2")
+        assert list_versions(greengrass, plan(**LID_A)) == ["1.0.0"]
+        assert ends == [describe_version(greengrass, plan(**LID_A).arn("1.0.0")).tags["dda-portal:model-name"]] * 4
+
+
+def test_who_meets_a_conflict_looks_again_at_whose_the_component_is(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
+
+    class Overtaken:
+        """A client that another model's run is faster than, between the list and the new version."""
+
+        def create_component_version(self, **request: Any) -> Any:
+            ensure_version(greengrass, plan(**LID_A), uri, compilation_job=JOB)
+            return greengrass.create_component_version(**request)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(greengrass, name)
+
+    client: Any = Overtaken()
+    with pytest.raises(ComponentTaken, match=r"1\.0\.0 is of model 'Lid A'"):
+        ensure_version(client, plan(model_name="lid-a"), uri, compilation_job=JOB)
+    assert list_versions(greengrass, plan(**LID_A)) == ["1.0.0"]
+
+
+def test_another_models_deployable_version_is_none_of_ours(aws: LocalAws) -> None:
+    greengrass, s3, uri = aws.client("greengrassv2"), aws.client("s3"), package(aws)
+    stem = JOB.removesuffix("-1")
+    ensure_version(greengrass, plan(**LID_A), uri, compilation_job=JOB)
+    with pytest.raises(ComponentTaken):
+        find_deployable(greengrass, s3, plan(model_name="lid-a"), stem)
+    shared = plan(model_name="lid-a", component_name="model-lid-a")
+    assert find_deployable(greengrass, s3, shared, stem) is not None
+    # Another model's newest version does not take away what is there of ours.
+    ensure_version(greengrass, shared, package(aws, "bbbbbbbbbbbb"), compilation_job=JOB)
+    found = find_deployable(greengrass, s3, plan(**LID_A), stem)
+    assert found is not None
+    assert found[0].version == "1.0.0"
+
+
+def test_the_portals_component_of_the_same_model_under_its_own_name_is_warned_of(aws: LocalAws) -> None:
+    greengrass, warnings = aws.client("greengrassv2"), list[str]()
+    ours = plan(model_name="a__b")
+    warn_of_portal_component(greengrass, ours, warnings.append)
+    assert warnings == [], "the portal has made none"
+    portals = plan(model_name="a__b", component_name="model-a--b")
+    ensure_version(greengrass, portals, package(aws), compilation_job=JOB)
+    for each in (portals, plan(model_name="a-b")):
+        warn_of_portal_component(greengrass, each, warnings.append)
+    assert warnings == [], "the portal would call it the same"
+    warn_of_portal_component(greengrass, ours, warnings.append)
+    [warning] = warnings
+    for words in ("model-a--b-arm64-cpu", "model-a-b-arm64-cpu", "component_name 'model-a--b'"):
+        assert words in warning
+
+
+def test_a_plan_that_was_kept_by_an_earlier_version_is_read(aws: LocalAws) -> None:
+    kept = plan(component_name="model-lids").model_dump(mode="json", exclude={"name_given"})
+    assert not ComponentPlan.model_validate(kept).name_given
 
 
 def test_deployable_means_recipe_object_and_tag_agree(aws: LocalAws) -> None:

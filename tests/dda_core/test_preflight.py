@@ -31,6 +31,7 @@ CHECKS = [
     "sagemaker-role",
     "sagemaker-role-access",
     "pass-role",
+    "tags",
 ]
 Look = Callable[..., dict[str, Finding]]
 
@@ -86,7 +87,7 @@ def test_the_local_aws_has_everything_in_order(aws: LocalAws, look: Look):
     assert {each.level for each in findings} == {Level.OK}
     refuse_errors(use_case, findings)
     assert not [name for name in aws.calls if name.startswith(("s3:Put", "s3:Create", "s3:Delete", "sagemaker:"))]
-    assert sum(aws.calls.values()) <= 12
+    assert sum(aws.calls.values()) <= 15
 
 
 def test_a_training_job_and_its_archive_are_looked_at_where_they_are_named(aws: LocalAws, look: Look):
@@ -224,10 +225,33 @@ def test_a_caller_that_may_not_pass_the_role_or_write_packages(aws: LocalAws, lo
     for name in iam.list_user_policies(UserName="local")["PolicyNames"]:
         iam.delete_user_policy(UserName="local", PolicyName=name)
     wrong = look()
-    assert wrong.keys() == {"upload", "pass-role"}
-    assert {each.level for each in wrong.values()} == {Level.ERROR}
+    levels = {"upload": Level.ERROR, "pass-role": Level.ERROR, "tags": Level.WARNING}
+    assert {check: each.level for check, each in wrong.items()} == levels
     assert f"{CALLER} may not iam:PassRole on {ROLE}" in wrong["pass-role"].found
     assert f"{CALLER} may not s3:PutObject on arn:aws:s3:::{BUCKET}/model_artifacts/" in wrong["upload"].found
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "consequence"),
+    [
+        ("AddTags", "compilation", "compilation jobs are made without tags"),
+        ("ListTags", "compilation", "a run then knows its compilation jobs only from its own record"),
+        ("ListTags", "training", "tags for model name, targets and use case then count as absent"),
+    ],
+)
+def test_a_caller_that_may_not_tag_or_read_tags_is_warned_of_what_follows_and_refused_nothing(
+    aws: LocalAws, look: Look, action: str, kind: str, consequence: str
+):
+    jobs = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:{kind}-job/*"
+    denied = {"Effect": "Deny", "Action": f"sagemaker:{action}", "Resource": jobs}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [denied]})
+    aws.client("iam").put_user_policy(UserName="local", PolicyName="no-tags", PolicyDocument=document)
+    wrong = look()
+    assert wrong.keys() == {"tags"}
+    assert wrong["tags"].level is Level.WARNING
+    assert f"{CALLER} may not sagemaker:{action}" in wrong["tags"].found
+    assert consequence in wrong["tags"].found
+    assert jobs in wrong["tags"].remedy
 
 
 def test_who_may_not_simulate_or_look_at_the_role_is_told_what_was_not_checked(aws: LocalAws, look: Look):
@@ -235,7 +259,7 @@ def test_who_may_not_simulate_or_look_at_the_role_is_told_what_was_not_checked(a
         aws.faults.add("call", operation=operation, error="AccessDenied", times=9)
     wrong = look()
     assert {check: each.level for check, each in wrong.items()} == dict.fromkeys(
-        ["upload", "encryption", "sagemaker-role", "sagemaker-role-access", "pass-role"], Level.NOT_CHECKED
+        ["upload", "encryption", "sagemaker-role", "sagemaker-role-access", "pass-role", "tags"], Level.NOT_CHECKED
     )
     assert f"{CALLER} may not iam:SimulatePrincipalPolicy on {ROLE}" in wrong["sagemaker-role-access"].found
 
@@ -297,7 +321,7 @@ def test_an_assumed_role_is_looked_at_by_its_own_arn(aws: LocalAws, look: Look):
     trust = {"Statement": [allow("sts:AssumeRole", Principal={"AWS": ACCOUNT})]}
     aws.client("iam").create_role(RoleName="dda", Path="/factory/", AssumeRolePolicyDocument=json.dumps(trust))
     wrong = look(cross_account_role_arn=f"arn:aws:iam::{ACCOUNT}:role/factory/dda")
-    assert wrong.keys() == {"upload", "pass-role"}
+    assert wrong.keys() == {"upload", "pass-role", "tags"}
     assert all(f"arn:aws:iam::{ACCOUNT}:role/factory/dda may not" in each.found for each in wrong.values())
 
 

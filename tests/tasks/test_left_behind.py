@@ -8,11 +8,13 @@ from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
 from dda_core.left_behind import our_jobs
+from dda_core.naming import TRAINING_PART_LIMIT
 from dda_core.use_case import UseCase
 from tasks import left_behind
 from tasks.artifacts import latest_artifact
 from tasks.left_behind import KEY, look_for_left_behind
 from tasks.use_case import UseCaseBlock
+from tests.fixtures.denials import deny_tags
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 from tests.flows.conftest import ACCOUNT
 from tests.tasks.test_history import line
@@ -55,8 +57,29 @@ async def test_jobs_of_others_are_not_ours(pipeline: Any) -> None:
     pipeline.train("mine-1")
     await pipeline.run("mine-1", targets=["x86_64-cpu"])
     sagemaker = pipeline.aws.client("sagemaker")
-    assert [job.training_job for job in our_jobs(sagemaker, "local", BEGAN)] == ["mine-1"]
-    assert list(our_jobs(sagemaker, "another", BEGAN)) == []
+    assert [job.training_job for job in our_jobs(sagemaker, use_case("local"), BEGAN)] == ["mine-1"]
+    assert list(our_jobs(sagemaker, use_case("another"), BEGAN)) == []
+
+
+async def test_a_job_without_tags_is_known_by_its_request_and_by_the_record_of_its_run(pipeline: Any) -> None:
+    name = "lids-of-the-second-line-in-the-old-factory-7"
+    assert len(name) > TRAINING_PART_LIMIT
+    pipeline.train(name)
+    deny_tags(pipeline.aws)
+    view = await pipeline.run(name, targets=["x86_64-cpu"])
+    sagemaker = pipeline.aws.client("sagemaker")
+    [job] = our_jobs(sagemaker, use_case("local"), BEGAN)
+    assert (job.training_job, job.target, job.flow_run_id) == (name, "x86_64-cpu", None)
+    assert list(our_jobs(sagemaker, use_case("local", s3_bucket="dda-another"), BEGAN)) == []
+    await look_for_left_behind()
+    assert name not in await page(), "its run has recorded it"
+    await forget(UUID(view.flow_run_id))
+    await look_for_left_behind()
+    assert f"of {name} is known to no run" in (await page()).replace("\\", "")
+
+
+def use_case(name: str, s3_bucket: str = "dda-local-artifacts") -> UseCase:
+    return UseCase(usecase_id=name, account_id=ACCOUNT, region="us-east-1", s3_bucket=s3_bucket)
 
 
 async def test_a_run_that_waits_for_a_deleted_job_is_found(pipeline: Any) -> None:

@@ -30,19 +30,18 @@ _PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 def seed(region: str) -> None:
     """The user :data:`CALLER`, who may what the pipeline's role may, and the SageMaker role; both in any bucket.
 
-    They are in every partition, because clients may be of any Region; elsewhere than in the partition of ``region``
-    the user may it in every Region. The role may read and write whatever is there, because anything may be compiled
-    here.
+    They are in every partition, and the user may so in every Region, because whatever is asked of the local AWS may
+    name another. The role may read and write whatever is there, because anything may be compiled here.
     """
     for name in sorted({*_PARTITIONS, partition(region)}):
-        _seed(name, region if name == partition(region) else "*")
+        _seed(name)
 
 
-def _seed(partition_name: str, region: str) -> None:
+def _seed(partition_name: str) -> None:
     iam = iam_backends[DEFAULT_ACCOUNT_ID][partition_name]
     placeholders = {
         "Account": DEFAULT_ACCOUNT_ID,
-        "Region": region,
+        "Region": "*",
         "Bucket": "*",
         "SageMakerRole": ROLE_NAME,
         "PipelineRole": "*",
@@ -144,9 +143,9 @@ def principal_policies(arn: str) -> list[dict[str, Any]] | None:
     return [json.loads(text) for text in [*principal.policies.values(), *attached]]
 
 
-def may(role_arn: str, action: str, resource: str) -> bool:
-    """Whether a role may do something. One that IAM does not hold may do everything."""
-    policies = principal_policies(role_arn)
+def may(principal_arn: str, action: str, resource: str) -> bool:
+    """Whether a role or user may do something. One that IAM does not hold may do everything."""
+    policies = principal_policies(principal_arn)
     return policies is None or decide(policies, action, resource) == "allowed"
 
 

@@ -16,7 +16,9 @@ from moto.sagemaker.responses import SageMakerResponse
 from deployments.local.aws.compilation import LIVE, CompilationJob
 from deployments.local.aws.environment import current
 from deployments.local.aws.errors import AwsError
+from deployments.local.aws.iam import may
 from deployments.local.aws.shapes import request_violations, summary
+from deployments.local.aws.sts import principal_of_key
 from deployments.local.aws.training import TrainingJob
 from deployments.local.aws.training_events import announce
 
@@ -36,8 +38,18 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
             raise AwsError("ValidationException", summary(violations))
         return request
 
+    def _authorise(self, action: str, resource: str) -> None:
+        """Refuse what the policies of a caller whom the emulated IAM holds do not allow."""
+        caller, principal = principal_of_key(self.get_access_key(), self.current_account)
+        if not may(principal, action, resource):
+            raise AwsError(
+                "AccessDeniedException",
+                f"User: {caller} is not authorized to perform: {action} on resource: {resource} because no "
+                f"identity-based policy allows the {action} action",
+            )
+
     def create_compilation_job(self) -> ActionResult:
-        """CreateCompilationJob."""
+        """CreateCompilationJob. With tags it needs the permission to give them, as in AWS."""
         request = self._request("CreateCompilationJob")
         output = request["OutputConfig"]
         if ("InputConfig" in request) == ("ModelPackageVersionArn" in request):
@@ -50,6 +62,9 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
             raise AwsError("ValidationException", "Exactly one of TargetDevice and TargetPlatform must be specified.")
         _refuse_double_tags(request)
         name = request["CompilationJobName"]
+        if request.get("Tags"):
+            arn = f"arn:aws:sagemaker:{self.region}:{self.current_account}:compilation-job/{name}"
+            self._authorise("sagemaker:AddTags", arn)
         with _lock:
             jobs: dict[str, CompilationJob] = self.sagemaker_backend.compilation_jobs
             if name in jobs:
@@ -163,8 +178,10 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         return ActionResult({"Tags": resource.tags})
 
     def list_tags(self) -> ActionResult:
-        """ListTags."""
-        return ActionResult({"Tags": self._tagged(self._request("ListTags")["ResourceArn"]).tags or []})
+        """ListTags, of what the caller may read the tags of."""
+        arn = self._request("ListTags")["ResourceArn"]
+        self._authorise("sagemaker:ListTags", arn)
+        return ActionResult({"Tags": self._tagged(arn).tags or []})
 
     def delete_tags(self) -> ActionResult:
         """DeleteTags."""

@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.iam.models import iam_backends
+from moto.sts.models import sts_backends
 from moto.sts.responses import TokenResponse
 
 from deployments.local.aws.calls import error_status
@@ -49,6 +51,16 @@ class Sts(TokenResponse):  # type: ignore[misc]
         if isinstance(action_result.result, AwsError):
             status = error_status("sts", self._get_action(), action_result.result.code)
         return status, headers, body
+
+
+def principal_of_key(access_key: str, account: str) -> tuple[str, str]:
+    """The caller behind an access key: the ARN that GetCallerIdentity tells, and that of the user or role."""
+    for backend in sts_backends[account].values():
+        if role := backend.get_assumed_role_from_access_key(access_key):
+            return role.arn, role.role_arn
+    user = iam_backends[account]["aws"].get_user_from_access_key_id(access_key)
+    arn = user.arn if user else f"arn:aws:iam::{account}:user/{CALLER}"
+    return arn, arn
 
 
 def trusts(policy: dict[str, Any], caller: str, account: str, external_id: str | None) -> bool:

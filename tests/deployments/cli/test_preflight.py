@@ -40,10 +40,11 @@ async def test_the_local_use_case_has_everything_in_order(pipeline: Pipeline) ->
         "sagemaker-role",
         "sagemaker-role-access",
         "pass-role",
+        "tags",
     ]
     lines = (await preflight("--use-case", "local")).stdout.splitlines()
     assert lines[0].split() == ["check", "level", "found", "remedy"]
-    assert len(lines) == 11
+    assert len(lines) == 12
 
 
 async def test_errors_end_it_with_3_and_warnings_do_not(pipeline: Pipeline) -> None:
