@@ -131,7 +131,7 @@ class ComponentPlan(BaseModel):
     @property
     def base(self) -> str:
         """The component's name without its target."""
-        return self.component.removesuffix(f"-{find_target(self.target).component_suffix}")
+        return self.component.removesuffix(f"-{self.target.component_suffix}")
 
     def is_anothers(self, version: ComponentVersion) -> bool:
         """Whether the version's tags name another model or use case. What they do not say is no reason to."""
@@ -299,7 +299,7 @@ def warn_of_portal_component(greengrass: GreengrassV2Client, plan: ComponentPlan
     if plan.name_given:
         return
     base = naming.portal_component_base(plan.model_name)
-    other = plan.model_copy(update={"component": f"{base}-{find_target(plan.target).component_suffix}"})
+    other = plan.model_copy(update={"component": f"{base}-{plan.target.component_suffix}"})
     if other.component == plan.component or len(other.component) > naming.COMPONENT_NAME_LIMIT:
         return
     if list_versions(greengrass, other):
