@@ -38,7 +38,7 @@ from tests.fixtures.archives import trained_archive
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
-FOUR = ["arm64-cpu", "jetson-xavier", "x86_64-cpu", "x86_64-cuda"]
+FOUR = ["arm64-cpu", "jetson-xavier-jp5", "x86_64-cpu", "x86_64-cuda"]
 COMPILE_SECONDS = 8
 AWAY_SECONDS = 5
 LOCKED_SECONDS = 30
