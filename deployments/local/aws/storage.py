@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,20 +21,20 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def bucket_of(account: str, name: str) -> Any | None:
-    """moto's bucket of that name, in whatever partition; None when there is none."""
-    for partition in list(s3_backends[account].values()):
-        with suppress(S3ClientError):
-            return partition.get_bucket(name)
-    return None
+    """moto's bucket of that name, whatever account owns it; None when there is none."""
+    try:
+        return s3_backends[account]["aws"].get_bucket(name)
+    except S3ClientError:
+        return None
 
 
 def object_of(account: str, uri: str) -> Any | None:
     """moto's object at a URI; None when there is none."""
     bucket, key = split_uri(uri)
-    for partition in list(s3_backends[account].values()):
-        with suppress(S3ClientError):
-            return partition.get_object(bucket, key)
-    return None
+    try:
+        return s3_backends[account]["aws"].get_object(bucket, key)
+    except S3ClientError:
+        return None
 
 
 def read_for_neo(account: str, region: str, uri: str) -> bytes:
