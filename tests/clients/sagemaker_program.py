@@ -1,0 +1,50 @@
+"""A program of the SageMaker Python SDK, run with the Python that has it: what a notebook does with training jobs.
+
+Called with the bucket and the name of a job that has ended; prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import boto3
+import sagemaker
+from sagemaker.estimator import Estimator
+
+ROLE = "arn:aws:iam::123456789012:role/DDASageMakerExecutionRole"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/cookies:1"
+
+
+def main(bucket: str, ended: str) -> None:
+    """Train and wait with logs, attach, describe, and look at a job of somebody else's."""
+    # With a bucket of its own the SDK does not ask AWS's STS for the account, which no variable sends elsewhere.
+    session = sagemaker.Session(boto3.Session(), default_bucket=bucket)
+    estimator = Estimator(
+        image_uri=IMAGE,
+        role=ROLE,
+        instance_count=1,
+        instance_type="ml.m5.xlarge",
+        sagemaker_session=session,
+        output_path=f"s3://{bucket}/out",
+        max_run=600,
+        hyperparameters={"epochs": 1},
+    )
+    data = session.upload_string_as_file_body("x", bucket, "train/a.txt")
+    estimator.fit({"training": data}, wait=True, logs="All")
+    name = estimator.latest_training_job.name
+    attached = Estimator.attach(name, sagemaker_session=session)
+    session.logs_for_job(ended, wait=True, poll=1)
+    told = {
+        "data": data,
+        "name": name,
+        "status": session.describe_training_job(name)["TrainingJobStatus"],
+        "model": attached.model_data,
+        "hyperparameters": attached.hyperparameters(),
+        "waited": session.wait_for_job(ended, poll=1)["TrainingJobStatus"],
+        "ended": Estimator.attach(ended, sagemaker_session=session).model_data,
+    }
+    print(json.dumps(told))
+
+
+main(*sys.argv[1:])

@@ -1,0 +1,43 @@
+"""The SageMaker Python SDK: what it reads of training jobs, and how it waits for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deployments.local.aws import LocalAws
+
+pytestmark = [pytest.mark.slow, pytest.mark.clients]
+
+PROGRAM = Path(__file__).with_name("sagemaker_program.py")
+# Version 3 has other classes; notebooks that were written before have these.
+REQUIREMENT = "sagemaker<3"
+NO_TELEMETRY = "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
+
+
+def test_a_notebook_trains_waits_attaches_and_reads_logs(
+    installed: Callable[[str], Path], client_environment: dict[str, str], local: LocalAws, tmp_path: Path
+) -> None:
+    python = installed(REQUIREMENT) / "python"
+    artifact = local.train("cookie-1", b"an archive", model_name="cookie")
+    (tmp_path / "config.yaml").write_text(NO_TELEMETRY)
+    environment = client_environment | {"SAGEMAKER_USER_CONFIG_OVERRIDE": str(tmp_path / "config.yaml")}
+    done = subprocess.run(
+        [str(python), str(PROGRAM), local.bucket, "cookie-1"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["data"] == f"s3://{local.bucket}/train/a.txt"
+    assert (told["status"], told["waited"]) == ("Completed", "Completed")
+    assert told["model"] == f"s3://{local.bucket}/out/{told['name']}/output/model.tar.gz"
+    assert told["hyperparameters"] == {"epochs": 1}
+    assert told["ended"] == artifact
