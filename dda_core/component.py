@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -16,7 +16,6 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
-from dda_core.archives.source import parse_s3_uri
 from dda_core.aws import error_code, is_not_found
 from dda_core.compilation import FLOW_RUN_TAG, RETRY_TAG
 from dda_core.exceptions import ComponentTaken, PublishFailed
@@ -29,7 +28,6 @@ from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
-    from mypy_boto3_s3 import S3Client
 
 COMPILATION_JOB_TAG = "dda:compilation-job"
 CREATED_BY = "dda-pipeline"
@@ -136,7 +134,7 @@ class ComponentPlan(BaseModel):
     def is_anothers(self, version: ComponentVersion) -> bool:
         """Whether the version's tags name another model or use case. What they do not say is no reason to."""
         friendly = self.friendly_name
-        ours = {self.model_name, friendly, friendly.removesuffix(f" ({self.target})"), self.base}
+        ours = {self.model_name, friendly, friendly.removesuffix(f" ({self.target.name})"), self.base}
         use_case, model = version.tags.get(USE_CASE_TAG), version.tags.get(MODEL_NAME_TAG)
         return (use_case or self.usecase_id) != self.usecase_id or (model or self.model_name) not in ours
 
@@ -269,11 +267,12 @@ def ensure_version(
 
 
 def find_deployable(
-    greengrass: GreengrassV2Client, s3: S3Client, plan: ComponentPlan, job_stem: str
+    greengrass: GreengrassV2Client, plan: ComponentPlan, job_stem: str, runs: Callable[[str], bool]
 ) -> tuple[ComponentVersion, str] | None:
     """The newest DEPLOYABLE version that was made of this compilation work, with its package's ``s3://`` URI.
 
-    None where there is no such version, or its package is gone.
+    DEPLOYABLE is the cloud's word: ``runs`` says whether a device could run the package at a URI. None where there is
+    no such version.
 
     Raises:
         ComponentTaken: there is no such version, and none can be made, because the highest is another model's.
@@ -287,7 +286,7 @@ def find_deployable(
             continue
         recipe = _recipe_of(greengrass, found.arn)
         uri = artifact_uri_of(recipe)
-        if uri and plan.is_published_by(recipe, version, uri) and _may_share(plan, found) and _exists(s3, uri):
+        if uri and plan.is_published_by(recipe, version, uri) and _may_share(plan, found) and runs(uri):
             return found, uri
     if highest:
         _check_owner(plan, highest)
@@ -354,17 +353,6 @@ def _recipe_of(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
         yaml.safe_load(answer["recipe"]) if answer["recipeOutputFormat"] == "YAML" else json.loads(answer["recipe"])
     )
     return dict(recipe)
-
-
-def _exists(s3: S3Client, uri: str) -> bool:
-    bucket, key = parse_s3_uri(uri)
-    try:
-        s3.head_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if error_code(error) in ("404", "NoSuchKey", "NotFound"):
-            return False
-        raise
-    return True
 
 
 def version_key(version: str) -> tuple[int, ...]:

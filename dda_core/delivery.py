@@ -13,7 +13,7 @@ from dda_core.component import CREATED_BY, ComponentPlan, ComponentVersion, find
 from dda_core.device.findings import errors
 from dda_core.device.folder import Expectation
 from dda_core.device.published import package_findings_in_s3
-from dda_core.exceptions import CompilationMismatch
+from dda_core.exceptions import CompilationMismatch, FileMissing
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
@@ -91,15 +91,21 @@ def deliveries(
 def find_delivered(aws: AwsClients, delivery: Delivery) -> Delivered | None:
     """The delivery as devices can run it already, read from AWS and nowhere else; None where they cannot.
 
-    DEPLOYABLE is the cloud's word. A version whose package a device could not run, made before the rules were known,
-    does not count: it is compiled and packaged again, and the step that fails then says why.
+    A version whose package is gone does not count, nor one that a device could not run, made before the rules were
+    known: it is packaged again, and where it is the compiled model that is wrong, that step says so.
     """
-    found = find_deployable(aws.greengrass, aws.s3, delivery.component, delivery.work.stem)
+    expected = Expectation.of(delivery.component.target)
+
+    def runs(package: str) -> bool:
+        try:
+            return not errors(package_findings_in_s3(aws.s3, package, expected))
+        except FileMissing:
+            return False
+
+    found = find_deployable(aws.greengrass, delivery.component, delivery.work.stem, runs)
     if found is None:
         return None
     version, package = found
-    if errors(package_findings_in_s3(aws.s3, package, Expectation.of(delivery.component.target))):
-        return None
     job_name = version.compilation_job or ""
     attempt = naming.attempt_of(job_name)
     try:

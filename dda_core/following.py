@@ -38,6 +38,7 @@ from dda_core.component import (
     warn_of_portal_component,
 )
 from dda_core.exceptions import (
+    AwsCallFailed,
     CompilationFailed,
     CompilationStopped,
     Interrupted,
@@ -118,7 +119,7 @@ async def patiently(
     for errors in range(1, settings.poll_errors + 1):
         try:
             return await _in_thread(partial(function, *args, **kwargs))
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, AwsCallFailed) as error:
             if errors == settings.poll_errors or guidance_for(error).retry == "never":
                 raise
             tell(f"AWS did not answer ({error_code(error) or type(error).__name__}); asking again")

@@ -36,6 +36,11 @@ USE_CASE = UseCase(
 JOB = "lid-7-arm64cpu-0a1b2c3d-1"
 
 
+def runs(package: str) -> bool:
+    """Every package runs."""
+    return package.startswith("s3://")
+
+
 def plan(**changes: Any) -> ComponentPlan:
     fields: dict[str, Any] = {"training_job": "lid-7", "model_name": "Lid Inspection"}
     return ComponentPlan.of(USE_CASE, find_target("arm64-cpu"), **(fields | changes))
@@ -249,16 +254,16 @@ def test_who_meets_a_conflict_looks_again_at_whose_the_component_is(aws: LocalAw
 
 
 def test_another_models_deployable_version_is_none_of_ours(aws: LocalAws) -> None:
-    greengrass, s3, uri = aws.client("greengrassv2"), aws.client("s3"), package(aws)
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
     stem = JOB.removesuffix("-1")
     ensure_version(greengrass, plan(**LID_A), uri, compilation_job=JOB)
     with pytest.raises(ComponentTaken):
-        find_deployable(greengrass, s3, plan(model_name="lid-a"), stem)
+        find_deployable(greengrass, plan(model_name="lid-a"), stem, runs)
     shared = plan(model_name="lid-a", component_name="model-lid-a")
-    assert find_deployable(greengrass, s3, shared, stem) is not None
+    assert find_deployable(greengrass, shared, stem, runs) is not None
     # Another model's newest version does not take away what is there of ours.
     ensure_version(greengrass, shared, package(aws, "bbbbbbbbbbbb"), compilation_job=JOB)
-    found = find_deployable(greengrass, s3, plan(**LID_A), stem)
+    found = find_deployable(greengrass, plan(**LID_A), stem, runs)
     assert found is not None
     assert found[0].version == "1.0.0"
 
@@ -284,18 +289,19 @@ def test_a_plan_that_was_kept_by_an_earlier_version_is_read(aws: LocalAws) -> No
     assert not ComponentPlan.model_validate(kept).name_given
 
 
-def test_deployable_means_recipe_object_and_tag_agree(aws: LocalAws) -> None:
-    greengrass, s3, uri = aws.client("greengrassv2"), aws.client("s3"), package(aws)
+def test_deployable_means_recipe_and_tag_agree_and_the_package_runs(aws: LocalAws) -> None:
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
     stem = "lid-7-arm64cpu-0a1b2c3d"
-    assert find_deployable(greengrass, s3, plan(), stem) is None
+    assert find_deployable(greengrass, plan(), stem, runs) is None
     ensure_version(greengrass, plan(), uri, compilation_job=JOB)
-    found = find_deployable(greengrass, s3, plan(), stem)
+    found = find_deployable(greengrass, plan(), stem, runs)
     assert found is not None
     assert (found[0].version, found[1]) == ("1.0.0", uri)
-    assert find_deployable(greengrass, s3, plan(), "lid-8-arm64cpu-0a1b2c3d") is None, "another training job's"
-    assert find_deployable(greengrass, s3, plan(friendly_name="Lids"), stem) is None, "another recipe"
-    s3.delete_object(Bucket=aws.bucket, Key=uri.split("/", 3)[3])
-    assert find_deployable(greengrass, s3, plan(), stem) is None, "its package is gone"
+    assert find_deployable(greengrass, plan(), "lid-8-arm64cpu-0a1b2c3d", runs) is None, "another training job's"
+    assert find_deployable(greengrass, plan(friendly_name="Lids"), stem, runs) is None, "another recipe"
+    asked: list[str] = []
+    assert find_deployable(greengrass, plan(), stem, lambda package: bool(asked.append(package))) is None, "cannot run"
+    assert asked == [uri]
 
 
 def on(**fields: Any) -> ComponentPlan:
@@ -309,12 +315,12 @@ def localserver_of(aws: LocalAws, arn: str) -> str:
 
 
 def test_a_difference_that_only_a_preset_made_is_no_new_version(aws: LocalAws) -> None:
-    greengrass, s3, uri = aws.client("greengrassv2"), aws.client("s3"), package(aws)
+    greengrass, uri = aws.client("greengrassv2"), package(aws)
     first = ensure_version(greengrass, on(fleet="jetpack4-renamed"), uri, compilation_job=JOB)
     assert localserver_of(aws, first.arn) == "aws.edgeml.dda.LocalServer.arm64JP4"
     for fleet in ("current", "original", None):
         assert ensure_version(greengrass, on(fleet=fleet), uri, compilation_job=JOB).version == "1.0.0"
-    found = find_deployable(greengrass, s3, on(fleet="current"), "lid-7-arm64cpu-0a1b2c3d")
+    found = find_deployable(greengrass, on(fleet="current"), "lid-7-arm64cpu-0a1b2c3d", runs)
     assert found is not None
     assert found[0].version == "1.0.0"
 

@@ -1,0 +1,107 @@
+"""DEPLOYABLE means that it runs on the device: what none could load ends its target failed, with cause and remedy."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+
+from dda_core.status import RunStatus, TargetStatus
+from deployments.local.aws.spoiling import Spoil
+from tests.fixtures.device_checks import device_checks
+from tests.flows.conftest import Pipeline
+
+pytestmark = [pytest.mark.xdist_group("prefect")]
+
+REFUSED = [spoil for spoil in Spoil if spoil is not Spoil.CUDA_ON_CPU]
+
+
+async def test_everything_that_is_published_for_today_s_fleets_runs_on_the_device(pipeline: Pipeline) -> None:
+    pipeline.train("lid-7", model_name="Lid")
+    targets = ["jetson-xavier-jp5", "jetson-xavier-jp6", "x86_64-cpu", "x86_64-cuda", "arm64-cpu", "jetson-xavier"]
+    assert (await pipeline.run("lid-7", targets=targets)).status is RunStatus.COMPLETED
+    checks = device_checks(pipeline.aws.client)
+    assert len(checks) == len(targets)
+    for name, check in checks.items():
+        assert check.ok, (name, [str(finding) for finding in check.findings])
+        assert check.findings == ()
+
+
+@pytest.mark.parametrize("spoil", REFUSED)
+async def test_an_archive_that_a_device_cannot_load_fails_its_target_and_no_other(
+    pipeline: Pipeline, spoil: Spoil
+) -> None:
+    pipeline.train()
+    pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=spoil.value)
+    view = await pipeline.run(targets=["x86_64-cpu", "arm64-cpu"])
+    assert view.status is RunStatus.PARTIAL
+    bad = view.targets["x86_64-cpu"]
+    assert bad.status is TargetStatus.FAILED
+    assert "a device could not load what was compiled: mochi/" in str(bad.reason)
+    assert "RUNNING and inspect nothing" in str(bad.cause)
+    assert "--force" in str(bad.remedy)
+    assert bad.package is None
+    assert pipeline.versions() == ["model-lid-7-arm64-cpu 1.0.0"]
+    bucket = pipeline.aws.client("s3").list_objects_v2(Bucket=pipeline.aws.bucket, Prefix="model_artifacts/")
+    assert len([item for item in bucket["Contents"] if item["Key"].endswith(".zip")]) == 1
+
+
+async def test_such_an_archive_is_adopted_and_refused_again_until_it_is_compiled_anew(pipeline: Pipeline) -> None:
+    pipeline.train()
+    pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=Spoil.NO_LIBDLR.value)
+    for _ in range(2):
+        assert (await pipeline.run(targets=["x86_64-cpu"])).targets["x86_64-cpu"].status is TargetStatus.FAILED
+    assert len(pipeline.jobs()) == 1
+    assert (await pipeline.run(targets=["x86_64-cpu"], force=True)).status is RunStatus.COMPLETED
+    assert len(pipeline.jobs()) == 2
+
+
+async def test_code_for_an_accelerator_on_a_cpu_target_is_a_warning_in_the_log(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.train()
+    pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=Spoil.CUDA_ON_CPU.value)
+    view = await pipeline.run(targets=["x86_64-cpu"])
+    assert view.status is RunStatus.COMPLETED
+    assert "Requirements.TargetDeviceType is gpu" in caplog.text
+
+
+async def test_a_deployable_version_that_a_device_cannot_run_does_not_count(pipeline: Pipeline) -> None:
+    """As an earlier release left them: DEPLOYABLE, ours, and without the loader's library."""
+    pipeline.train()
+    first = (await pipeline.run(targets=["x86_64-cpu"])).targets["x86_64-cpu"]
+    bad = publish_without_loader(pipeline, str(first.arn), "2.0.0")
+
+    view = await pipeline.run(targets=["x86_64-cpu"])
+    found = view.targets["x86_64-cpu"]
+    assert (found.status, found.version) == (TargetStatus.SKIPPED, "1.0.0")
+
+    pipeline.aws.client("greengrassv2").delete_component(arn=str(first.arn))
+    view = await pipeline.run(targets=["x86_64-cpu"])
+    found = view.targets["x86_64-cpu"]
+    assert (found.status, found.version) == (TargetStatus.DEPLOYABLE, "3.0.0")
+    pipeline.aws.client("greengrassv2").delete_component(arn=bad)
+
+
+def publish_without_loader(pipeline: Pipeline, arn: str, version: str) -> str:
+    """A further version of that component, with the same tags and a package that lacks libdlr.so; its ARN."""
+    s3, greengrass = pipeline.aws.client("s3"), pipeline.aws.client("greengrassv2")
+    made = greengrass.get_component(arn=arn)
+    recipe = json.loads(made["recipe"])
+    uri = recipe["Manifests"][0]["Artifacts"][0]["Uri"]
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    part = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(s3.get_object(Bucket=bucket, Key=key)["Body"].read())) as whole,
+        zipfile.ZipFile(part, "w") as package,
+    ):
+        for name in whole.namelist():
+            if not name.endswith("libdlr.so"):
+                package.writestr(name, whole.read(name))
+    digits = key.rpartition("/")[2].partition("_")[0]
+    s3.put_object(Bucket=bucket, Key=key.replace(digits, "ffffffffffff"), Body=part.getvalue())
+    text = json.dumps(recipe | {"ComponentVersion": version}).replace(digits, "ffffffffffff")
+    text = text.replace("--model_version 1.0.0", f"--model_version {version}")
+    return str(greengrass.create_component_version(inlineRecipe=text.encode(), tags=made["tags"])["arn"])
