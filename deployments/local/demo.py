@@ -127,6 +127,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     _expect(view, RunStatus.COMPLETED, set())
     if set(states.values()) != {"DEPLOYABLE"}:
         raise DemoFailed(f"AWS IoT Greengrass says {states}; expected DEPLOYABLE for every target.")
+    await _check_on_devices(aws_url, view, console)
 
     archive = write_sample_archive(directory.path / "other.tar.gz", threshold=0.55)
     console.print(f"\n2. Another one, {SECOND}. This time SageMaker Neo cannot compile it for {FAILING_TARGET}.")
@@ -138,6 +139,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     print_end(view, await asyncio.to_thread(_component_states, aws_url, view), console)
     _explain(view, console)
     _expect(view, RunStatus.PARTIAL, {FAILING_TARGET})
+    await _check_on_devices(aws_url, view, console)
 
     console.print("\n3. What there is to see, on the command line; the UI has the same.")
     version = next(record for record in view.targets.values() if record.status is TargetStatus.DEPLOYABLE)
@@ -149,6 +151,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
         ["logs", SECOND, FAILING_TARGET],
         ["artifacts", "link", FIRST, "arm64-cpu", "--expires", "10m"],
         ["devices"],
+        ["device", "check", str(version.component)],
     ):
         _say(console, f"dda {' '.join(words)}")
         command = [sys.executable, "-m", "deployments.cli.main", *words]
@@ -156,6 +159,25 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
         console.print(shown.stdout + (shown.stderr if shown.returncode else ""), markup=False)
         if shown.returncode:
             raise DemoFailed(f"dda {' '.join(words)} ended with {shown.returncode}; see above.")
+
+
+async def _check_on_devices(aws_url: str, view: RunView, console: Console) -> None:
+    """Take every deployable component through the model of the device: the cloud's word alone proves nothing."""
+    from dda_core.device.published import check_component
+    from deployments.local.aws.client import boto3_client
+
+    region = os.environ["AWS_DEFAULT_REGION"]
+    greengrass, s3 = boto3_client("greengrassv2", aws_url, region), boto3_client("s3", aws_url, region)
+    console.print()
+    for target, record in view.targets.items():
+        if record.status is not TargetStatus.DEPLOYABLE or not record.arn:
+            continue
+        check = await asyncio.to_thread(check_component, greengrass, s3, record.arn)
+        if not check.ok:
+            found = "; ".join(map(str, check.findings))
+            raise DemoFailed(f"{record.component} is DEPLOYABLE, and no device could run it: {found}")
+        steps = ", ".join(step.step for step in check.steps)
+        console.print(f"On a device {target} runs: {steps}.", markup=False)
 
 
 def _say_where(ui: str, console: Console) -> None:
