@@ -160,3 +160,17 @@ def test_uris_and_arns():
     arn = "arn:aws:greengrass:eu-west-1:123456789012:components:model-x"
     assert naming.component_arn("eu-west-1", "123456789012", "model-x") == arn
     assert naming.component_arn("eu-west-1", "123456789012", "model-x", "1.0.0") == f"{arn}:versions:1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("model", "portals", "ours"),
+    [
+        ("a__b", "model-a--b", "model-a-b"),
+        ("Lid A", "model-lid-a", "model-lid-a"),
+        ("Lid (new)", "model-lid--new-", "model-lid-new-"),
+        ("lid--7", "model-lid--7", "model-lid-7"),
+    ],
+)
+def test_the_portal_makes_every_odd_character_a_hyphen_and_we_every_run(model: str, portals: str, ours: str) -> None:
+    assert naming.portal_component_base(model) == portals
+    assert naming.component_base(model) == ours

@@ -111,6 +111,8 @@ ANSWERS = {
     "sagemaker:DescribeTrainingJob ResourceNotFound": NO_TRAINING_JOB,
 }
 """Errors that say for certain that no target can be made, by operation and error: the run is refused."""
+DONE_WITHOUT = ("sagemaker:ListTags AccessDeniedException",)
+"""Permissions, by operation and error, that a run can do without: tags that may not be read count as none."""
 FOUND = (
     "sagemaker:DescribeCompilationJob ResourceNotFound",
     "sagemaker:CreateCompilationJob ResourceInUse",
@@ -132,7 +134,7 @@ def expected(case: Case, requests: Sequence[str]) -> Expected:
 
     ======================================================  ==========================================================
     an error that is an answer, such as "no such job"       failed, class ``never``
-    a call that is optional                                 recovered
+    a call or permission that is optional                   recovered
     an error of class ``never``                             failed, class ``never``
     one of another class that passes within the call        recovered by botocore's attempts, or by looking
     one that outlives them, where the pipeline asks again   recovered
@@ -144,6 +146,8 @@ def expected(case: Case, requests: Sequence[str]) -> Expected:
     for pattern, reason in ANSWERS.items():
         if re.match(pattern, f"{case.operation} {case.error}"):
             return _failed(reason)
+    if f"{case.operation} {case.error}" in DONE_WITHOUT:
+        return RECOVERED
     if any(re.match(each, f"{case.operation} {request}") for each in OPTIONAL for request in requests):
         return RECOVERED
     reason = reason_of(case.error)

@@ -364,7 +364,7 @@ async def test_a_job_is_gone_on_with_even_where_nobody_may_read_whose_it_is(
 ) -> None:
     pipeline.train()
     # The first reads the training job's tags.
-    pipeline.aws.faults.add("call", operation="ListTags", error="AccessDeniedException", nth=2, times=9)
+    pipeline.aws.faults.add("call", operation="ListTags", error="ValidationException", nth=2, times=9)
     view = await pipeline.run(targets=["arm64-cpu"])
     assert view.status is RunStatus.COMPLETED
     assert f"arm64-cpu: whose compilation job {pipeline.jobs()[0]} is could not be read" in caplog.text

@@ -28,7 +28,7 @@ async def test_another_models_component_is_refused_before_a_job_is_made(pipeline
     assert not [job for job in pipeline.jobs() if job.startswith("lid-2-arm64cpu-")]
     assert pipeline.versions() == ["model-lid-a-arm64-cpu 1.0.0", "model-lid-a-x86-64-cpu 1.0.0"]
 
-    given = await pipeline.run("lid-2", targets=["arm64-cpu"], component_name="model-lid-a")
+    given = await pipeline.run("lid-2", targets=["arm64-cpu"], component_name="model-lid-a", friendly_name="B")
     assert given.targets["arm64-cpu"].version == "2.0.0", "a component name that is given is consent"
 
 

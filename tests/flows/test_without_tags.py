@@ -97,6 +97,18 @@ async def test_a_forced_run_that_failed_takes_what_it_compiled_for_its_own(untag
     assert len(untagged.jobs()) == 2
 
 
+async def test_what_the_run_is_about_to_make_is_on_the_server_before_it_is_made(
+    untagged: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # After its first writing the record writes nothing more by itself.
+    monkeypatch.setattr("tasks.record.WRITE_SECONDS", 3600.0)
+    untagged.aws.holds.hold("compile", "arm64-cpu")
+    running = asyncio.create_task(untagged.run(targets=["arm64-cpu"]))
+    await untagged.until(lambda: untagged.jobs())
+    assert await own_jobs(await newest_run()) == {untagged.jobs()[0]: 0}
+    await killed(running)
+
+
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
 @pytest.mark.parametrize("how", ["in its process", "by the worker's hook"])
 async def test_cancelling_stops_the_runs_own_jobs_and_not_those_that_it_joined(
@@ -135,7 +147,7 @@ async def test_a_restart_after_a_crash_makes_no_second_job_and_stops_its_own_whe
     [own] = [job for job in untagged.jobs() if status(untagged, job) != "COMPLETED"]
     await killed(running)
     run = await newest_run()
-    assert await own_jobs(run) == {own: 0}, "recorded before the job was made"
+    assert await own_jobs(run) == {own: 0}
     with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True} if forgetful else {}):
         restarted = asyncio.create_task(untagged.go_on(run.id))
         seen = untagged.aws.calls["sagemaker:DescribeCompilationJob"]

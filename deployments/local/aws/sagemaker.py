@@ -178,9 +178,10 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         return ActionResult({"Tags": resource.tags})
 
     def list_tags(self) -> ActionResult:
-        """ListTags, of what the caller may read the tags of."""
+        """ListTags. Of jobs it needs the permission, as in AWS; what only moto has is not guarded."""
         arn = self._request("ListTags")["ResourceArn"]
-        self._authorise("sagemaker:ListTags", arn)
+        if ":compilation-job/" in arn or ":training-job/" in arn:
+            self._authorise("sagemaker:ListTags", arn)
         return ActionResult({"Tags": self._tagged(arn).tags or []})
 
     def delete_tags(self) -> ActionResult:
