@@ -19,6 +19,17 @@ JOB_NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 COMPONENT_BASE_PATTERN = re.compile(r"model-[a-zA-Z0-9._-]+")
 """Devices look for components whose name starts with ``model-``."""
 
+PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "eu-isoe-": "aws-iso-e",
+    "us-isof-": "aws-iso-f",
+    "eusc-": "aws-eusc",
+}
+"""The partitions besides ``aws``, by how the names of their Regions begin."""
+
 REPACKAGED_NAME = "model_for_compilation.tar.gz"
 COMPONENT_NAME_LIMIT = 128
 TRAINING_PART_LIMIT = 40
@@ -130,9 +141,17 @@ def component_name(base: str, target_suffix: str) -> str:
     return name
 
 
+def partition(region: str) -> str:
+    """The partition of a Region, as its ARNs begin: ``aws``, ``aws-cn``, ``aws-us-gov``...
+
+    A table of beginnings, because botocore, whose it is, takes longer to load than most verbs to run.
+    """
+    return next((name for start, name in PARTITIONS.items() if region.startswith(start)), "aws")
+
+
 def component_arn(region: str, account_id: str, component: str, version: str | None = None) -> str:
     """The ARN of a component, or of one of its versions; it can be computed, not only read."""
-    arn = f"arn:aws:greengrass:{region}:{account_id}:components:{component}"
+    arn = f"arn:{partition(region)}:greengrass:{region}:{account_id}:components:{component}"
     return f"{arn}:versions:{version}" if version else arn
 
 

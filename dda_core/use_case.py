@@ -20,6 +20,7 @@ from pydantic import (
 
 from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget
 from dda_core.fleets import SAVED_BEFORE, Fleet, find_fleet, localservers_of, new_fleet
+from dda_core.naming import partition
 from dda_core.targets import (
     CompilationTarget,
     ComponentName,
@@ -117,7 +118,8 @@ class UseCase(BaseModel):
     @property
     def sagemaker_role(self) -> str:
         """The role that SageMaker Neo works with."""
-        return self.sagemaker_execution_role_arn or f"arn:aws:iam::{self.account_id}:role/{DEFAULT_ROLE}"
+        default = f"arn:{partition(self.region)}:iam::{self.account_id}:role/{DEFAULT_ROLE}"
+        return self.sagemaker_execution_role_arn or default
 
     @property
     def preset(self) -> Fleet:

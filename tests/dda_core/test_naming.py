@@ -174,3 +174,19 @@ def test_uris_and_arns():
 def test_the_portal_makes_every_odd_character_a_hyphen_and_we_every_run(model: str, portals: str, ours: str) -> None:
     assert naming.portal_component_base(model) == portals
     assert naming.component_base(model) == ours
+
+
+def test_the_partition_of_every_region_is_botocores():
+    session = botocore.session.get_session()
+    regions = [(name, region) for name in session.get_available_partitions() for region in _regions(session, name)]
+    assert {name for name, _ in regions} >= {"aws", "aws-cn", "aws-us-gov"}
+    for name, region in regions:
+        assert naming.partition(region) == name, region
+    arn = naming.component_arn("cn-north-1", "123456789012", "model-a", "1.0.0")
+    assert arn == "arn:aws-cn:greengrass:cn-north-1:123456789012:components:model-a:versions:1.0.0"
+
+
+def _regions(session, partition):
+    return session.get_available_regions("sts", partition_name=partition) + session.get_available_regions(
+        "s3", partition_name=partition
+    )
