@@ -1,6 +1,6 @@
 """The SageMaker Python SDK: what it reads of training jobs, and how it waits for them.
 
-Not here: attaching to a job of ``dda local train``, which is one of a marketplace algorithm; ``Estimator`` cannot in AWS.
+Not here: attaching to a job of ``dda local train``, which is one of a marketplace algorithm, as in AWS.
 """
 
 from __future__ import annotations
@@ -42,5 +42,5 @@ def test_a_notebook_trains_waits_attaches_and_reads_logs(
     assert told["data"] == f"s3://{local.bucket}/train/a.txt"
     assert (told["status"], told["waited"]) == ("Completed", "Completed")
     assert told["model"] == f"s3://{local.bucket}/out/{told['name']}/output/model.tar.gz"
-    assert told["hyperparameters"] == {"epochs": 1}
+    assert told["hyperparameters"] == {"epochs": "1"}
     assert told["ended"] == artifact
