@@ -42,7 +42,7 @@ def main(bucket: str, ended: str) -> None:
         "model": attached.model_data,
         "hyperparameters": attached.hyperparameters(),
         "waited": session.wait_for_job(ended, poll=1)["TrainingJobStatus"],
-        "ended": Estimator.attach(ended, sagemaker_session=session).model_data,
+        "ended": session.describe_training_job(ended)["ModelArtifacts"]["S3ModelArtifacts"],
     }
     print(json.dumps(told))
 

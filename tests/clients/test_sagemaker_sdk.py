@@ -1,4 +1,7 @@
-"""The SageMaker Python SDK: what it reads of training jobs, and how it waits for them."""
+"""The SageMaker Python SDK: what it reads of training jobs, and how it waits for them.
+
+Not here: attaching to a job of ``dda local train``, which is one of a marketplace algorithm, as in AWS.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,10 @@ def test_a_notebook_trains_waits_attaches_and_reads_logs(
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["data"] == f"s3://{local.bucket}/train/a.txt"
     assert (told["status"], told["waited"]) == ("Completed", "Completed")
     assert told["model"] == f"s3://{local.bucket}/out/{told['name']}/output/model.tar.gz"
-    assert told["hyperparameters"] == {"epochs": 1}
+    assert told["hyperparameters"] == {"epochs": "1"}
     assert told["ended"] == artifact

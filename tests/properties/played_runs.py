@@ -34,8 +34,9 @@ from dda_core.status import TargetStatus
 from dda_core.use_case import UseCase
 from deployments.local.aws import local_aws
 from deployments.local.aws.compilation import LIVE, CompilationJob, target_of
-from deployments.local.aws.greengrassv2.models import ComponentVersion, greengrassv2_backends
-from deployments.local.aws.greengrassv2.models import target_of as target_of_component
+from deployments.local.aws.greengrassv2.components import ComponentVersion
+from deployments.local.aws.greengrassv2.components import target_of as target_of_component
+from deployments.local.aws.greengrassv2.models import greengrassv2_backends
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tasks.history import JobRun, runs_of
 from tasks.record import RunRecord

@@ -180,3 +180,24 @@ def test_a_recipe_is_given_back_as_yaml_in_the_same_form(mocked: Aws) -> None:
     as_json = put(mocked, CAMEL)
     as_yaml = mocked.client("greengrassv2").get_component(arn=ARN, recipeOutputFormat="YAML")["recipe"]
     assert yaml.safe_load(as_yaml) == as_json
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_a_component_is_published_as_gdk_does_it(aws: Aws, region: str) -> None:
+    """The calls of ``gdk component publish``, twice: bucket, versions there are, artifacts, a YAML recipe as text."""
+    greengrass, s3 = aws.client("greengrassv2", region), aws.client("s3", region)
+    bucket, component = f"gdk-{region}-123456789012", f"arn:aws:greengrass:{region}:123456789012:components:{NAME}"
+    elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    for version in ("1.0.0", "1.0.1"):
+        listed = greengrass.list_component_versions(arn=component)["componentVersions"]
+        assert [each["componentVersion"] for each in listed] == ([] if version == "1.0.0" else ["1.0.0"])
+        try:
+            s3.create_bucket(Bucket=bucket, **elsewhere)
+        except s3.exceptions.BucketAlreadyOwnedByYou:
+            assert s3.get_bucket_location(Bucket=bucket)["LocationConstraint"] == region
+        s3.put_object(Bucket=bucket, Key=f"{NAME}/{version}/hello.zip", Body=b"a zip")
+        artifact = {"URI": f"s3://{bucket}/{NAME}/{version}/hello.zip", "Unarchive": "ZIP"}
+        sent = yaml.safe_load(ONLY_LIFECYCLE.replace("1.0.0", version).replace("2020-01-25", "'2020-01-25'"))
+        sent["Manifests"] = [{"Platform": {"os": "linux"}, "Artifacts": [artifact]}]
+        made = greengrass.create_component_version(inlineRecipe=yaml.safe_dump(sent))
+        assert made["arn"] == f"{component}:versions:{version}"
