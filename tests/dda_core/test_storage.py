@@ -83,6 +83,14 @@ def test_only_keys_of_ours_are_looked_at(s3: Any) -> None:
     assert {classify(key) for key in OTHERS} == {None}
 
 
+def test_what_was_compiled_for_a_use_cases_own_target_is_ours_too(s3: Any) -> None:
+    key = "models/compilation/lid-7-orin-0a1b2c3d-1/jetson-orin/model.tar.gz"
+    s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    later(s3, days=31)
+    assert key not in [each.key for each in stored_objects(s3, BUCKET, MONTH)]
+    assert key in [each.key for each in stored_objects(s3, BUCKET, MONTH, {"jetson-orin"})]
+
+
 def test_what_is_younger_is_not_offered(s3: Any) -> None:
     later(s3, days=29)
     assert list(stored_objects(s3, BUCKET, MONTH)) == []
