@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from dda_core import naming
 from dda_core.aws import error_code, is_not_found
 from dda_core.compilation import FLOW_RUN_TAG, RETRY_TAG
-from dda_core.exceptions import ComponentTaken, PublishFailed
+from dda_core.component_owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner, may_share
+from dda_core.exceptions import PublishFailed
 from dda_core.recipe import check_recipe, component_recipe, component_version_for, recipe_bytes
 from dda_core.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.status import ComponentState
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 COMPILATION_JOB_TAG = "dda:compilation-job"
 CREATED_BY = "dda-pipeline"
 """Who makes a component where nobody says who started its run."""
-USE_CASE_TAG = "dda-portal:usecase-id"
-MODEL_NAME_TAG = "dda-portal:model-name"
-"""Whose component it is. The earlier portal writes the friendly name or the component's base into the second."""
 CONFLICTS = 20
 """Version numbers tried in a row before giving up against other publishers."""
 
@@ -130,13 +128,6 @@ class ComponentPlan(BaseModel):
     def base(self) -> str:
         """The component's name without its target."""
         return self.component.removesuffix(f"-{self.target.component_suffix}")
-
-    def is_anothers(self, version: ComponentVersion) -> bool:
-        """Whether the version's tags name another model or use case. What they do not say is no reason to."""
-        friendly = self.friendly_name
-        ours = {self.model_name, friendly, friendly.removesuffix(f" ({self.target.name})"), self.base}
-        use_case, model = version.tags.get(USE_CASE_TAG), version.tags.get(MODEL_NAME_TAG)
-        return (use_case or self.usecase_id) != self.usecase_id or (model or self.model_name) not in ours
 
     def recipe(self, version: str, artifact_uri: str) -> dict[str, Any]:
         """The recipe of ``version`` for the package at ``artifact_uri``."""
@@ -235,14 +226,14 @@ def ensure_version(
         for version in versions:
             found = describe_version(greengrass, plan.arn(version))
             if version == versions[0]:
-                _check_owner(plan, found, warn)
+                check_owner(plan, found, warn)
             usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
             failed_here = (
                 found.state is ComponentState.FAILED
                 and found.flow_run_id == flow_run_id is not None
                 and found.tags.get(RETRY_TAG) == str(retry)
             )
-            if ((usable and not found.discontinued) or failed_here) and _may_share(plan, found):
+            if ((usable and not found.discontinued) or failed_here) and may_share(plan, found):
                 recipe = _recipe_of(greengrass, found.arn)
                 if plan.is_published_by(recipe, version, artifact_uri):
                     return found
@@ -286,10 +277,10 @@ def find_deployable(
             continue
         recipe = _recipe_of(greengrass, found.arn)
         uri = artifact_uri_of(recipe)
-        if uri and plan.is_published_by(recipe, version, uri) and _may_share(plan, found) and runs(uri):
+        if uri and plan.is_published_by(recipe, version, uri) and may_share(plan, found) and runs(uri):
             return found, uri
     if highest:
-        _check_owner(plan, highest)
+        check_owner(plan, highest)
     return None
 
 
@@ -306,30 +297,6 @@ def warn_of_portal_component(greengrass: GreengrassV2Client, plan: ComponentPlan
             f"Component {other.component} exists, which is what the earlier portal calls the component of model "
             f"{plan.model_name!r}; this one is {plan.component}, and devices take them for two. "
             f"To go on with the portal's, give component_name {base!r}."
-        )
-
-
-def _may_share(plan: ComponentPlan, version: ComponentVersion) -> bool:
-    return plan.name_given or not plan.is_anothers(version)
-
-
-def _check_owner(plan: ComponentPlan, highest: ComponentVersion, warn: Warn = silent) -> None:
-    if plan.name_given:
-        return
-    if plan.is_anothers(highest):
-        raise ComponentTaken(
-            plan.component,
-            highest.version,
-            model=plan.model_name,
-            use_case=plan.usecase_id,
-            other_model=highest.tags.get(MODEL_NAME_TAG),
-            other_use_case=highest.tags.get(USE_CASE_TAG),
-            base=plan.base,
-        )
-    if missing := [tag for tag in (USE_CASE_TAG, MODEL_NAME_TAG) if not highest.tags.get(tag)]:
-        warn(
-            f"{plan.component} {highest.version} has no tag {' and '.join(missing)}: it is taken for one of model "
-            f"{plan.model_name!r} of use case {plan.usecase_id!r}. Give another component_name if it is not."
         )
 
 

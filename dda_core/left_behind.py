@@ -75,12 +75,12 @@ def _read_request(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> d
     the URI of what is compiled.
     """
     job = sagemaker.describe_compilation_job(CompilationJobName=name)
-    output, given = job["OutputConfig"].get("S3OutputLocation", "").rstrip("/"), job["InputConfig"]["S3Uri"]
+    output, given = job["OutputConfig"].get("S3OutputLocation", "").rstrip("/"), job.get("InputConfig", {})
     target = output.rpartition("/")[2]
     if output != compilation_output(use_case.s3_bucket, name, target):
         return {}
     part = re.split(r"-[a-z0-9]+-[0-9a-f]{8}-\d+$", name)[0]
-    named = [folder for folder in given.split("/") if JOB_NAME_PATTERN.fullmatch(folder)]
+    named = [folder for folder in given.get("S3Uri", "").split("/") if JOB_NAME_PATTERN.fullmatch(folder)]
     training_job = next((folder for folder in named if training_part(folder) == part), part)
     return {"dda:use-case": use_case.usecase_id, "dda:training-job": training_job, "dda:target": target}
 

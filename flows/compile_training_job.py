@@ -68,7 +68,7 @@ async def compile_training_job(
         model_name: What the model is called; the component's name is made from it. Empty: the training job's tag
             `dda:model-name`, else the training job's name.
         component_name: What the component's name starts with, such as `model-lid-inspection`; the target is added
-            to it. Empty: made from the model's name.
+            to it. Empty: made from the model's name, and refused where that is another model's component.
         friendly_name: The name that operators see on the device. Empty: the component's name without the target.
         force: Compile anew what is deployable already. A compilation in progress is joined all the same.
     """

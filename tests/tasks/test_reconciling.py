@@ -29,6 +29,7 @@ from tasks.artifacts import latest_artifact
 from tasks.life_signs import HEARTBEAT, Processes, _last_sign
 from tasks.reconciling import Healed, forget_overdue, reconcile_runs
 from tasks.use_case import load_use_case
+from tests.fixtures.denials import deny_tags
 
 PID = "4711"
 
@@ -223,15 +224,21 @@ async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUI
             await client.delete_flow_run(run)
 
 
+@pytest.mark.parametrize("tags", [True, False])
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
-async def test_a_cancel_that_nobody_finished_is_finished(pipeline: Any, deployment: UUID, processes: Look) -> None:
-    pipeline.train("cancelled-1")
-    running = asyncio.create_task(pipeline.run("cancelled-1", targets=["arm64-cpu", "x86_64-cpu"]))
+async def test_a_cancel_that_nobody_finished_is_finished(
+    pipeline: Any, deployment: UUID, processes: Look, tags: bool
+) -> None:
+    if not tags:
+        deny_tags(pipeline.aws)
+    name = f"cancelled-{'tagged' if tags else 'untagged'}"
+    pipeline.train(name)
+    running = asyncio.create_task(pipeline.run(name, targets=["arm64-cpu", "x86_64-cpu"]))
     await pipeline.until(lambda: len(pipeline.jobs()) == 2)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     async with get_client() as client:
-        named = FlowRunFilter(name=FlowRunFilterName(any_=["cancelled-1"]))
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
         [run] = await client.read_flow_runs(flow_run_filter=named)
         await client.set_flow_run_state(run.id, Running(), force=True)
         await client.set_flow_run_state(run.id, Cancelling(), force=True)
