@@ -192,7 +192,9 @@ async def carried(plan: dict[str, Any], turns: dict[str, list[int]]) -> tuple[Hi
     }
 
     async def carry(target):
-        delivery = SimpleNamespace(target=target, work=None, component=SimpleNamespace(component="model-x"))
+        delivery = SimpleNamespace(
+            target=target, work=None, component=SimpleNamespace(component="model-x", target=None)
+        )
         job = SimpleNamespace(result=lambda: happens("start", target))
         await flow_module.publish(run, delivery, flow_module.make_package(run, delivery, job, 1, False, {}))
 

@@ -14,7 +14,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.sagemaker.responses import SageMakerResponse
 
 from deployments.local.aws.compilation import LIVE, CompilationJob
-from deployments.local.aws.environment import current
+from deployments.local.aws.environment import current, partition
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.iam import may
 from deployments.local.aws.shapes import request_violations, summary
@@ -40,7 +40,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
 
     def _authorise(self, action: str, resource: str) -> None:
         """Refuse what the policies of a caller whom the emulated IAM holds do not allow."""
-        caller, principal = principal_of_key(self.get_access_key(), self.current_account)
+        caller, principal = principal_of_key(self.get_access_key(), self.current_account, self.region)
         if not may(principal, action, resource):
             raise AwsError(
                 "AccessDeniedException",
@@ -63,7 +63,8 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         _refuse_double_tags(request)
         name = request["CompilationJobName"]
         if request.get("Tags"):
-            arn = f"arn:aws:sagemaker:{self.region}:{self.current_account}:compilation-job/{name}"
+            where = f"{self.region}:{self.current_account}"
+            arn = f"arn:{partition(self.region)}:sagemaker:{where}:compilation-job/{name}"
             self._authorise("sagemaker:AddTags", arn)
         with _lock:
             jobs: dict[str, CompilationJob] = self.sagemaker_backend.compilation_jobs

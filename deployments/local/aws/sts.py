@@ -53,13 +53,14 @@ class Sts(TokenResponse):  # type: ignore[misc]
         return status, headers, body
 
 
-def principal_of_key(access_key: str, account: str) -> tuple[str, str]:
-    """The caller behind an access key: the ARN that GetCallerIdentity tells, and that of the user or role."""
+def principal_of_key(access_key: str, account: str, region: str) -> tuple[str, str]:
+    """The caller behind an access key in a Region: the ARN of GetCallerIdentity, and that of the user or role."""
     for backend in sts_backends[account].values():
         if role := backend.get_assumed_role_from_access_key(access_key):
             return role.arn, role.role_arn
-    user = iam_backends[account]["aws"].get_user_from_access_key_id(access_key)
-    arn = user.arn if user else f"arn:aws:iam::{account}:user/{CALLER}"
+    where = partition(region)
+    user = iam_backends[account][where].get_user_from_access_key_id(access_key)
+    arn = user.arn if user else f"arn:{where}:iam::{account}:user/{CALLER}"
     return arn, arn
 
 

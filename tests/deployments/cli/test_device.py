@@ -33,6 +33,7 @@ def recipe(package: Path, bucket: str = "dda-models", version: str = "1.0.0") ->
         target=find_target("x86_64-cpu"),
         localserver="aws.edgeml.dda.LocalServer.amd64",
         artifact_uri=f"s3://{bucket}/{package.name}",
+        startup_wait_seconds=600,
     )
 
 
