@@ -11,6 +11,7 @@ from prefect.cache_policies import DEFAULT
 from dda_core.archives.source import open_source
 from dda_core.compilation import CompiledModel
 from dda_core.device.folder import Expectation
+from dda_core.device.manifest import doubts
 from dda_core.following import run_stoppable
 from dda_core.package import ModelPackage, package_to_s3
 from dda_core.targets import CompilationTarget
@@ -57,6 +58,8 @@ async def package_model(
         package, limit=run.settings.package_timeout_seconds, what=f"packaging {compiled.artifact}"
     )
     tell()(f"{target}: {made.name} holds {made.members} files in {made.size:,} bytes")
+    said = doubts(manifest)  # once for the run, when the trained archive was read
     for warning in made.warnings:
-        get_run_logger().warning("%s: %s", target, warning)
+        if warning not in said:
+            get_run_logger().warning("%s: %s", target, warning)
     return made

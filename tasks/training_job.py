@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core import naming
 from dda_core.archives.source import open_source, parse_s3_uri
 from dda_core.archives.trained import TrainedModel, read_trained_archive
 from dda_core.archives.upload import MultipartUpload
+from dda_core.device.manifest import doubts
 from dda_core.following import patiently, run_stoppable
+from dda_core.manifest import dda_manifest
 from dda_core.sweeping import sweep
 from dda_core.training_job import TrainingJob, describe_training_job
 from tasks.run import current_run, tell, warn
@@ -42,4 +44,6 @@ async def read_trained_model(training_job: str, model_artifact: str) -> TrainedM
         read, limit=run.settings.prepare_timeout_seconds, what=f"reading the archive of {training_job}"
     )
     tell()(f"{model.model_file}: input shape {list(model.input_shape)}")
+    for doubt in doubts(dda_manifest(model)):
+        get_run_logger().warning("%s", doubt)
     return model

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dda_core.device.facts import PREFIXES, STAGE, Facts, is_number, is_size, short
-from dda_core.device.findings import DeviceFinding, Failure, Severity, refuse_errors
+from dda_core.device.findings import DeviceFinding, Failure, Severity, refuse_errors, warnings
 from dda_core.device.relations import RELATIONS, is_pair
 from dda_core.device.rules import KeyRule, Relation, device_rules
 from dda_core.manifest import MANIFEST_NAME
@@ -49,6 +49,11 @@ def check_manifest(manifest: object, where: str) -> list[DeviceFinding]:
     findings = manifest_findings(manifest)
     refuse_errors(findings, where)
     return findings
+
+
+def doubts(manifest: object) -> list[str]:
+    """What a device may do wrong with a model, and only the device can tell; a message each."""
+    return [finding.message for finding in warnings(manifest_findings(manifest))]
 
 
 def stage_folder(manifest: object) -> str | None:

@@ -106,11 +106,17 @@ def open_archive(where: str) -> Source:
 
 
 def read_model(where: str) -> TrainedModel:
-    """What the trained archive at a path or an ``s3://`` URI says about its model.
+    """What the trained archive at a path or an ``s3://`` URI says about its model. Doubts are said on standard error.
 
     Raises:
         InputRefused: it cannot become a component that devices accept; every cause has its own class.
     """
     from dda_core.archives.trained import read_trained_archive
+    from dda_core.device.manifest import doubts
+    from dda_core.manifest import dda_manifest
+    from deployments.cli.printing import printable
 
-    return read_trained_archive(open_archive(where))
+    model = read_trained_archive(open_archive(where))
+    for doubt in doubts(dda_manifest(model)):
+        typer.echo(f"warning: {printable(doubt)}", err=True)
+    return model

@@ -27,19 +27,23 @@ def build(
     it was.
     """
     from dda_core.device.folder import Expectation
+    from dda_core.device.manifest import doubts
     from dda_core.manifest import dda_manifest
     from dda_core.package import package_to_file
     from dda_core.targets import find_target
 
     expected = Expectation.of(find_target(target))
     compiled = open_archive(compiled_tar)
-    path, package = package_to_file(compiled, dda_manifest(read_model(model_tar)), out, expected=expected)
+    manifest = dda_manifest(read_model(model_tar))
+    path, package = package_to_file(compiled, manifest, out, expected=expected)
     if as_json:
         print_json({"path": str(path), **package.model_dump()})
         return
     typer.echo(path)
+    said = doubts(manifest)
     for warning in package.warnings:
-        typer.echo(f"warning: {printable(warning)}", err=True)
+        if warning not in said:
+            typer.echo(f"warning: {printable(warning)}", err=True)
 
 
 @app.command("verify")

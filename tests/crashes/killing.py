@@ -30,6 +30,7 @@ from tests.crashes.processes import (
     revive,
 )
 from tests.crashes.victim import Kill
+from tests.fixtures.device_checks import refused_by_devices
 
 TARGETS = ["jetson-xavier", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
 
@@ -95,6 +96,7 @@ def check_once(run: FlowRunProcesses) -> None:
     """No process made what another one had made: one job and one version of each target were created, ever."""
     assert len(run.aws.jobs()) == len(TARGETS)
     assert len(run.aws.versions()) == len(TARGETS)
+    assert refused_by_devices(run.aws.client) == {}
     made = Counter(creation for each in run.ended for creation in each.created)
     assert set(made.values()) <= {1}, made
     assert {target for _, target in made} <= set(TARGETS)

@@ -21,6 +21,7 @@ from tasks.history import JobRun, history_of, runs_of, view_of_runs
 from tasks.run import run_link
 from tests.crashes.processes import Aws, Ended, embedded_aws, ended, new_run, processes
 from tests.crashes.racer import race
+from tests.fixtures.device_checks import refused_by_devices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -50,6 +51,7 @@ class Race:
         """``jobs`` is how many there are of each target by now; versions there is one."""
         assert len(self.aws.jobs()) == jobs * len(TARGETS), self.aws.jobs()
         assert len(self.aws.versions()) == len(TARGETS)
+        assert refused_by_devices(self.aws.client) == {}
         made = Counter(each for _, process in self.runs for each in process.created)
         assert set(made.values()) <= {1}, made
 

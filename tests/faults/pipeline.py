@@ -19,6 +19,7 @@ from moto.s3 import models as moto_s3
 
 from dda_core.archives import upload
 from dda_core.aws import IMPATIENT
+from dda_core.device.published import check_component
 from dda_core.failures import catalogue
 from dda_core.package import STAGING
 from dda_core.status import RunStatus, TargetStatus
@@ -184,6 +185,9 @@ class ManyRuns:
         assert view.targets[TARGET].status in (TargetStatus.DEPLOYABLE, TargetStatus.SKIPPED)
         assert len(self.jobs(training_job)) == 1
         assert self.versions(training_job) == ["1.0.0"]
+        [line] = [each for each in view.targets.values() if each.arn]
+        check = check_component(self.aws.client("greengrassv2"), self.aws.client("s3"), str(line.arn))
+        assert check.ok, [str(finding) for finding in check.findings]
 
     def jobs(self, training_job: str) -> list[str]:
         found = self.aws.client("sagemaker").list_compilation_jobs(NameContains=f"{training_job}-", MaxResults=100)

@@ -18,6 +18,7 @@ import pytest
 from deployments.local.prefect_server import ask
 from tests.deployments.local.conftest import PYTHON, Up, api, dda, processes_of, shell, until
 from tests.fixtures.archives import trained_archive
+from tests.fixtures.device_checks import refused_by_devices
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -159,6 +160,7 @@ def test_a_stack_killed_at_any_moment_is_healed_by_the_next_up(
         versions = machine.versions()
         assert len(versions) == 4
         assert set(map(tuple, versions.values())) == {("1.0.0",)}
+        assert refused_by_devices(machine.clients.__getitem__) == {}
         assert len([key for key in machine.packages() if "/.staging/" not in key]) == 4
 
         rows = json.loads(dda(machine.environment(), "history", JOB, "--json").stdout)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from deployments.local.aws.client import boto3_client
 from tests.deployments.local.conftest import PYTHON, RunningStack, Up, api, local, processes_of, until
 from tests.fixtures.archives import trained_archive
+from tests.fixtures.device_checks import refused_by_devices
 
 pytestmark = pytest.mark.timeout(300)
 COMPILE = [PYTHON, "-m", "deployments.cli.main", "compile"]
@@ -102,6 +104,8 @@ def test_a_run_and_a_scheduled_run_happen(stack: RunningStack, tmp_path: Path) -
     assert view["status"] == "completed"
     assert {target["status"] for target in view["targets"].values()} == {"deployable"}
     assert len(view["targets"]) == 4
+    address, region = stack.content["aws_endpoint_url"], stack.content["region"]
+    assert refused_by_devices(lambda service: boto3_client(service, address, region)) == {}
 
     # With a broken set of versions the server starts, and no scheduled run is ever created.
     deployment = api(stack.content, "deployments/name/compile-training-job/local")["id"]
