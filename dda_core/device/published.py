@@ -36,7 +36,7 @@ def check_file(path: Path, recipe: Mapping[str, Any] | None = None) -> DeviceChe
     if not path.is_file():
         raise FileMissing(f"{path} does not exist or is no file; a package (.zip) or a component's name was expected")
     with path.open("rb") as file:
-        return _check(read_package(file, path.name, whole=True), path.name, path.stat().st_size, recipe)
+        return check_contents(read_package(file, path.name, whole=True), path.name, path.stat().st_size, recipe)
 
 
 def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> DeviceCheck:
@@ -61,7 +61,7 @@ def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> D
         name = uri.rpartition("/")[2]
         file.seek(0, 2)
         size = file.tell()
-        return _check(read_package(file, name, whole=False), name, size, recipe)
+        return check_contents(read_package(file, name, whole=False), name, size, recipe)
 
 
 def package_findings_in_s3(s3: S3Client, uri: str, expected: Expectation) -> list[DeviceFinding]:
@@ -113,7 +113,8 @@ def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
     return recipe
 
 
-def _check(contents: PackageContents, name: str, size: int, recipe: Mapping[str, Any] | None) -> DeviceCheck:
+def check_contents(contents: PackageContents, name: str, size: int, recipe: Mapping[str, Any] | None) -> DeviceCheck:
+    """How a device fares with a package of that file name and size in bytes, as far as it was read."""
     architecture = read_start_up(recipe, name).architecture if recipe is not None else None
     findings = [*name_findings(name, size), *contents.all_findings(replace(NOTHING, architecture=architecture))]
     return check_on_device(contents.files, contents.manifest, findings, name, recipe)

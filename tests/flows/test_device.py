@@ -10,12 +10,19 @@ import pytest
 
 from dda_core.status import RunStatus, TargetStatus
 from deployments.local.aws.spoiling import Spoil
-from tests.fixtures.device_checks import device_checks
+from tests.fixtures.device_checks import device_checks, refused_by_devices, refused_here
 from tests.flows.conftest import Pipeline
 
 pytestmark = [pytest.mark.xdist_group("prefect")]
 
-REFUSED = [spoil for spoil in Spoil if spoil is not Spoil.CUDA_ON_CPU]
+SPOILT = {
+    "x86_64-cpu": Spoil.NO_LIBDLR,
+    "x86_64-cuda": Spoil.NO_META,
+    "jetson-xavier": Spoil.META_DEVICE_TYPE,
+    "jetson-xavier-jp5": Spoil.WRONG_MACHINE,
+    "jetson-xavier-jp6": Spoil.TWO_GRAPHS,
+}
+"""What each target's compiled archive lacks; arm64-cpu's is whole."""
 
 
 async def test_everything_that_is_published_for_today_s_fleets_runs_on_the_device(pipeline: Pipeline) -> None:
@@ -29,20 +36,20 @@ async def test_everything_that_is_published_for_today_s_fleets_runs_on_the_devic
         assert check.findings == ()
 
 
-@pytest.mark.parametrize("spoil", REFUSED)
-async def test_an_archive_that_a_device_cannot_load_fails_its_target_and_no_other(
-    pipeline: Pipeline, spoil: Spoil
-) -> None:
+async def test_an_archive_that_a_device_cannot_load_fails_its_target_and_no_other(pipeline: Pipeline) -> None:
     pipeline.train()
-    pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=spoil.value)
-    view = await pipeline.run(targets=["x86_64-cpu", "arm64-cpu"])
+    for target, spoil in SPOILT.items():
+        pipeline.aws.faults.add("compiled", target=target, spoil=spoil.value)
+    view = await pipeline.run(targets=[*SPOILT, "arm64-cpu"])
     assert view.status is RunStatus.PARTIAL
-    bad = view.targets["x86_64-cpu"]
-    assert bad.status is TargetStatus.FAILED
-    assert "a device could not load what was compiled: mochi/" in str(bad.reason)
-    assert "RUNNING and inspect nothing" in str(bad.cause)
-    assert "--force" in str(bad.remedy)
-    assert bad.package is None
+    for target in SPOILT:
+        bad = view.targets[target]
+        assert bad.status is TargetStatus.FAILED
+        assert "a device could not load what was compiled: mochi/" in str(bad.reason)
+        assert "RUNNING and inspect nothing" in str(bad.cause)
+        assert "--force" in str(bad.remedy)
+        assert bad.package is None
+    assert view.targets["arm64-cpu"].status is TargetStatus.DEPLOYABLE
     assert pipeline.versions() == ["model-lid-7-arm64-cpu 1.0.0"]
     bucket = pipeline.aws.client("s3").list_objects_v2(Bucket=pipeline.aws.bucket, Prefix="model_artifacts/")
     assert len([item for item in bucket["Contents"] if item["Key"].endswith(".zip")]) == 1
@@ -50,7 +57,7 @@ async def test_an_archive_that_a_device_cannot_load_fails_its_target_and_no_othe
 
 async def test_such_an_archive_is_adopted_and_refused_again_until_it_is_compiled_anew(pipeline: Pipeline) -> None:
     pipeline.train()
-    pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=Spoil.NO_LIBDLR.value)
+    pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=Spoil.WRAPPER_FOLDER.value)
     for _ in range(2):
         assert (await pipeline.run(targets=["x86_64-cpu"])).targets["x86_64-cpu"].status is TargetStatus.FAILED
     assert len(pipeline.jobs()) == 1
@@ -73,6 +80,7 @@ async def test_a_deployable_version_that_a_device_cannot_run_does_not_count(pipe
     pipeline.train()
     first = (await pipeline.run(targets=["x86_64-cpu"])).targets["x86_64-cpu"]
     bad = publish_without_loader(pipeline, str(first.arn), "2.0.0")
+    assert list(refused_here()) == list(refused_by_devices(pipeline.aws.client)) == ["model-lid-7-x86-64-cpu 2.0.0"]
 
     view = await pipeline.run(targets=["x86_64-cpu"])
     found = view.targets["x86_64-cpu"]
