@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import get_client
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, WithJsonSchema
 
 from dda_core.exceptions import InvalidUseCase, UnknownUseCase
-from dda_core.fleets import SAVED_BEFORE, fleet_names
+from dda_core.fleets import SAVED_BEFORE, fleet_names, new_fleet
 from dda_core.targets import CompilationTarget, find_targets, look_up
 from dda_core.use_case import DEFAULT_STARTUP_WAIT_SECONDS, UseCase, check_use_case
 
@@ -38,10 +38,11 @@ class UseCaseBlock(Block):
         None, description="A role to assume in the use case's account; empty: the worker's own credentials"
     )
     external_id: SecretStr | None = Field(None, description="The external id that the role's trust policy asks for")
-    fleet: str | None = Field(
-        None,
-        description="Which LocalServer components the devices have, and what is compiled when nobody says so: "
-        f"{', '.join(fleet_names())}; empty: {SAVED_BEFORE}, as before there was a choice",
+    # Without a default: the form fills defaults in where a saved use case has no value, and saving it, for whatever
+    # reason, would move its fleet unasked. So a person chooses, for a new use case too.
+    fleet: Annotated[str | None, WithJsonSchema({"type": "string", "enum": list(fleet_names())})] = Field(
+        description="Which LocalServer components the devices have, and what is compiled when nobody says so; "
+        f"{new_fleet().name}: today's, {SAVED_BEFORE}: as of a use case that was saved before there was a choice"
     )
     startup_wait_seconds: int = Field(
         DEFAULT_STARTUP_WAIT_SECONDS,
