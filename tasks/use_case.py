@@ -11,7 +11,9 @@ from prefect import get_client
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import BlockDocument
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from pydantic import Field, SecretStr, WithJsonSchema
+from pydantic import Field, GetJsonSchemaHandler, SecretStr, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from dda_core.exceptions import InvalidUseCase, UnknownUseCase
 from dda_core.fleets import SAVED_BEFORE, fleet_names, new_fleet
@@ -38,11 +40,10 @@ class UseCaseBlock(Block):
         None, description="A role to assume in the use case's account; empty: the worker's own credentials"
     )
     external_id: SecretStr | None = Field(None, description="The external id that the role's trust policy asks for")
-    # Without a default: the form fills defaults in where a saved use case has no value, and saving it, for whatever
-    # reason, would move its fleet unasked. So a person chooses, for a new use case too.
     fleet: Annotated[str | None, WithJsonSchema({"type": "string", "enum": list(fleet_names())})] = Field(
+        None,
         description="Which LocalServer components the devices have, and what is compiled when nobody says so; "
-        f"{new_fleet().name}: today's, {SAVED_BEFORE}: as of a use case that was saved before there was a choice"
+        f"{new_fleet().name}: today's, {SAVED_BEFORE}: as of a use case that was saved before there was a choice",
     )
     startup_wait_seconds: int = Field(
         DEFAULT_STARTUP_WAIT_SECONDS,
@@ -57,6 +58,18 @@ class UseCaseBlock(Block):
     targets: list[str] = Field(default_factory=list, description="The targets compiled when nobody says which")
     tags: dict[str, str] = Field(default_factory=dict, description="Tags for every AWS resource that is created")
     require_approval: bool = Field(False, description="Whether a person must approve what a run is about to publish")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The form's schema: the fleet has to be chosen.
+
+        A form fills defaults in where a saved use case has no value. Saving it, for whatever reason, would then move
+        its fleet unasked, and without a default a new use case would have the oldest.
+        """
+        found = handler.resolve_ref_schema(handler(schema))
+        found["properties"]["fleet"].pop("default", None)
+        found["required"] = [*found.get("required", []), "fleet"]
+        return found
 
     @classmethod
     def of(cls, use_case: UseCase) -> UseCaseBlock:
