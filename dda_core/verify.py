@@ -10,13 +10,14 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from dda_core.archives.codec import BLOCK
 from dda_core.archives.tar import MAX_TEXT, plain_name, unsafe_name
 from dda_core.archives.zip import MAX_PACKAGE
-from dda_core.device.findings import DeviceFinding, Failure, Severity
+from dda_core.device.findings import DeviceFinding, Failure, finding
 from dda_core.device.folder import HEAD, MAX_META, NOTHING, Expectation, StageFile, StageFiles
 from dda_core.device.package import package_findings
 from dda_core.exceptions import FileMissing
@@ -28,6 +29,8 @@ _ENCRYPTED = 0x1
 UNREADABLE = "zip"
 """The rule of a file that is no ZIP."""
 _BUILD = "Build the package again."
+_finding = partial(finding, failure=Failure.STARTUP)
+"""Something for which the device cannot unpack the package, or not start."""
 
 
 class PackageContents(NamedTuple):
@@ -45,7 +48,7 @@ class PackageContents(NamedTuple):
 
     def all_findings(self, expected: Expectation = NOTHING) -> list[DeviceFinding]:
         """What is wrong with the ZIP, and, where it can be read at all, with what it holds."""
-        if any(finding.rule == UNREADABLE for finding in self.findings):
+        if any(each.rule == UNREADABLE for each in self.findings):
             return self.findings
         return [*self.findings, *package_findings(self.files, self.manifest, expected)]
 
@@ -102,7 +105,7 @@ def read_package(file: IO[bytes], name: str, *, whole: bool) -> PackageContents:
 
 def _contents(package: zipfile.ZipFile, whole: bool) -> PackageContents:
     members = package.infolist()
-    findings = [finding for member in members for finding in _member_findings(member)]
+    findings = [each for member in members for each in _member_findings(member)]
     findings += _name_clashes([member.filename for member in members])
     seen = StageFiles()
     manifest: Any = None
@@ -191,16 +194,3 @@ def _parse(text: bytes) -> tuple[Any, list[DeviceFinding]]:
     except (ValueError, RecursionError) as error:
         found = f"is no JSON ({error})"
         return None, [_finding("manifest", MANIFEST_NAME, found, "a JSON object in UTF-8", _BUILD)]
-
-
-def _finding(rule: str, key: str, found: str, expected: str, remedy: str) -> DeviceFinding:
-    """Something for which the device cannot unpack the package, or not start."""
-    return DeviceFinding(
-        rule=rule,
-        severity=Severity.ERROR,
-        failure=Failure.STARTUP,
-        key=key,
-        found=found,
-        expected=expected,
-        remedy=remedy,
-    )

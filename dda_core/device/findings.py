@@ -78,6 +78,21 @@ class DeviceFinding(BaseModel):
         return self.message
 
 
+def finding(
+    rule: str,
+    key: str,
+    found: str,
+    expected: str,
+    remedy: str,
+    failure: Failure,
+    severity: Severity = Severity.ERROR,
+) -> DeviceFinding:
+    """A finding; the fields are those of ``DeviceFinding``."""
+    return DeviceFinding(
+        rule=rule, severity=severity, failure=failure, key=key, found=found, expected=expected, remedy=remedy
+    )
+
+
 def errors(findings: Iterable[DeviceFinding]) -> list[DeviceFinding]:
     """Those that refuse the package."""
     return [finding for finding in findings if finding.severity is Severity.ERROR]

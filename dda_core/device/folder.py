@@ -10,10 +10,11 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from dda_core.device.facts import Shape, shape_of, short
-from dda_core.device.findings import DeviceFinding, Failure, Severity
+from dda_core.device.findings import DeviceFinding, Failure, Severity, finding
 from dda_core.device.rules import device_rules
 from dda_core.targets import CompilationTarget
 
@@ -25,6 +26,7 @@ MAX_META = 1 << 20
 _ELF = b"\x7fELF\x02\x01"
 """A 64-bit little-endian ELF file, of which the header says so in its first six bytes."""
 _AGAIN = "Compile the model again."
+_finding = partial(finding, failure=Failure.LOAD)
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,9 @@ def _set_findings(files: list[StageFile], top: list[StageFile], folder: str) -> 
         if len(counted) > rule.at_most:
             found = f"holds {len(counted)} {rule.what}: {', '.join(counted[:5])}"
             most = f"at most {rule.at_most}" if rule.at_most else "none"
-            yield _finding(rule.rule, f"{folder}/", found, most, rule.remedy, rule.failure)
+            yield _finding(rule.rule, f"{folder}/", found, most, rule.remedy, failure=rule.failure)
         elif len(counted) < rule.at_least:
-            yield _finding(rule.rule, f"{folder}/", f"has no {rule.what}", "", rule.remedy, rule.failure)
+            yield _finding(rule.rule, f"{folder}/", f"has no {rule.what}", "", rule.remedy, failure=rule.failure)
     complete = [
         backend.name
         for backend in device_rules().backends
@@ -223,8 +225,8 @@ def _meta_findings(file: StageFile, folder: str, expected: Expectation, *, relay
             f"is {list(shape)}",
             f"{list(expected.network)}, as the manifest says",
             "Compile this very model, or give the archive that belongs to it.",
-            Failure.FRAME,
-            Severity.WARNING,
+            failure=Failure.FRAME,
+            severity=Severity.WARNING,
         )
 
 
@@ -247,17 +249,3 @@ def _strict_json(content: bytes) -> Any:
 
 def _inside(value: object, key: str) -> Any:
     return value.get(key) if isinstance(value, dict) else None
-
-
-def _finding(
-    rule: str,
-    key: str,
-    found: str,
-    expected: str,
-    remedy: str,
-    failure: Failure = Failure.LOAD,
-    severity: Severity = Severity.ERROR,
-) -> DeviceFinding:
-    return DeviceFinding(
-        rule=rule, severity=severity, failure=failure, key=key, found=found, expected=expected, remedy=remedy
-    )

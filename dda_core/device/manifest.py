@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dda_core.device.facts import PREFIXES, STAGE, Facts, is_number, is_size, short
-from dda_core.device.findings import DeviceFinding, Failure, Severity, refuse_errors, warnings
+from dda_core.device.findings import DeviceFinding, Failure, Severity, finding, refuse_errors, warnings
 from dda_core.device.relations import RELATIONS, is_pair
 from dda_core.device.rules import KeyRule, Relation, device_rules
 from dda_core.manifest import MANIFEST_NAME
@@ -20,14 +20,13 @@ def manifest_findings(manifest: object) -> list[DeviceFinding]:
     """
     if not isinstance(manifest, dict):
         return [
-            DeviceFinding(
-                rule="manifest",
-                severity=Severity.ERROR,
-                failure=Failure.STARTUP,
-                key=MANIFEST_NAME,
-                found=f"is {short(manifest)}",
-                expected="a JSON object",
-                remedy="Build the package again.",
+            finding(
+                "manifest",
+                MANIFEST_NAME,
+                f"is {short(manifest)}",
+                "a JSON object",
+                "Build the package again.",
+                Failure.STARTUP,
             )
         ]
     facts = Facts(manifest)
@@ -53,7 +52,7 @@ def check_manifest(manifest: object, where: str) -> list[DeviceFinding]:
 
 def doubts(manifest: object) -> list[str]:
     """What a device may do wrong with a model, and only the device can tell; a message each."""
-    return [finding.message for finding in warnings(manifest_findings(manifest))]
+    return [doubt.message for doubt in warnings(manifest_findings(manifest))]
 
 
 def stage_folder(manifest: object) -> str | None:

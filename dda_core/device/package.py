@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dda_core.device.facts import Facts
-from dda_core.device.findings import DeviceFinding, Failure, Severity, errors, refuse_errors
+from dda_core.device.findings import DeviceFinding, Failure, errors, finding, refuse_errors
 from dda_core.device.folder import NOTHING, Expectation, StageFile, artifact_findings, compiled_findings
 from dda_core.device.manifest import manifest_findings, stage_folder
 from dda_core.device.rules import device_rules
@@ -15,6 +16,7 @@ from dda_core.exceptions import CompiledModelUnusable
 from dda_core.manifest import MANIFEST_NAME
 
 _BUILD = "Build the package again."
+_finding = partial(finding, failure=Failure.LOAD)
 
 
 def package_findings(
@@ -89,22 +91,8 @@ def _root_findings(names: list[str]) -> Iterator[DeviceFinding]:
         tops = {name.partition("/")[0] for name in names}
         inside = f"is inside the wrapper folder {tops.pop()}/" if wrapped and len(tops) == 1 else "is missing"
         expected = "the DDA manifest at the root of the ZIP"
-        yield _finding("manifest", MANIFEST_NAME, inside, expected, _BUILD, Failure.STARTUP)
+        yield _finding("manifest", MANIFEST_NAME, inside, expected, _BUILD, failure=Failure.STARTUP)
     for name in device_rules().root_names:
         if name in names:
             expected = "no such file at the root, where the device writes its own"
-            yield _finding("root-names", name, "is at the root", expected, "Remove it.", Failure.STARTUP)
-
-
-def _finding(
-    rule: str, key: str, found: str, expected: str, remedy: str, failure: Failure = Failure.LOAD
-) -> DeviceFinding:
-    return DeviceFinding(
-        rule=rule,
-        severity=Severity.ERROR,
-        failure=failure,
-        key=key,
-        found=found,
-        expected=expected,
-        remedy=remedy,
-    )
+            yield _finding("root-names", name, "is at the root", expected, "Remove it.", failure=Failure.STARTUP)

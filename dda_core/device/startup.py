@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from dda_core.device.findings import DeviceFinding, Failure, Severity
+from dda_core.device.findings import DeviceFinding, Failure, Severity, finding
 
 CONVERTER = "/aws_dda/model_convertor.py"
 UNPACKED = "{artifacts:decompressedPath}"
 _VERSION = re.compile(r"(\d+)\.0+\.0+", re.ASCII)
 _REMEDY = "Publish the component again; `dda plan` shows the recipe that devices run."
+_finding = partial(finding, failure=Failure.STARTUP)
 
 
 class StartUp(NamedTuple):
@@ -63,7 +65,7 @@ def read_start_up(recipe: Mapping[str, Any], package: str) -> StartUp:
                 "does not wait",
                 "a wait for the files of LocalServer in /aws_dda, which come seconds later on a fresh device",
                 "Set startup_wait_seconds of the use case, unless all its devices have run LocalServer before.",
-                Severity.WARNING,
+                severity=Severity.WARNING,
             )
         )
     return StartUp(component, version, platform if isinstance(platform, str) else None, waits, findings)
@@ -132,17 +134,3 @@ def _get(value: object, key: str) -> Any:
 
 def _first(value: object) -> Any:
     return value[0] if isinstance(value, list) and value else None
-
-
-def _finding(
-    rule: str, key: str, found: str, expected: str, remedy: str, severity: Severity = Severity.ERROR
-) -> DeviceFinding:
-    return DeviceFinding(
-        rule=rule,
-        severity=severity,
-        failure=Failure.STARTUP,
-        key=key,
-        found=found,
-        expected=expected,
-        remedy=remedy,
-    )

@@ -86,6 +86,7 @@ async def test_a_run_without_the_permission_to_tag_ends_deployable_and_is_adopte
     assert await own_jobs(await untagged.flow_run(third)) == {}
 
 
+@pytest.mark.slow
 async def test_a_forced_run_that_failed_takes_what_it_compiled_for_its_own(untagged: Pipeline) -> None:
     await untagged.run(targets=["arm64-cpu"])
     untagged.aws.faults.add("publish", target="arm64-cpu", reason="The artifact could not be read", times=1)
@@ -97,6 +98,7 @@ async def test_a_forced_run_that_failed_takes_what_it_compiled_for_its_own(untag
     assert len(untagged.jobs()) == 2
 
 
+@pytest.mark.slow
 async def test_what_the_run_is_about_to_make_is_on_the_server_before_it_is_made(
     untagged: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ async def test_cancelling_stops_the_runs_own_jobs_and_not_those_that_it_joined(
     await killed(first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgetful", [False, True])
 @pytest.mark.parametrize("force", [False, True])
 async def test_a_restart_after_a_crash_makes_no_second_job_and_stops_its_own_when_it_is_cancelled(
@@ -157,6 +160,7 @@ async def test_a_restart_after_a_crash_makes_no_second_job_and_stops_its_own_whe
     assert status(untagged, own) in STOPPED
 
 
+@pytest.mark.slow
 async def test_a_forced_run_that_crashed_goes_on_with_what_it_had_compiled(untagged: Pipeline) -> None:
     await untagged.run(targets=["arm64-cpu"])
     untagged.aws.holds.hold("publish", "arm64-cpu")
@@ -172,6 +176,7 @@ async def test_a_forced_run_that_crashed_goes_on_with_what_it_had_compiled(untag
     assert len(untagged.jobs()) == 2
 
 
+@pytest.mark.slow
 async def test_tags_that_are_given_but_may_not_be_read_are_made_up_for_by_the_record(pipeline: Pipeline) -> None:
     pipeline.train()
     deny(pipeline.aws, "sagemaker:ListTags")
