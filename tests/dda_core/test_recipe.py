@@ -8,25 +8,10 @@ from dda_core.exceptions import RecipeInvalid
 from dda_core.recipe import (
     RECIPE_LIMIT,
     check_recipe,
-    component_recipe,
     component_version_for,
     recipe_bytes,
 )
-from dda_core.targets import find_target
-
-URI = "s3://dda-models/model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
-
-
-def recipe(**changes):
-    given = {
-        "component": "model-cookie-x86-64-cuda",
-        "version": "2.0.0",
-        "friendly_name": "Cookie (x86_64-cuda)",
-        "target": find_target("x86_64-cuda"),
-        "localserver": "aws.edgeml.dda.LocalServer.amd64",
-        "artifact_uri": URI,
-    }
-    return component_recipe(**{**given, **changes})
+from tests.fixtures.recipes import URI, recipe
 
 
 def test_the_recipe_is_the_contracts_to_the_byte():

@@ -15,18 +15,9 @@ from dda_core.targets import (
     read_table,
     target_names,
 )
+from tests.fixtures.own_target import ORIN
 
 ROWS = yaml.safe_load(TABLE.read_text())
-ORIN = {
-    "name": "jetson-orin",
-    "suffix": "orin",
-    "arch": "ARM64",
-    "accelerator": "NVIDIA",
-    "compiler_options": '{"cuda-ver": "11.4", "gpu-code": "sm_87"}',
-    "platform": "aarch64",
-    "localserver": "aws.edgeml.dda.LocalServer.arm64JP6",
-    "aliases": ["orin"],
-}
 
 
 def table(path: Path, *rows) -> Path:

@@ -5,6 +5,7 @@ from dda_core.exceptions import FileMissing, InvalidCatalogue, InvalidUseCase, T
 from dda_core.fleets import find_fleet
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase, check_use_case, read_use_case
+from tests.fixtures.own_target import ORIN
 
 FIELDS = {"usecase_id": "lids", "account_id": "123456789012", "region": "eu-west-1", "s3_bucket": "dda-lids"}
 FULL = {
@@ -149,16 +150,6 @@ def test_a_use_case_is_frozen():
         UseCase(**FIELDS).region = "us-east-1"
 
 
-ORIN = {
-    "name": "jetson-orin",
-    "suffix": "orin",
-    "arch": "ARM64",
-    "accelerator": "NVIDIA",
-    "compiler_options": '{"cuda-ver": "11.4", "gpu-code": "sm_87"}',
-    "platform": "aarch64",
-    "localserver": "aws.edgeml.dda.LocalServer.arm64JP6",
-    "aliases": ["orin"],
-}
 CONTRACT = {
     "jetson-xavier": "arm64",
     "x86_64-cpu": "amd64",

@@ -12,20 +12,10 @@ from dda_core.status import RunStatus
 from dda_core.use_case import UseCase, check_use_case
 from tasks.use_case import UseCaseBlock
 from tests.deployments.cli.command import dda, refusal
+from tests.fixtures.own_target import ORIN
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 pytestmark = [pytest.mark.xdist_group("prefect")]
-
-ORIN = {
-    "name": "jetson-orin",
-    "suffix": "orin",
-    "arch": "ARM64",
-    "accelerator": "NVIDIA",
-    "compiler_options": '{"cuda-ver": "11.4", "gpu-code": "sm_87"}',
-    "platform": "aarch64",
-    "localserver": "aws.edgeml.dda.LocalServer.arm64JP6",
-    "aliases": ["orin"],
-}
 
 
 async def save(pipeline: Pipeline, **fields: Any) -> UseCase:
