@@ -149,6 +149,11 @@ def partition(region: str) -> str:
     return next((name for start, name in PARTITIONS.items() if region.startswith(start)), "aws")
 
 
+def training_job_arn(region: str, account_id: str, training_job: str) -> str:
+    """The ARN of a training job; it can be computed, not only read."""
+    return f"arn:{partition(region)}:sagemaker:{region}:{account_id}:training-job/{training_job}"
+
+
 def component_arn(region: str, account_id: str, component: str, version: str | None = None) -> str:
     """The ARN of a component, or of one of its versions; it can be computed, not only read."""
     arn = f"arn:{partition(region)}:greengrass:{region}:{account_id}:components:{component}"

@@ -96,7 +96,7 @@ def plan(
         use_case,
         targets,
         training_job=job,
-        training_job_arn=f"arn:{naming.partition(use_case.region)}:sagemaker:{use_case.region}:{use_case.account_id}:training-job/{job}",
+        training_job_arn=naming.training_job_arn(use_case.region, use_case.account_id, job),
         model_artifact=artifact,
         input_shape=model.input_shape,
         model_name=model_name,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dda_core.aws import error_code
 from dda_core.exceptions import InvalidEvent
-from dda_core.naming import JOB_NAME_PATTERN, partition
+from dda_core.naming import JOB_NAME_PATTERN, training_job_arn
 
 EVENT_SOURCE = "aws.sagemaker"
 EVENT_TYPE = "SageMaker Training Job State Change"
@@ -98,7 +98,7 @@ def training_event(training_job: str, account: str, region: str) -> dict[str, An
         "detail-type": EVENT_TYPE,
         "account": account,
         "region": region,
-        "resources": [f"arn:{partition(region)}:sagemaker:{region}:{account}:training-job/{training_job}"],
+        "resources": [training_job_arn(region, account, training_job)],
         "detail": {"TrainingJobName": training_job, "TrainingJobStatus": "Completed"},
     }
 
