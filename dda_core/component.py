@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +19,7 @@ from dda_core.aws import error_code, is_not_found
 from dda_core.compilation import FLOW_RUN_TAG, RETRY_TAG
 from dda_core.component_owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner, may_share
 from dda_core.exceptions import PublishFailed
-from dda_core.recipe import check_recipe, component_recipe, component_version_for, recipe_bytes
+from dda_core.recipe import check_recipe, component_recipe, component_version_for, parse_recipe, recipe_bytes
 from dda_core.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.status import ComponentState
 from dda_core.tags import Warn, silent
@@ -186,11 +185,11 @@ def describe_version(greengrass: GreengrassV2Client, arn: str) -> ComponentVersi
     )
 
 
-def list_versions(greengrass: GreengrassV2Client, plan: ComponentPlan) -> list[str]:
+def list_versions(greengrass: GreengrassV2Client, component_arn: str) -> list[str]:
     """Every existing version of the component, the highest first; none where there is no such component."""
     versions: list[str] = []
     try:
-        for page in greengrass.get_paginator("list_component_versions").paginate(arn=plan.arn()):
+        for page in greengrass.get_paginator("list_component_versions").paginate(arn=component_arn):
             versions += [row["componentVersion"] for row in page.get("componentVersions", [])]
     except ClientError as error:
         if is_not_found(error):
@@ -222,7 +221,7 @@ def ensure_version(
     """
     taken: set[str] = set()
     for _ in range(CONFLICTS):
-        versions = sorted({*list_versions(greengrass, plan), *taken}, key=version_key, reverse=True)
+        versions = sorted({*list_versions(greengrass, plan.arn()), *taken}, key=version_key, reverse=True)
         for version in versions:
             found = describe_version(greengrass, plan.arn(version))
             if version == versions[0]:
@@ -234,7 +233,7 @@ def ensure_version(
                 and found.tags.get(RETRY_TAG) == str(retry)
             )
             if ((usable and not found.discontinued) or failed_here) and may_share(plan, found):
-                recipe = _recipe_of(greengrass, found.arn)
+                recipe = read_recipe(greengrass, found.arn)
                 if plan.is_published_by(recipe, version, artifact_uri):
                     return found
         new = plan.recipe(component_version_for(versions), artifact_uri)
@@ -269,13 +268,13 @@ def find_deployable(
         ComponentTaken: there is no such version, and none can be made, because the highest is another model's.
     """
     highest: ComponentVersion | None = None
-    for version in list_versions(greengrass, plan):
+    for version in list_versions(greengrass, plan.arn()):
         found = describe_version(greengrass, plan.arn(version))
         highest = highest or found
         made_of = found.compilation_job or ""
         if found.state is not ComponentState.DEPLOYABLE or found.discontinued or not made_of.startswith(f"{job_stem}-"):
             continue
-        recipe = _recipe_of(greengrass, found.arn)
+        recipe = read_recipe(greengrass, found.arn)
         uri = artifact_uri_of(recipe)
         if uri and plan.is_published_by(recipe, version, uri) and may_share(plan, found) and runs(uri):
             return found, uri
@@ -292,7 +291,7 @@ def warn_of_portal_component(greengrass: GreengrassV2Client, plan: ComponentPlan
     other = plan.model_copy(update={"component": f"{base}-{plan.target.component_suffix}"})
     if other.component == plan.component or len(other.component) > naming.COMPONENT_NAME_LIMIT:
         return
-    if list_versions(greengrass, other):
+    if list_versions(greengrass, other.arn()):
         warn(
             f"Component {other.component} exists, which is what the earlier portal calls the component of model "
             f"{plan.model_name!r}; this one is {plan.component}, and devices take them for two. "
@@ -314,12 +313,13 @@ def check_deployable(version: ComponentVersion) -> bool:
     raise PublishFailed(f"{version.component} {version.version} is {version.state}: {reason}", reason=reason)
 
 
-def _recipe_of(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
-    answer = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
-    recipe = (
-        yaml.safe_load(answer["recipe"]) if answer["recipeOutputFormat"] == "YAML" else json.loads(answer["recipe"])
-    )
-    return dict(recipe)
+def read_recipe(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
+    """The recipe of the component version of that ARN, as AWS IoT Greengrass holds it.
+
+    Raises:
+        RecipeInvalid: what it holds is no recipe.
+    """
+    return parse_recipe(greengrass.get_component(arn=arn, recipeOutputFormat="JSON")["recipe"], arn)
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The recipe of a model component: making it, and checking it before it is sent.
+"""The recipe of a model component: making it, checking it before it is sent, and reading one.
 
 The rules are those of the AWS IoT Greengrass developer guide (recipe reference, quotas), of botocore's service model
 and, where ``[device]`` stands, of the inference component on the device.
@@ -11,6 +11,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import yaml
 
 from dda_core.exceptions import RecipeInvalid
 from dda_core.startup import PLAIN_TIMEOUT_SECONDS, startup_line, startup_script, startup_timeout
@@ -107,6 +109,21 @@ def _step(script: str, timeout: int) -> dict[str, Any]:
 def recipe_bytes(recipe: Mapping[str, Any]) -> bytes:
     """The recipe as it is sent: JSON in ASCII without blanks, the same bytes on every run."""
     return json.dumps(recipe, separators=(",", ":"), allow_nan=False).encode()
+
+
+def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
+    """A recipe in JSON or YAML; ``where`` names it in messages.
+
+    Raises:
+        RecipeInvalid: it is neither.
+    """
+    try:
+        recipe = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(recipe, dict):
+        raise RecipeInvalid(f"{where} is no recipe: an object with ComponentName, ComponentVersion, ... was expected")
+    return recipe
 
 
 def component_version_for(existing: Iterable[str]) -> str:

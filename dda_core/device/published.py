@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from botocore.exceptions import ClientError
 
 from dda_core.archives.seekable import open_seekable
 from dda_core.aws import is_not_found
-from dda_core.component import version_key
+from dda_core.component import list_versions, read_recipe
 from dda_core.device.check import DeviceCheck, check_on_device
 from dda_core.device.findings import DeviceFinding
 from dda_core.device.folder import NOTHING, Expectation
 from dda_core.device.startup import read_start_up
-from dda_core.exceptions import ComponentMissing, FileMissing, RecipeInvalid
+from dda_core.exceptions import ComponentMissing, FileMissing
 from dda_core.recipe_comparison import artifact_uri_of
 from dda_core.verify import PackageContents, name_findings, read_package
 
@@ -48,12 +46,11 @@ def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> D
         AwsCallFailed: S3 refused, or did not answer.
     """
     try:
-        answer = greengrass.get_component(arn=arn, recipeOutputFormat="JSON")
+        recipe = read_recipe(greengrass, arn)
     except ClientError as error:
         if is_not_found(error):
             raise ComponentMissing(_missing(arn)) from error
         raise
-    recipe = parse_recipe(answer["recipe"], arn)
     uri = artifact_uri_of(recipe)
     if uri is None:
         raise ComponentMissing(f"{arn} has no one artifact in S3: it is no model component. Give another component.")
@@ -81,36 +78,14 @@ def find_version(greengrass: GreengrassV2Client, component_arn: str, version: st
     Raises:
         ComponentMissing: there is no such component or version.
     """
-    try:
-        pages = list(greengrass.get_paginator("list_component_versions").paginate(arn=component_arn))
-    except ClientError as error:
-        if not is_not_found(error):
-            raise
-        pages = []
-    rows = [row for page in pages for row in page.get("componentVersions", [])]
-    found = [row for row in rows if version in (None, row["componentVersion"])]
-    if not found:
+    found = next((each for each in list_versions(greengrass, component_arn) if version in (None, each)), None)
+    if found is None:
         raise ComponentMissing(_missing(f"version {version} of {component_arn}" if version else component_arn))
-    return str(max(found, key=lambda row: version_key(row["componentVersion"]))["arn"])
+    return f"{component_arn}:versions:{found}"
 
 
 def _missing(what: str) -> str:
     return f"{what} does not exist. `aws greengrassv2 list-components` lists what there is."
-
-
-def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
-    """A recipe in JSON or YAML; ``where`` names it in messages.
-
-    Raises:
-        RecipeInvalid: it is neither.
-    """
-    try:
-        recipe = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(recipe, dict):
-        raise RecipeInvalid(f"{where} is no recipe: an object with ComponentName, ComponentVersion, ... was expected")
-    return recipe
 
 
 def check_contents(contents: PackageContents, name: str, size: int, recipe: Mapping[str, Any] | None) -> DeviceCheck:

@@ -45,8 +45,9 @@ def check(
     package would not run the exit code is 1. Files need no AWS.
     """
     if _is_file(package):
-        from dda_core.device.published import check_file, parse_recipe
+        from dda_core.device.published import check_file
         from dda_core.exceptions import FileMissing
+        from dda_core.recipe import parse_recipe
 
         given = None
         if recipe is not None:
@@ -68,6 +69,7 @@ def _is_file(package: str) -> bool:
 
 def _check_component(text: str, use_case: str | None) -> DeviceCheck:
     from dda_core.device.published import check_component, find_version
+    from dda_core.naming import component_arn
 
     if use_case:
         from dda_core.aws import AwsClients
@@ -85,9 +87,7 @@ def _check_component(text: str, use_case: str | None) -> DeviceCheck:
         arn = text if ":versions:" in text else find_version(greengrass, text)
     else:
         name, _, version = text.partition(":")
-        caller = sts.get_caller_identity()
-        place = f"{greengrass.meta.region_name}:{caller['Account']}"
-        component = f"arn:{caller['Arn'].split(':')[1]}:greengrass:{place}:components:{name}"
+        component = component_arn(greengrass.meta.region_name, sts.get_caller_identity()["Account"], name)
         arn = find_version(greengrass, component, version or None)
     return check_component(greengrass, s3, arn)
 

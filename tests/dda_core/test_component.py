@@ -82,14 +82,14 @@ def test_the_same_package_meets_the_version_that_is_there(aws: LocalAws) -> None
     one = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
     two = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-2")
     assert one.arn == two.arn
-    assert list_versions(greengrass, plan()) == ["1.0.0"]
+    assert list_versions(greengrass, plan().arn()) == ["1.0.0"]
 
 
 def test_another_package_gets_the_next_major_version(aws: LocalAws) -> None:
     greengrass = aws.client("greengrassv2")
     for content in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
         ensure_version(greengrass, plan(), package(aws, content), compilation_job=JOB)
-    assert list_versions(greengrass, plan()) == ["2.0.0", "1.0.0"]
+    assert list_versions(greengrass, plan().arn()) == ["2.0.0", "1.0.0"]
     back = ensure_version(greengrass, plan(), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
     assert back.version == "1.0.0"
 
@@ -158,7 +158,7 @@ def test_another_models_component_gets_no_version_of_ours(aws: LocalAws) -> None
     assert (taken.use_case, taken.other_use_case) == ("lids", "lids")
     for words in ("'lid-a'", "'Lid A'", "component_name 'model-lid-a'"):
         assert words in str(taken)
-    assert list_versions(greengrass, plan(**LID_A)) == ["1.0.0"]
+    assert list_versions(greengrass, plan(**LID_A).arn()) == ["1.0.0"]
     again = guidance_for(taken)
     assert (again.retry, again.fallback) == ("never", False)
 
@@ -230,7 +230,7 @@ def test_of_two_models_at_the_same_moment_one_gets_the_component() -> None:
         for thread in threads:
             thread.join()
         greengrass = aws.client("greengrassv2")
-        assert list_versions(greengrass, plan(**LID_A)) == ["1.0.0"]
+        assert list_versions(greengrass, plan(**LID_A).arn()) == ["1.0.0"]
         assert ends == [describe_version(greengrass, plan(**LID_A).arn("1.0.0")).tags["dda-portal:model-name"]] * 4
 
 
@@ -250,7 +250,7 @@ def test_who_meets_a_conflict_looks_again_at_whose_the_component_is(aws: LocalAw
     client: Any = Overtaken()
     with pytest.raises(ComponentTaken, match=r"1\.0\.0 is of model 'Lid A'"):
         ensure_version(client, plan(model_name="lid-a"), uri, compilation_job=JOB)
-    assert list_versions(greengrass, plan(**LID_A)) == ["1.0.0"]
+    assert list_versions(greengrass, plan(**LID_A).arn()) == ["1.0.0"]
 
 
 def test_another_models_deployable_version_is_none_of_ours(aws: LocalAws) -> None:
