@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +9,7 @@ from dda_core.recipe import (
     component_version_for,
     recipe_bytes,
 )
-from tests.fixtures.recipes import URI, recipe
+from tests.fixtures.recipes import URI, change, recipe
 
 
 def test_the_recipe_is_the_contracts_to_the_byte():
@@ -48,15 +46,6 @@ def test_with_a_wait_only_the_startup_script_and_its_timeout_differ(wait):
 
 def test_the_recipe_is_well_under_its_limit():
     assert len(recipe_bytes(recipe(startup_wait_seconds=600))) < RECIPE_LIMIT / 6
-
-
-def change(tree, path, value):
-    changed = copy.deepcopy(tree)
-    node = changed
-    for key in path[:-1]:
-        node = node[key]
-    node[path[-1]] = value
-    return changed
 
 
 ARTIFACT = ("Manifests", 0, "Artifacts", 0)

@@ -1,4 +1,3 @@
-import copy
 import datetime
 import json
 
@@ -9,17 +8,7 @@ from hypothesis import strategies as st
 
 from dda_core.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.targets import find_target
-from tests.fixtures.recipes import URI, recipe
-
-
-def change(tree, path, value):
-    changed = copy.deepcopy(tree)
-    node = changed
-    for key in path[:-1]:
-        node = node[key]
-    node[path[-1]] = value
-    return changed
-
+from tests.fixtures.recipes import URI, change, recipe
 
 STARTUP = ("Manifests", 0, "Lifecycle", "Startup")
 SHUTDOWN = ("Manifests", 0, "Lifecycle", "Shutdown")
