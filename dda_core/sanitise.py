@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from urllib.parse import quote
 
 MASK = "***"
 ACCOUNT_MASK = "*" * 12
@@ -30,8 +31,8 @@ _RULES = (
     (re.compile(r"""(?i)([?&](?:signature|credential|token)=)[^\s"'&<>]+"""), rf"\1{MASK}"),
     # What is left of an Authorization header that was cut: a signature is 64 hexadecimal digits.
     (re.compile(r"(?i)\b(signature\s*[=:]\s*)[0-9a-f]{64}(?![0-9a-f])"), rf"\1{MASK}"),
-    # The user and password of a URL.
-    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@:]+:[^\s/@]+@"), rf"\1{MASK}@"),
+    # The user and password of a URL, or the token that stands in their place.
+    (re.compile(r"""(?i)\b([a-z][a-z0-9+.-]{0,20}://)[^\s/@?#"'<>]+@"""), rf"\1{MASK}@"),
     # Access key ids tell themselves by their prefix; role and user ids (AROA, AIDA) are no secrets.
     (re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])"), MASK),
     # Session tokens tell themselves by how they begin.
@@ -65,6 +66,47 @@ def sanitise(text: str, secrets: Iterable[str] = (), *, mask_accounts: bool = Fa
         return text
     known = {digits for name in keep for digits in _TWELVE.findall(name)}
     return _ACCOUNT.sub(lambda match: match[0] if match[0] in known else ACCOUNT_MASK, text)
+
+
+_MASKED_ANYWHERE = 8
+"""The length from which a secret is masked inside of words too; a shorter one could be part of any."""
+_known: dict[str, re.Pattern[str]] = {}
+
+
+def remember_secret(value: str) -> None:
+    """Make a value, such as a use case's external id, one that ``redact`` masks for as long as the process lives."""
+    if value and value not in _known:
+        forms = "|".join(map(re.escape, dict.fromkeys((value, quote(value, safe="")))))
+        whole = len(value) >= _MASKED_ANYWHERE
+        _known[value] = re.compile(forms if whole else rf"(?<![A-Za-z0-9])(?:{forms})(?![A-Za-z0-9])")
+
+
+def redact(text: str, *, mask_accounts: bool = False, keep: Iterable[str] = ()) -> str:
+    """As ``sanitise``, and without the secrets that this process knows by value: for errors, logs and messages.
+
+    Not for names and URIs that programs read back: an external id may be any word, and so be part of one.
+    """
+    for value in sorted(_known, key=len, reverse=True):
+        text = _known[value].sub(MASK, text)
+    return sanitise(text, mask_accounts=mask_accounts, keep=keep)
+
+
+_URL = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]{0,20}://)([^\s"'<>`|\\]+)""")
+_AFTER_THE_PATH = re.compile(r"[?#].*?(?=[)\].,;:!]*$)")
+
+
+def without_url_secrets(text: str) -> str:
+    """The text with every URL in it, or the text that is one, reduced to scheme, host and path.
+
+    User, password, query and fragment are left out: a token may stand in each of them.
+    """
+    return _URL.sub(_bare, text)
+
+
+def _bare(match: re.Match[str]) -> str:
+    # A password may hold ``/`` or ``?`` though it should not; up to the last ``@`` it is no address.
+    address = match[2].rpartition("@")[2] if "@" in re.split(r"[?#]", match[2])[0] else match[2]
+    return match[1] + _AFTER_THE_PATH.sub("", address)
 
 
 def unmasked(text: str, account_id: str) -> str:

@@ -21,6 +21,7 @@ from pydantic import (
 from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget
 from dda_core.fleets import SAVED_BEFORE, Fleet, find_fleet, localservers_of, new_fleet
 from dda_core.naming import partition
+from dda_core.sanitise import remember_secret
 from dda_core.targets import (
     CompilationTarget,
     ComponentName,
@@ -113,6 +114,12 @@ class UseCase(BaseModel):
     @model_validator(mode="after")
     def _devices_run_the_targets(self) -> UseCase:
         _or_value_error(lambda: [self.localserver_for(target) for target in self.default_targets()])
+        return self
+
+    @model_validator(mode="after")
+    def _external_id_is_kept_from_logs_and_errors(self) -> UseCase:
+        if self.external_id:
+            remember_secret(self.external_id.get_secret_value())
         return self
 
     @property

@@ -7,11 +7,13 @@ import sys
 import typer
 
 from dda_core.exceptions import DdaError
+from dda_core.sanitised_logs import sanitise_logs
 from deployments.local.aws.cli import aws
 
 
 def main() -> None:
     """Run it; one line and the error's exit code when it cannot."""
+    sanitise_logs()
     try:
         typer.run(aws)
     except DdaError as error:
