@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import quote
 
 MASK = "***"
@@ -70,15 +71,13 @@ def sanitise(text: str, secrets: Iterable[str] = (), *, mask_accounts: bool = Fa
 
 _MASKED_ANYWHERE = 8
 """The length from which a secret is masked inside of words too; a shorter one could be part of any."""
-_known: dict[str, re.Pattern[str]] = {}
+_known: dict[str, None] = {}
 
 
 def remember_secret(value: str) -> None:
     """Make a value, such as a use case's external id, one that ``redact`` masks for as long as the process lives."""
-    if value and value not in _known:
-        forms = "|".join(map(re.escape, dict.fromkeys((value, quote(value, safe="")))))
-        whole = len(value) >= _MASKED_ANYWHERE
-        _known[value] = re.compile(forms if whole else rf"(?<![A-Za-z0-9])(?:{forms})(?![A-Za-z0-9])")
+    if value:
+        _known[value] = None
 
 
 def redact(text: str, *, mask_accounts: bool = False, keep: Iterable[str] = ()) -> str:
@@ -86,27 +85,46 @@ def redact(text: str, *, mask_accounts: bool = False, keep: Iterable[str] = ()) 
 
     Not for names and URIs that programs read back: an external id may be any word, and so be part of one.
     """
-    for value in sorted(_known, key=len, reverse=True):
-        text = _known[value].sub(MASK, text)
-    return sanitise(text, mask_accounts=mask_accounts, keep=keep)
+    return sanitise(mask_values(text, list(_known)), mask_accounts=mask_accounts, keep=keep)
 
 
-_URL = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]{0,20}://)([^\s"'<>`|\\]+)""")
-_AFTER_THE_PATH = re.compile(r"[?#].*?(?=[)\].,;:!]*$)")
+def mask_values(text: str, values: Iterable[str]) -> str:
+    """The text with each of the values masked, also where it is percent-encoded; a short one as a whole word only."""
+    for value in sorted(filter(None, values), key=len, reverse=True):
+        text = _pattern(value).sub(MASK, text)
+    return text
+
+
+@lru_cache(maxsize=256)
+def _pattern(value: str) -> re.Pattern[str]:
+    forms = "|".join(map(re.escape, dict.fromkeys((value, quote(value, safe="")))))
+    if len(value) >= _MASKED_ANYWHERE:
+        return re.compile(forms)
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{forms})(?![A-Za-z0-9])")
+
+
+_URL = re.compile(r"""(?i)\b[a-z][a-z0-9+.-]{0,20}://[^\s"'<>`|\\]+""")
+_QUERY = re.compile(r"[?#].*?(?=[)\].,;:!]*$)")
 
 
 def without_url_secrets(text: str) -> str:
-    """The text with every URL in it, or the text that is one, reduced to scheme, host and path.
+    """The text with every URL in it reduced to scheme, host and path.
 
     User, password, query and fragment are left out: a token may stand in each of them.
     """
-    return _URL.sub(_bare, text)
+    return _URL.sub(lambda match: bare_url(match[0]), text)
 
 
-def _bare(match: re.Match[str]) -> str:
-    # A password may hold ``/`` or ``?`` though it should not; up to the last ``@`` it is no address.
-    address = match[2].rpartition("@")[2] if "@" in re.split(r"[?#]", match[2])[0] else match[2]
-    return match[1] + _AFTER_THE_PATH.sub("", address)
+def bare_url(url: str) -> str:
+    """What is meant to be a URL, reduced to scheme, host and path, whether or not it is a proper one."""
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    before_query = re.split(r"[?#]", rest)[0]
+    if "/" not in before_query:
+        # A password may hold ? or # though it should not, and the host comes after it.
+        rest = rest.rpartition("@")[2]
+    elif "@" in before_query:
+        rest = rest[before_query.rindex("@") + 1 :]
+    return scheme + separator + _QUERY.sub("", rest)
 
 
 def unmasked(text: str, account_id: str) -> str:

@@ -26,7 +26,6 @@ from dda_core.targets import (
     CompilationTarget,
     ComponentName,
     all_targets,
-    explained,
     find_target,
     find_targets,
     look_up,
@@ -34,6 +33,7 @@ from dda_core.targets import (
     read_own_targets,
     target_names,
 )
+from dda_core.validation import explained, unquoted_values, yaml_problem
 
 T = TypeVar("T")
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
@@ -198,6 +198,10 @@ class UseCase(BaseModel):
         return check_use_case({**fields, "fleet": find_fleet(name).name}, where=f"use case {self.usecase_id!r}")
 
 
+QUOTED = frozenset(UseCase.model_fields) - {"external_id", "tags"}
+"""The fields whose values errors may quote. What a use case's tags say is its owner's business."""
+
+
 def _or_value_error(made: Callable[[], T]) -> T:
     """What ``made`` returns; an error of ours as the one that pydantic reports with the field."""
     try:
@@ -225,7 +229,7 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
             f"{path}: no such use-case file. Give a YAML file with usecase_id, account_id, region and s3_bucket."
         ) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidUseCase(f"{path}: cannot be read as YAML: {_without_the_text(error)}") from error
+        raise InvalidUseCase(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from error
     if not isinstance(fields, dict):
         raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
     given = {key: value for key, value in fields.items() if value is not None}
@@ -238,24 +242,13 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
 def _targets_beside(path: Path, fields: dict[str, object]) -> tuple[CompilationTarget, ...]:
     named = fields["targets_file"]
     if not isinstance(named, str) or "own_targets" in fields:
-        raise InvalidUseCase(
-            f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it (found {named!r})"
-        )
+        raise InvalidUseCase(f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it")
     rows = path.parent / named
     if not rows.is_file():
         raise FileMissing(
             f"{rows}: no such file; {path} names it as targets_file. Give the path from that file's folder."
         )
     return read_own_targets(rows)
-
-
-def _without_the_text(error: Exception) -> str:
-    """What the YAML parser says, without the line of the file that it quotes: a secret may stand there."""
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return " ".join(str(error).split())
-    mark = error.problem_mark or error.context_mark
-    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{' '.join(filter(None, (error.context, error.problem)))}{place}"
 
 
 def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
@@ -267,4 +260,6 @@ def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
     try:
         return UseCase.model_validate(fields)
     except ValidationError as error:
-        raise InvalidUseCase(f"{where}: {explained(error, unquoted='external_id')}") from error
+        # Pydantic's own error, which quotes every value, must not follow it into a log.
+        secrets = unquoted_values(fields, QUOTED)
+        raise InvalidUseCase(f"{where}: {explained(error, quoted=QUOTED, secrets=secrets)}") from None

@@ -8,6 +8,7 @@ import typer
 
 from dda_core.exceptions import DdaError
 from dda_core.sanitised_logs import sanitise_logs
+from deployments.cli.errors import report
 from deployments.local.aws.cli import aws
 
 
@@ -17,8 +18,7 @@ def main() -> None:
     try:
         typer.run(aws)
     except DdaError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(report(error))
 
 
 if __name__ == "__main__":
