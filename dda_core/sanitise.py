@@ -85,7 +85,11 @@ def redact(text: str, *, mask_accounts: bool = False, keep: Iterable[str] = ()) 
 
     Not for names and URIs that programs read back: an external id may be any word, and so be part of one.
     """
-    return sanitise(mask_values(text, list(_known)), mask_accounts=mask_accounts, keep=keep)
+    before, text = "", mask_values(text, list(_known))
+    # What is masked may uncover the name of what follows it; each round masks at least one value more.
+    while text != before:
+        before, text = text, sanitise(text, mask_accounts=mask_accounts, keep=keep)
+    return text
 
 
 def mask_values(text: str, values: Iterable[str]) -> str:

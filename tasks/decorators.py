@@ -8,14 +8,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import prefect
 from prefect.utilities.hashing import file_hash
 
 from dda_core.sanitised_errors import without_secrets
 
-Decorator = TypeVar("Decorator", bound=Callable[..., Any])
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -45,26 +44,22 @@ def hiding_secrets(function: Function) -> Function:
     return cast(Function, hiding)
 
 
-def _hiding(decorator: Decorator) -> Decorator:
-    """Prefect's decorator, which is always given options here, over ``hiding_secrets``."""
-
-    def with_options(**options: Any) -> Callable[[Function], Any]:
-        return lambda function: decorator(**options)(hiding_secrets(function))
-
-    return cast(Decorator, with_options)
+def _task(**options: Any) -> Callable[[Function], Any]:
+    return lambda function: prefect.task(**options)(hiding_secrets(function))
 
 
-def _with_version(decorator: Decorator) -> Decorator:
-    """The decorator, with the version that Prefect would take from the file of the function itself."""
+def _flow(**options: Any) -> Callable[[Function], Any]:
+    def decorated(function: Function) -> Any:
+        hiding = hiding_secrets(function)
+        # Prefect would look for the names of the parameters' types, and for the flow's version, in this module.
+        cast(Any, hiding).__signature__ = inspect.signature(function, eval_str=True)
+        return prefect.flow(version=file_hash(inspect.getfile(function)), **options)(hiding)
 
-    def with_options(**options: Any) -> Callable[[Function], Any]:
-        return lambda function: decorator(version=file_hash(inspect.getfile(function)), **options)(function)
-
-    return cast(Decorator, with_options)
+    return decorated
 
 
-task = _hiding(prefect.task)
-"""``prefect.task``. Prefect looks through the wrapper at the source, so kept results keep their keys."""
-
-flow = _with_version(_hiding(prefect.flow))
-"""``prefect.flow``."""
+if TYPE_CHECKING:
+    task, flow = prefect.task, prefect.flow
+else:
+    # Prefect looks through the wrapper at a task's source, so results that are kept keep their keys.
+    task, flow = _task, _flow
