@@ -103,7 +103,7 @@ def read_table(path: Path) -> tuple[CompilationTarget, ...]:
     try:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from error
+        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from None
     if not isinstance(rows, list) or not rows:
         raise InvalidCatalogue(f"{path}: holds no list of targets; at least one row (`- name: ...`) is needed")
     checked = tuple(_checked_row(row, number, path) for number, row in enumerate(rows, 1))
@@ -121,7 +121,7 @@ def _checked_row(row: Any, number: int, path: Path) -> CompilationTarget:
         known = CompilationTarget.model_fields
         said = mask_values(f"row {number}{name}", unquoted_values(row, known))
         problems = explained(error, quoted=known, secrets=unquoted_values(row, known))
-        raise InvalidCatalogue(f"{path}: {said}: {problems}") from error
+        raise InvalidCatalogue(f"{path}: {said}: {problems}") from None
 
 
 def read_own_targets(path: Path) -> tuple[CompilationTarget, ...]:

@@ -229,7 +229,8 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
             f"{path}: no such use-case file. Give a YAML file with usecase_id, account_id, region and s3_bucket."
         ) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidUseCase(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from error
+        # The parser's own error quotes the line.
+        raise InvalidUseCase(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from None
     if not isinstance(fields, dict):
         raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
     given = {key: value for key, value in fields.items() if value is not None}
@@ -260,6 +261,6 @@ def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
     try:
         return UseCase.model_validate(fields)
     except ValidationError as error:
-        # Pydantic's own error, which quotes every value, must not follow it into a log.
+        # Pydantic's own error quotes every value.
         secrets = unquoted_values(fields, QUOTED)
         raise InvalidUseCase(f"{where}: {explained(error, quoted=QUOTED, secrets=secrets)}") from None
