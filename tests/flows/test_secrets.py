@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from prefect import get_client
+from prefect.exceptions import Pause
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_HOME, get_current_settings
+from pydantic import SecretStr
 
+from dda_core import sanitise
 from dda_core.exceptions import RoleNotAssumable
 from dda_core.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
-from deployments.policies import policy
+from deployments.approval import decide
+from deployments.registration import save_use_case
 from tasks.use_case import UseCaseBlock
-from tests.fixtures.secrets import SECRETS, leaks, reason
+from tests.fixtures.secrets import SECRETS, leaks, reason, role_that_asks
 from tests.flows.conftest import ACCOUNT, Pipeline
 
-EXTERNAL_ID = SECRETS["external id"]
-ROLE = f"arn:aws:iam::{ACCOUNT}:role/DDAPipeline"
 FOUR = ["x86_64-cpu", "arm64-cpu", "x86_64-cuda", "jetson-xavier-jp5"]
 
 
@@ -59,21 +60,16 @@ async def written(marker: str) -> dict[str, list[str]]:
 
 async def with_external_id(pipeline: Pipeline) -> None:
     """Let the use case work with a role that asks for its external id."""
-    iam = pipeline.aws.client("iam")
-    trust = json.dumps(policy("pipeline-trust", WorkerAccount=ACCOUNT, WorkerRole="worker", ExternalId=EXTERNAL_ID))
-    iam.create_role(RoleName="DDAPipeline", AssumeRolePolicyDocument=trust.replace("role/worker", "user/local"))
-    values = {
-        "Account": ACCOUNT,
-        "Region": "us-east-1",
-        "Bucket": pipeline.aws.bucket,
-        "SageMakerRole": "DDASageMakerExecutionRole",
-        "PipelineRole": "DDAPipeline",
-    }
-    document = json.dumps(policy("pipeline", **values))
-    iam.put_role_policy(RoleName="DDAPipeline", PolicyName="p", PolicyDocument=document)
-    fields: dict[str, Any] = {"usecase_id": "local", "account_id": ACCOUNT, "region": "us-east-1"}
-    fields |= {"s3_bucket": pipeline.aws.bucket, "cross_account_role_arn": ROLE, "external_id": EXTERNAL_ID}
-    await UseCaseBlock.of(UseCase(**fields, fleet="current")).asave("local", overwrite=True)
+    role = role_that_asks(pipeline.aws.client("iam"), ACCOUNT, pipeline.aws.bucket)
+    use_case = UseCase(
+        usecase_id="local",
+        account_id=ACCOUNT,
+        region="us-east-1",
+        s3_bucket=pipeline.aws.bucket,
+        cross_account_role_arn=role,
+        external_id=SecretStr(SECRETS["external id"]),
+    )
+    await UseCaseBlock.of(use_case).asave("local", overwrite=True)
 
 
 async def test_failures_that_hold_secrets_leave_none_in_database_logs_and_results(
@@ -115,4 +111,40 @@ async def test_a_run_that_cannot_begin_keeps_the_secrets_to_itself(
     assert "begin-marker" in str(state.message)
     assert leaks(str(state.message)) == []
     every = await asyncio.to_thread(rows)
+    assert {table: found for table, each in every.items() if (found := leaks("\n".join(each)))} == {}
+
+
+async def test_what_a_person_says_about_publishing_is_kept_without_secrets(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = role_that_asks(pipeline.aws.client("iam"), ACCOUNT, pipeline.aws.bucket)
+    use_case = UseCase(
+        usecase_id="talkative",
+        account_id=ACCOUNT,
+        region="us-east-1",
+        s3_bucket=pipeline.aws.bucket,
+        cross_account_role_arn=role,
+        external_id=SecretStr(SECRETS["external id"]),
+        require_approval=True,
+    )
+    deployment = await save_use_case(use_case)
+    pipeline.train("secret-9", tags={"dda:use-case": "talkative"})
+    async with get_client() as client:
+        run = await client.create_flow_run_from_deployment(
+            deployment,
+            parameters={"training_job_name": "secret-9", "use_case": "talkative", "targets": ["arm64-cpu"]},
+            name="secret-9",
+        )
+    with pytest.raises(Pause):
+        await pipeline.go_on(run.id)
+    why = f"key {SECRETS['access key']}, {SECRETS['external id']}, said-marker"
+    # As a command line of its own, which has not loaded the use case yet.
+    monkeypatch.setattr(sanitise, "_known", {})
+    await decide("secret-9", "reject", who=f"Ada password={SECRETS['password']}", why=why)
+    view = await pipeline.go_on(run.id)
+    assert {record.reason for record in view.targets.values()} == {
+        "publishing was rejected by Ada password=***: key ***, ***, said-marker"
+    }
+    every = await asyncio.to_thread(rows)
+    assert any("said-marker" in row for row in every["flow_run_input"])
     assert {table: found for table, each in every.items() if (found := leaks("\n".join(each)))} == {}
