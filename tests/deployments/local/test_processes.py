@@ -110,9 +110,7 @@ def test_what_a_process_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         stack = StackProcesses(tmp_path)
-        child = stack.start(
-            "aws", [sys.executable, "-c", "open('file', 'w').write('a'); print('done')"], dict(os.environ)
-        )
+        child = stack.start("aws", [sys.executable, "-c", "open('file', 'w').close(); print(1)"], dict(os.environ))
         assert child.process.wait(30) == 0
     finally:
         os.umask(before)
