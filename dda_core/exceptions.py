@@ -43,6 +43,7 @@
     │   │   └── CompiledModelUnusable
     │   ├── PackageTooLarge
     │   └── RecipeInvalid
+    ├── SecretWithheld                exit code 1: another library's error, whose text held a secret
     ├── Interrupted                   exit code 130: a person or a signal stopped the work
     └── TargetFailed                  exit code 1: one target came to an end that is not DEPLOYABLE
         ├── CompilationFailed
@@ -277,6 +278,18 @@ class PackageTooLarge(InputRefused):
 
 class RecipeInvalid(InputRefused):
     """A component's name, version or recipe breaks a rule of AWS IoT Greengrass."""
+
+
+class SecretWithheld(DdaError):
+    """Stands for an error of another library, of class ``kind``, that keeps a secret where it cannot be masked.
+
+    ``text`` is what that error said, masked.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind = kind
+        self.text = text
+        super().__init__(f"{kind}: {text}")
 
 
 class Interrupted(DdaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -101,9 +102,15 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = "; ".join(
-            f"DDA_{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}" for problem in error.errors()
+            f"DDA_{str(problem['loc'][0]).upper()}{_found(problem['input'])}: {problem['msg']}"
+            for problem in error.errors()
         )
-        raise InvalidSettings(f"{problems}. Correct or unset the variable.") from error
+        raise InvalidSettings(f"{problems}. Correct or unset the variable.") from None
+
+
+def _found(value: object) -> str:
+    """``=`` and the value found, where it looks like one of a setting: what was pasted by mistake may be a secret."""
+    return f"={value!r}" if re.fullmatch(r"[\w.+-]{0,20}", str(value)) else " (its value is not shown)"
 
 
 def settings_with_origin() -> list[tuple[str, object, str, str]]:

@@ -21,11 +21,11 @@ from pydantic import (
 from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget
 from dda_core.fleets import SAVED_BEFORE, Fleet, find_fleet, localservers_of, new_fleet
 from dda_core.naming import partition
+from dda_core.sanitise import remember_secret
 from dda_core.targets import (
     CompilationTarget,
     ComponentName,
     all_targets,
-    explained,
     find_target,
     find_targets,
     look_up,
@@ -33,6 +33,7 @@ from dda_core.targets import (
     read_own_targets,
     target_names,
 )
+from dda_core.validation import explained, unquoted_values, yaml_problem
 
 T = TypeVar("T")
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
@@ -115,6 +116,12 @@ class UseCase(BaseModel):
         _or_value_error(lambda: [self.localserver_for(target) for target in self.default_targets()])
         return self
 
+    @model_validator(mode="after")
+    def _external_id_is_kept_from_logs_and_errors(self) -> UseCase:
+        if self.external_id:
+            remember_secret(self.external_id.get_secret_value())
+        return self
+
     @property
     def sagemaker_role(self) -> str:
         """The role that SageMaker Neo works with."""
@@ -191,6 +198,10 @@ class UseCase(BaseModel):
         return check_use_case({**fields, "fleet": find_fleet(name).name}, where=f"use case {self.usecase_id!r}")
 
 
+QUOTED = frozenset(UseCase.model_fields) - {"external_id", "tags"}
+"""The fields whose values errors may quote. What a use case's tags say is its owner's business."""
+
+
 def _or_value_error(made: Callable[[], T]) -> T:
     """What ``made`` returns; an error of ours as the one that pydantic reports with the field."""
     try:
@@ -218,7 +229,8 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
             f"{path}: no such use-case file. Give a YAML file with usecase_id, account_id, region and s3_bucket."
         ) from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidUseCase(f"{path}: cannot be read as YAML: {_without_the_text(error)}") from error
+        # The parser's own error quotes the line.
+        raise InvalidUseCase(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from None
     if not isinstance(fields, dict):
         raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
     given = {key: value for key, value in fields.items() if value is not None}
@@ -231,24 +243,13 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
 def _targets_beside(path: Path, fields: dict[str, object]) -> tuple[CompilationTarget, ...]:
     named = fields["targets_file"]
     if not isinstance(named, str) or "own_targets" in fields:
-        raise InvalidUseCase(
-            f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it (found {named!r})"
-        )
+        raise InvalidUseCase(f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it")
     rows = path.parent / named
     if not rows.is_file():
         raise FileMissing(
             f"{rows}: no such file; {path} names it as targets_file. Give the path from that file's folder."
         )
     return read_own_targets(rows)
-
-
-def _without_the_text(error: Exception) -> str:
-    """What the YAML parser says, without the line of the file that it quotes: a secret may stand there."""
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return " ".join(str(error).split())
-    mark = error.problem_mark or error.context_mark
-    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{' '.join(filter(None, (error.context, error.problem)))}{place}"
 
 
 def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
@@ -260,4 +261,6 @@ def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
     try:
         return UseCase.model_validate(fields)
     except ValidationError as error:
-        raise InvalidUseCase(f"{where}: {explained(error, unquoted='external_id')}") from error
+        # Pydantic's own error quotes every value.
+        secrets = unquoted_values(fields, QUOTED)
+        raise InvalidUseCase(f"{where}: {explained(error, quoted=QUOTED, secrets=secrets)}") from None

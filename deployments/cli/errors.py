@@ -8,8 +8,11 @@ import sys
 import traceback
 
 import typer
+from pydantic import ValidationError
 
 from dda_core.exceptions import AwsCallFailed, DdaError
+from dda_core.sanitised_errors import masked
+from dda_core.validation import explained
 from deployments.cli.printing import printable
 
 EXIT_CODES = {
@@ -23,6 +26,8 @@ EXIT_CODES = {
 
 DEBUG = "DDA_DEBUG"
 """The environment variable that makes errors show where they come from."""
+
+DEFECT = f"This is a defect of dda: please report it, with what {DEBUG}=1 shows."
 
 CREDENTIAL_CODES = frozenset(
     {
@@ -52,10 +57,10 @@ NOT_WRITABLE = frozenset(
 def report(error: Exception) -> int:
     """Print the error on standard error as a person should read it; the exit code to end with."""
     if os.environ.get(DEBUG):
-        traceback.print_exception(error)
+        print(masked("".join(traceback.format_exception(error))), file=sys.stderr, end="")
     code, message = _explain(error)
     if message:
-        print(f"error: {printable(message)}", file=sys.stderr)
+        print(f"error: {printable(masked(message))}", file=sys.stderr)
     return code
 
 
@@ -70,13 +75,12 @@ def _explain(error: Exception) -> tuple[int, str]:
         return 130, "aborted"
     if aws := _aws_error(error):
         return aws
+    if isinstance(error, ValidationError):
+        return 1, f"unexpected {error.title}: {explained(error, quoted=())}. {DEFECT}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return 2 if error.errno in NOT_WRITABLE else 1, f"{where}{error.strerror or error}"
-    return 1, (
-        f"unexpected {type(error).__name__}: {' '.join(str(error).split())}. This is a defect of dda: please report "
-        f"it, with what {DEBUG}=1 shows."
-    )
+    return 1, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}. {DEFECT}"
 
 
 def _usage(error: typer.TyperException) -> tuple[int, str]:

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
+from dda_core.sanitised_logs import sanitise_logs
 from deployments.cli.errors import EXIT_CODES, report
 
 COMMANDS = {
@@ -132,6 +133,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Importing Prefect on a terminal would send usage data; whoever wants that sets DO_NOT_TRACK=0.
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    sanitise_logs()
     app()
 
 

@@ -201,6 +201,8 @@ class LocalStack:
             return False
         if instance is not None and instance == state.get("aws_instance"):
             self._tell("Prefect goes on with its state.")
+            # An earlier version made it open to all.
+            self._home.chmod(0o700)
             return True
         shutil.rmtree(self._home)
         self._tell("The embedded AWS that Prefect's runs belonged to is gone, so Prefect starts afresh too.")
@@ -263,7 +265,7 @@ def take_lock(directory: StackDirectory) -> TextIO:
     Raises:
         LocalStackError: another one is.
     """
-    directory.path.mkdir(parents=True, exist_ok=True)
+    directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (directory.path / _LOCK).open("a+")
     # More than one try: `supervisor` below holds the lock for a moment when it looks.
     for _ in range(_LOCK_TRIES):

@@ -1,3 +1,5 @@
+import traceback
+
 import pytest
 
 from dda_core.exceptions import InvalidSettings
@@ -60,3 +62,15 @@ def test_every_setting_says_what_it_means():
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         load_settings().poll_seconds = 1
+
+
+@pytest.mark.parametrize(
+    "value", ["https://user:hush@example.com/?token=hush", "hush " * 10, "A" * 21, "wJalrXUtnFEMI/hush", "hush:hush"]
+)
+def test_a_value_that_does_not_look_like_a_settings_is_not_quoted(monkeypatch, value):
+    monkeypatch.setenv("DDA_POLL_SECONDS", value)
+    with pytest.raises(InvalidSettings, match="DDA_POLL_SECONDS") as refused:
+        load_settings()
+    shown = "".join(traceback.format_exception(refused.value))
+    assert value.strip() not in shown
+    assert "hush" not in shown

@@ -1,8 +1,11 @@
+import traceback
+
 import pytest
 import yaml
 
 from dda_core.exceptions import FileMissing, InvalidCatalogue, InvalidUseCase, TargetUnavailable, UnknownTarget
 from dda_core.fleets import find_fleet
+from dda_core.sanitise import redact
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase, check_use_case, read_use_case
 
@@ -255,3 +258,58 @@ def test_a_file_of_targets_that_is_not_there_is_said_so(tmp_path):
         read_use_case(write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": "none.yaml"}))
     with pytest.raises(InvalidUseCase, match="targets_file"):
         read_use_case(write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": ["own.yaml"]}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "externalid: hush-hush",
+        "external-id: &secret hush-hush\nfleet: *secret",
+        "external_id: &secret [hush-hush]\nregion: *secret",
+        "external_id: &secret hush-hush\ntargets: [*secret]",
+        "external_id: &secret hush/hush\nlocalserver: {jetson: *secret}",
+        "external_id: &secret hush-hush\ntargets_file: [*secret]",
+        "aws: {credentials: {secret: hush-hush}}",
+        "region: {external_id: hush-hush}",
+        "s3_bucket: [hush-hush]",
+        "tags: {key: {inner: hush-hush}}",
+        "external_id: *hush-hush",
+        "external_id: !hush-hush x",
+        "external_id: 'hush-hush",
+        'external_id: "hush-hush\\q"',
+        "external_id: {a: hush-hush",
+        "own_targets: [{name: a, secret: hush-hush}]",
+        "'hush-hush with blanks': 1",
+        "s3_bucket: https://user:hush-hush@example.com/?token=hush-hush",
+    ],
+)
+def test_no_error_quotes_what_may_be_a_secret(tmp_path, text):
+    names = {line.split(":")[0].strip() for line in text.splitlines()}
+    fields = "".join(f"{name}: '{value}'\n" for name, value in FIELDS.items() if name not in names)
+    path = tmp_path / "lids.yaml"
+    path.write_text(f"{fields}{text}\n")
+    with pytest.raises(InvalidUseCase) as refused:
+        read_use_case(path)
+    assert "hush" not in "".join(traceback.format_exception(refused.value))
+    assert str(refused.value).startswith(f"{path}: ")
+    assert len(str(refused.value)) > len(f"{path}: ") + 10
+
+
+def test_a_harmless_value_is_still_quoted():
+    with pytest.raises(InvalidUseCase, match=r"region: .* \(found 'nowhere'\)"):
+        check_use_case({**FIELDS, "region": "nowhere"}, where="lids.yaml")
+
+
+def test_a_row_of_own_targets_quotes_no_unknown_field(tmp_path):
+    (tmp_path / "rows.yaml").write_text("- {name: &s hush-hush, secret: *s, suffix: a, arch: *s, platform: amd64}\n")
+    path = write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": "rows.yaml"})
+    with pytest.raises(InvalidCatalogue) as refused:
+        read_use_case(path)
+    assert "secret" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_a_use_case_makes_its_external_id_a_secret_of_the_process():
+    assert redact("id factory-seven") == "id factory-seven"
+    UseCase(**FIELDS, external_id="factory-seven")
+    assert redact("id factory-seven") == "id ***"
