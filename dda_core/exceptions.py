@@ -37,11 +37,13 @@
     │   ├── ArchiveHostile
     │   ├── ModelFileMissing
     │   ├── ModelFileAmbiguous
+    │   ├── ModelFileInvalid
     │   ├── ModelDescriptionInvalid
     │   ├── ShapeMismatch
     │   ├── DeviceWouldRefuse
     │   │   └── CompiledModelUnusable
     │   ├── PackageTooLarge
+    │   ├── UnpackedTooLarge
     │   └── RecipeInvalid
     ├── Interrupted                   exit code 130: a person or a signal stopped the work
     └── TargetFailed                  exit code 1: one target came to an end that is not DEPLOYABLE
@@ -239,6 +241,18 @@ class ModelFileAmbiguous(InputRefused):
     """The trained archive holds several different TorchScript files at the same place."""
 
 
+class ModelFileInvalid(InputRefused):
+    """The model file is no TorchScript file. ``kind`` tells what it is instead, where that can be told."""
+
+    def __init__(self, file: str, where: str, kind: str | None) -> None:
+        self.file, self.where, self.kind = file, where, kind
+        is_instead = f", but {kind}" if kind else ""
+        super().__init__(
+            f"{file} in {where} is no TorchScript file{is_instead}. A ZIP as torch.jit.save writes it was expected: "
+            f"export the model again."
+        )
+
+
 class ModelDescriptionInvalid(InputRefused):
     """``mochi.json``, ``config.yaml`` or ``export_artifacts/manifest.json`` cannot be read or lacks a key."""
 
@@ -272,6 +286,17 @@ class PackageTooLarge(InputRefused):
         super().__init__(
             f"{where}: the package is over {limit} bytes, the most that AWS IoT Greengrass takes. Compile a smaller "
             f"model."
+        )
+
+
+class UnpackedTooLarge(InputRefused):
+    """A package would unpack to more than a device should have to hold."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        self.where, self.limit = where, limit
+        super().__init__(
+            f"{where}: its files have over {limit} bytes unpacked, the most that a package may hold. Compile a smaller "
+            f"model, or remove what is no part of it."
         )
 
 

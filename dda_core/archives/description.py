@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from dda_core.encoding import foreign_encoding
 from dda_core.exceptions import ModelDescriptionInvalid, ShapeMismatch
 
 CONFIG = "config.yaml"
@@ -94,6 +95,8 @@ def _agree(mochi: Shape, exported: Shape, images: str, where: str) -> None:
 
 
 def _json(text: bytes, name: str, where: str) -> dict[str, Any]:
+    if encoding := foreign_encoding(text):
+        _invalid(f"{name} in {where} is in {encoding}, not in UTF-8")
     try:
         # NaN and Infinity pass, here as on the device: what nobody copies does no harm, what is copied the rules judge.
         value = json.loads(text)

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.cli.command import dda, dda_json, refusal
-from tests.fixtures.archives import compiled_archive, hostile_archive, tar_member, trained_archive, write_tar_gz
+from tests.fixtures.archives import (
+    compiled_archive,
+    hostile_archive,
+    tar_member,
+    trained_archive,
+    trained_files,
+    write_tar_gz,
+)
 from tests.fixtures.s3 import BUCKET, s3_in_process
 
 
@@ -104,6 +111,20 @@ def test_a_hostile_archive_is_refused_and_nothing_is_left(trained: Path, tmp_pat
     out.mkdir()
     assert "\x1b" not in refusal("package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", out, code=1)
     assert list(out.iterdir()) == []
+
+
+def test_the_trained_archive_given_twice_is_refused(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    message = refusal("package", "build", trained, trained, "--target", "x86_64-cpu", "--out", out, code=1)
+    assert "has no compiled network" in message
+    assert list(out.iterdir()) == []
+
+
+def test_a_model_file_that_is_a_web_page_is_refused(tmp_path: Path) -> None:
+    files = trained_files("bring-your-own") | {"export_artifacts/mochi.pt": b"<!doctype html><title>Log in</title>"}
+    message = refusal("manifest", "build", write_tar_gz(tmp_path / "model.tar.gz", files), code=1)
+    assert "is no TorchScript file, but a web page (HTML)" in message
 
 
 def test_a_wrong_path_is_a_usage_error(trained: Path, tmp_path: Path) -> None:
