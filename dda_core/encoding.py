@@ -11,7 +11,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 """The byte order marks, the longer first: that of UTF-32 begins as one of UTF-16 does."""
-_ZEROS = {
+_ZEROS: dict[tuple[bool, ...], str] = {
     (True, True, True, False): "UTF-32",
     (False, True, True, True): "UTF-32",
     (True, False, True, False): "UTF-16",
@@ -23,4 +23,4 @@ _ZEROS = {
 def foreign_encoding(text: bytes) -> str | None:
     """``UTF-16`` or ``UTF-32`` where the text is in one, with or without a byte order mark; None where it is not."""
     marked = next((name for mark, name in _MARKS.items() if text.startswith(mark)), None)
-    return marked or _ZEROS.get(tuple(byte == 0 for byte in text[:4]))  # type: ignore[call-overload,no-any-return]
+    return marked or _ZEROS.get(tuple(byte == 0 for byte in text[:4]))

@@ -20,6 +20,7 @@
     │   ├── UnknownUseCase
     │   ├── InvalidSettings
     │   ├── InvalidCatalogue
+    │   ├── YamlRefused
     │   ├── MissingCredentials
     │   ├── RoleNotAssumable
     │   ├── AccessRefused
@@ -160,6 +161,14 @@ class InvalidSettings(ConfigurationError):
 
 class InvalidCatalogue(ConfigurationError):
     """A data file (targets, fleets, failures; a use case's own targets) does not pass its checks."""
+
+
+class YamlRefused(ConfigurationError):
+    """A text is no YAML, or such as nobody writes by hand. ``line`` and ``column`` count from 1; None where unknown."""
+
+    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+        self.problem, self.line, self.column = problem, line, column
+        super().__init__(problem if line is None else f"line {line}, column {column}: {problem}")
 
 
 class MissingCredentials(ConfigurationError):
