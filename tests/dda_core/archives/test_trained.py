@@ -331,6 +331,7 @@ def test_the_manifest_shape_outranks_that_of_its_stage(path: Path):
         ("config.yaml", b"dataset: {image_width: .nan, image_height: 768}", "says '.nan' for"),
         ("config.yaml", b"dataset: {image_width: 0, image_height: 768}", "says '0' for"),
         ("config.yaml", b"dataset: {image_width: 5.5, image_height: 768}", "says '5.5' for"),
+        ("config.yaml", b"dataset: {image_width: 1" + b":59" * 300_000 + b", image_height: 768}", "says '1:59"),
         ("config.yaml", b"dataset: {image_width: [1], image_height: 768}", "says a list or mapping for"),
         ("config.yaml", b"dataset: {image_width: &a [*a], image_height: 768}", "says a list or mapping for"),
         ("config.yaml", b"dataset: &a {<<: [*a, *a], image_width: 576}", "has no dataset.image_height"),
