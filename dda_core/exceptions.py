@@ -14,7 +14,8 @@
     │   ├── ComponentMissing
     │   ├── NothingToDecide
     │   ├── InvalidEvent
-    │   └── FileMissing
+    │   ├── FileMissing
+    │   └── NoPlainFile
     ├── ConfigurationError            exit code 3: settings, use cases, credentials
     │   ├── InvalidUseCase
     │   ├── UnknownUseCase
@@ -67,6 +68,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dda_core.device.findings import DeviceFinding
 
 
@@ -139,6 +142,16 @@ class NothingToDecide(UsageError):
 
 class FileMissing(UsageError):
     """A file that the caller named is not there, or is not a file."""
+
+
+class NoPlainFile(UsageError):
+    """Something else than a plain file is where a file should be written; ``kind`` tells what."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+        super().__init__(
+            f"{path} is {kind}, and stays as it is: a plain file or a new name was expected. Give another name."
+        )
 
 
 class ConfigurationError(DdaError):

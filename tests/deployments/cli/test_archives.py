@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -91,6 +92,38 @@ def test_an_unknown_target_is_a_usage_error_that_lists_the_known(trained: Path, 
     message = refusal("package", "build", trained, compiled, "--target", "jetson-nano", "--out", out, code=2)
     assert "jetson-xavier-jp6" in message
     assert not out.exists()
+
+
+def test_an_out_that_is_no_plain_file_is_refused_before_the_archive_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "is a named pipe" in refusal("manifest", "build", "/nowhere.tar.gz", "--out", pipe, code=2)
+    assert "is a character device" in refusal("manifest", "build", "/nowhere.tar.gz", "--out", "/dev/null", code=2)
+    assert "is a character device" in refusal("artifacts", "get", "lid-1", "arm64-cpu", "-o", "/dev/null", code=2)
+    assert pipe.is_fifo()
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_package_replaces_no_link_that_has_its_name(trained: Path, compiled: Path, tmp_path: Path) -> None:
+    arguments = ("package", "build", trained, compiled, "--target", "x86_64-cpu", "--json", "--out", tmp_path / "out")
+    path = Path(dda_json(*arguments)["path"])
+    path.unlink()
+    path.symlink_to("/dev/null")
+    assert "is a symbolic link to a character device" in refusal(*arguments, code=2)
+    assert list(path.parent.iterdir()) == [path]
+    assert path.is_symlink()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("manifest", "build", "m", "--out", ""),
+        ("package", "build", "m", "c", "--target", "x86_64-cpu", "--out", ""),
+        ("artifacts", "get", "lid-1", "arm64-cpu", "-o", ""),
+    ],
+)
+def test_an_empty_out_is_a_usage_error(verb: tuple[str, ...]) -> None:
+    assert "it is empty; a path was expected" in refusal(*verb, code=2)
 
 
 @pytest.mark.parametrize("which", ["trained", "compiled"])
@@ -187,7 +220,7 @@ def test_s3_without_credentials_says_how_to_log_in(monkeypatch: pytest.MonkeyPat
     refusal("manifest", "build", "s3://bucket/model.tar.gz", code=3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_build_ends_with_130_and_leaves_nothing(
     number: signal.Signals, trained: Path, tmp_path: Path
 ) -> None:
