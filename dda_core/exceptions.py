@@ -14,12 +14,14 @@
     │   ├── ComponentMissing
     │   ├── NothingToDecide
     │   ├── InvalidEvent
-    │   └── FileMissing
+    │   ├── FileMissing
+    │   └── NoPlainFile
     ├── ConfigurationError            exit code 3: settings, use cases, credentials
     │   ├── InvalidUseCase
     │   ├── UnknownUseCase
     │   ├── InvalidSettings
     │   ├── InvalidCatalogue
+    │   ├── YamlRefused
     │   ├── MissingCredentials
     │   ├── RoleNotAssumable
     │   ├── AccessRefused
@@ -37,11 +39,13 @@
     │   ├── ArchiveHostile
     │   ├── ModelFileMissing
     │   ├── ModelFileAmbiguous
+    │   ├── ModelFileInvalid
     │   ├── ModelDescriptionInvalid
     │   ├── ShapeMismatch
     │   ├── DeviceWouldRefuse
     │   │   └── CompiledModelUnusable
     │   ├── PackageTooLarge
+    │   ├── UnpackedTooLarge
     │   └── RecipeInvalid
     ├── SecretWithheld                exit code 1: another library's error, whose text held a secret
     ├── Interrupted                   exit code 130: a person or a signal stopped the work
@@ -65,6 +69,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dda_core.device.findings import DeviceFinding
 
 
@@ -139,6 +145,16 @@ class FileMissing(UsageError):
     """A file that the caller named is not there, or is not a file."""
 
 
+class NoPlainFile(UsageError):
+    """Something else than a plain file is where a file should be written; ``kind`` tells what."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+        super().__init__(
+            f"{path} is {kind}, and stays as it is: a plain file or a new name was expected. Give another name."
+        )
+
+
 class ConfigurationError(DdaError):
     """Settings, a use case or credentials are missing or wrong."""
 
@@ -159,6 +175,14 @@ class InvalidSettings(ConfigurationError):
 
 class InvalidCatalogue(ConfigurationError):
     """A data file (targets, fleets, failures; a use case's own targets) does not pass its checks."""
+
+
+class YamlRefused(ConfigurationError):
+    """A text is no YAML, or such as nobody writes by hand. ``line`` and ``column`` count from 1; None where unknown."""
+
+    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+        self.problem, self.line, self.column = problem, line, column
+        super().__init__(problem if line is None else f"line {line}, column {column}: {problem}")
 
 
 class MissingCredentials(ConfigurationError):
@@ -240,6 +264,18 @@ class ModelFileAmbiguous(InputRefused):
     """The trained archive holds several different TorchScript files at the same place."""
 
 
+class ModelFileInvalid(InputRefused):
+    """The model file is no TorchScript file. ``kind`` tells what it is instead, where that can be told."""
+
+    def __init__(self, file: str, where: str, kind: str | None) -> None:
+        self.file, self.where, self.kind = file, where, kind
+        is_instead = f", but {kind}" if kind else ""
+        super().__init__(
+            f"{file} in {where} is no TorchScript file{is_instead}. A ZIP as torch.jit.save writes it was expected: "
+            f"export the model again."
+        )
+
+
 class ModelDescriptionInvalid(InputRefused):
     """``mochi.json``, ``config.yaml`` or ``export_artifacts/manifest.json`` cannot be read or lacks a key."""
 
@@ -273,6 +309,17 @@ class PackageTooLarge(InputRefused):
         super().__init__(
             f"{where}: the package is over {limit} bytes, the most that AWS IoT Greengrass takes. Compile a smaller "
             f"model."
+        )
+
+
+class UnpackedTooLarge(InputRefused):
+    """A package would unpack to more than a device should have to hold."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        self.where, self.limit = where, limit
+        super().__init__(
+            f"{where}: its files have over {limit} bytes unpacked, the most that a package may hold. Compile a smaller "
+            f"model, or remove what is no part of it."
         )
 
 

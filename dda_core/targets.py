@@ -12,12 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dda_core.exceptions import InvalidCatalogue, TargetUnavailable, UnknownTarget
+from dda_core.exceptions import InvalidCatalogue, TargetUnavailable, UnknownTarget, YamlRefused
+from dda_core.safe_yaml import read_yaml_file
 from dda_core.sanitise import mask_values
-from dda_core.validation import explained, unquoted_values, yaml_problem
+from dda_core.validation import explained, unquoted_values
 
 TABLE = Path(__file__).with_name("targets.yaml")
 
@@ -101,9 +101,12 @@ def read_table(path: Path) -> tuple[CompilationTarget, ...]:
         InvalidCatalogue: the file is no list of valid rows, or two rows share a name, alias or suffix.
     """
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from None
+        rows = read_yaml_file(path)
+    except YamlRefused as error:
+        # The parser's own error, its cause, may quote the line.
+        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {error}") from None
+    except OSError as error:
+        raise InvalidCatalogue(f"{path}: cannot be read: {error.strerror or error}") from error
     if not isinstance(rows, list) or not rows:
         raise InvalidCatalogue(f"{path}: holds no list of targets; at least one row (`- name: ...`) is needed")
     checked = tuple(_checked_row(row, number, path) for number, row in enumerate(rows, 1))

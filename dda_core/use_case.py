@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,9 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget
+from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget, YamlRefused
 from dda_core.fleets import SAVED_BEFORE, Fleet, find_fleet, localservers_of, new_fleet
-from dda_core.naming import partition
+from dda_core.naming import bucket_name_problem, partition
+from dda_core.safe_yaml import read_yaml_file
 from dda_core.sanitise import remember_secret
 from dda_core.targets import (
     CompilationTarget,
@@ -33,12 +34,19 @@ from dda_core.targets import (
     read_own_targets,
     target_names,
 )
-from dda_core.validation import explained, unquoted_values, yaml_problem
+from dda_core.validation import explained, unquoted_values
 
 T = TypeVar("T")
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
+
+RESERVED_TAGS = {
+    "aws:": "AWS keeps it for its own tags",
+    "dda:": "the pipeline finds its jobs by such tags",
+    "dda-portal:": "the pipeline and the portal find components by such tags",
+}
+"""The beginnings of tag keys, in lower case, that are not the user's, and why."""
 
 DEFAULT_ROLE = "DDASageMakerExecutionRole"
 DEFAULT_STARTUP_WAIT_SECONDS = 600
@@ -82,6 +90,21 @@ class UseCase(BaseModel):
         # An unquoted account id is a number in YAML; one with a leading zero would lose it there, and is refused.
         return str(value) if isinstance(value, int) else value
 
+    @field_validator("s3_bucket")
+    @classmethod
+    def _bucket_name_is_one_that_s3_takes(cls, value: str) -> str:
+        if problem := bucket_name_problem(value):
+            raise ValueError(f"no bucket of S3 has such a name: {problem}")
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_are_the_users_own(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            if reserved := next((start for start in RESERVED_TAGS if key.lower().startswith(start)), None):
+                raise ValueError(f"a key must not begin with {reserved!r}: {RESERVED_TAGS[reserved]}")
+        return value
+
     @field_validator("fleet")
     @classmethod
     def _fleet_is_known(cls, value: str | None) -> str | None:
@@ -102,6 +125,8 @@ class UseCase(BaseModel):
         for name, localserver in value.items():
             if (row := look_up(name, own)) is None:
                 raise ValueError(str(UnknownTarget(name, (*target_names(), *(row.name for row in own)))))
+            if row.name in named:
+                raise ValueError(f"target {row.name} is named twice, by its name or an alias; name it once")
             named[row.name] = localserver
         return named
 
@@ -109,7 +134,10 @@ class UseCase(BaseModel):
     @classmethod
     def _targets_are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         own = info.data.get("own_targets", ())
-        return _or_value_error(lambda: tuple(target.name for target in find_targets(value, own)))
+        named = _or_value_error(lambda: [find_target(name, own).name for name in value])
+        if twice := sorted(name for name, count in Counter(named).items() if count > 1):
+            raise ValueError(f"target {', '.join(twice)} is named twice, by its name or an alias; name it once")
+        return tuple(named)
 
     @model_validator(mode="after")
     def _devices_run_the_targets(self) -> UseCase:
@@ -223,14 +251,16 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
         InvalidCatalogue: a row of its own targets is wrong; the message names file, row, field and value.
     """
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = read_yaml_file(path)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileMissing(
             f"{path}: no such use-case file. Give a YAML file with usecase_id, account_id, region and s3_bucket."
         ) from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        # The parser's own error quotes the line.
-        raise InvalidUseCase(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from None
+    except YamlRefused as error:
+        # The parser's own error, its cause, may quote the line.
+        raise InvalidUseCase(f"{path}: cannot be read as YAML: {error}") from None
+    except OSError as error:
+        raise InvalidUseCase(f"{path}: cannot be read: {error.strerror or error}") from error
     if not isinstance(fields, dict):
         raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
     given = {key: value for key, value in fields.items() if value is not None}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from botocore.exceptions import ClientError
 
 from dda_core.archives.seekable import open_seekable
@@ -18,8 +18,9 @@ from dda_core.device.check import DeviceCheck, check_on_device
 from dda_core.device.findings import DeviceFinding
 from dda_core.device.folder import NOTHING, Expectation
 from dda_core.device.startup import read_start_up
-from dda_core.exceptions import ComponentMissing, FileMissing, RecipeInvalid
+from dda_core.exceptions import ComponentMissing, FileMissing, RecipeInvalid, YamlRefused
 from dda_core.recipe_comparison import artifact_uri_of
+from dda_core.safe_yaml import MAX_BYTES, MAX_SHOWN, load_yaml
 from dda_core.verify import PackageContents, name_findings, read_package
 
 if TYPE_CHECKING:
@@ -102,15 +103,26 @@ def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
     """A recipe in JSON or YAML; ``where`` names it in messages.
 
     Raises:
-        RecipeInvalid: it is neither.
+        RecipeInvalid: it is neither, has a key twice, or is larger or nested deeper than any recipe.
     """
     try:
-        recipe = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({' '.join(str(error).split())})") from error
+        if text.lstrip().startswith(b"{") and len(text) <= MAX_BYTES:
+            recipe = json.loads(text, object_pairs_hook=_each_key_once)
+        else:
+            recipe = load_yaml(text)
+    except (ValueError, RecursionError, YamlRefused) as error:
+        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({error})") from error
     if not isinstance(recipe, dict):
         raise RecipeInvalid(f"{where} is no recipe: an object with ComponentName, ComponentVersion, ... was expected")
     return recipe
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name[:MAX_SHOWN]!r} is there twice")
+    return made
 
 
 def check_contents(contents: PackageContents, name: str, size: int, recipe: Mapping[str, Any] | None) -> DeviceCheck:

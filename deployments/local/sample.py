@@ -14,6 +14,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from dda_core.archives.file_sink import FileSink
+
 WIDTH, HEIGHT = 576, 768
 MODEL_BYTES = 4 * 1024 * 1024
 _TIME = 1_700_000_000
@@ -35,16 +37,19 @@ def write_sample_archive(path: Path, *, threshold: float = 0.7021560668945312) -
         "export_artifacts/manifest.json": _json({"model_graph": _model_graph(threshold), "input_shape": shape}),
         "export_artifacts/mochi.pt": model,
     }
+    archive = io.BytesIO()
     with (
-        path.open("wb") as file,
         # Without a name of its own: gzip would write the path's into the header.
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=_TIME) as zipped,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=archive, mtime=_TIME) as zipped,
         tarfile.open(fileobj=zipped, mode="w") as tar,
     ):
         for name, content in files.items():
             member = tarfile.TarInfo(f"./{name}")
             member.size, member.mtime = len(content), _TIME
             tar.addfile(member, io.BytesIO(content))
+    with FileSink(path) as sink:
+        sink.write(archive.getbuffer())
+        sink.complete()
     return path
 
 
