@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	"$$p" -c "$(FITS)" 2>/dev/null && command -v "$$p" && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all lint lock clean
+.PHONY: setup demo test test-fast test-all lint lock clean
 
 setup: .venv/.installed
 
@@ -37,8 +37,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --group dev -o requirements.lock pyproject.toml
+# uv, pinned in requirements.lock as everything is, keeps the pins that still fit. A worker's lock is the part of the
+# whole that a worker needs: no emulator, no test tools.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
+lock: setup
+	$(COMPILE) --group dev --extra local -o requirements.lock pyproject.toml
+	$(COMPILE) --group build --constraint requirements.lock -o requirements-worker.lock pyproject.toml
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .dda
