@@ -238,14 +238,12 @@ def print_end(view: RunView, states: dict[str, str], console: Console) -> None:
         )
         for target, record in view.targets.items()
     ]
+    notes = [
+        [("component", record.component), ("ARN", record.arn), ("compiled artifact", record.compiled_artifact)]
+        for record in view.targets.values()
+    ]
     console.print(f"{view.training_job}: {view.status}", style="bold")
-    print_table(("target", "status", "duration", "version", "Greengrass says"), rows)
-    # Names, URIs and ARNs are longer than most terminals are wide.
-    for target, record in view.targets.items():
-        if names := [name for name in (record.component, record.arn, record.compiled_artifact) if name]:
-            console.print(f"  {target}", markup=False)
-            for name in names:
-                console.print(f"    {name}", markup=False)
+    print_table(("target", "status", "duration", "version", "Greengrass says"), rows, notes)
 
 
 def _explain(view: RunView, console: Console) -> None:
