@@ -203,7 +203,7 @@ class EmulatorMissing(LocalStackError):
 
     def __init__(self, package: str) -> None:
         self.package = package
-        self.remedy = "Install it: pip install 'dda-pipeline[local]', or, in the project's folder, `make setup`."
+        self.remedy = "Install the extra `local`: pip install '.[local]' in the project's folder, or 'WHEEL[local]'."
         super().__init__(f"the local AWS needs the package {package}, which is not installed. {self.remedy}")
 
 
