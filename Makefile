@@ -27,6 +27,10 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The inner loop: unit and property tests, which need no server. The oracle's thousands of packages are left to `test`.
+test-fast: setup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/dda_core tests/test_architecture.py tests/test_locks.py --ignore tests/dda_core/device/test_oracle.py
+
 # What is measured is measured alone; the long suites share both cores.
 test-all: setup
 	$(BIN)/python -m pytest -m slow --timeout=1800 tests/benchmarks
