@@ -27,9 +27,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The inner loop: unit and property tests, which need no server. The oracle's thousands of packages are left to `test`.
+# The inner loop: unit and property tests. What is left to `test` simulates an account, or thousands of packages.
+FAST := tests/dda_core tests/test_architecture.py tests/test_locks.py
+LEFT_OUT := tests/dda_core/test_preflight.py tests/dda_core/device/test_oracle.py
 test-fast: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/dda_core tests/test_architecture.py tests/test_locks.py --ignore tests/dda_core/device/test_oracle.py
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(LEFT_OUT:%=--ignore %)
 
 # What is measured is measured alone; the long suites share both cores.
 test-all: setup
