@@ -29,6 +29,7 @@
     │   ├── ApprovalImpossible
     │   ├── WebhookRefused
     │   └── LocalStackError
+    │       └── EmulatorMissing
     ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
     │   ├── StackFailed
     │   └── ObjectChanged
@@ -220,6 +221,15 @@ class ApprovalImpossible(ConfigurationError):
 
 class LocalStackError(ConfigurationError):
     """The local stack is not there, or did not come up."""
+
+
+class EmulatorMissing(LocalStackError):
+    """The packages of the local AWS are not installed: a production worker does without them."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self.remedy = "Install the extra `local`: pip install '.[local]' in the project's folder, or 'WHEEL[local]'."
+        super().__init__(f"the local AWS needs the package {package}, which is not installed. {self.remedy}")
 
 
 class AwsCallFailed(DdaError):

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -160,13 +160,17 @@ def test_a_verb_starts_without_prefect_moto_and_boto3() -> None:
     assert result.stderr == "['rich']\n"
 
 
-def test_the_first_output_comes_soon() -> None:
-    # 0.2 s on an idle machine; the bound leaves room for a busy one, and none for importing Prefect (1 s and more).
+def test_a_verb_that_needs_no_server_costs_little() -> None:
+    # 0.2 s of the processor, however busy the machine is; importing Prefect alone costs more than 1 s.
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     seconds = []
-    for _ in range(5):
-        start = time.monotonic()
+    for _ in range(3):
+        before = spent()
         assert run("targets").returncode == 0
-        seconds.append(time.monotonic() - start)
+        seconds.append(spent() - before)
     assert min(seconds) < 1.0
 
 
