@@ -14,6 +14,7 @@ import yaml
 
 from dda_core.encoding import foreign_encoding
 from dda_core.exceptions import YamlRefused
+from dda_core.validation import without_quotes
 
 MAX_BYTES = 1 << 20
 """Bytes of a document that is parsed: YAML takes over a hundred times its size in memory."""
@@ -158,8 +159,7 @@ class _Constructor(yaml.constructor.SafeConstructor):
 
 
 def _refused(error: yaml.MarkedYAMLError) -> YamlRefused:
-    what = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
-    return _at(what, error.problem_mark or error.context_mark)
+    return _at(without_quotes(error), error.problem_mark or error.context_mark)
 
 
 def _at(problem: str, mark: Any) -> YamlRefused:

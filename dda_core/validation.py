@@ -44,9 +44,14 @@ def yaml_problem(error: Exception) -> str:
         return " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark
     place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    said = " ".join(filter(None, (error.context, error.problem)))
+    return without_quotes(error) + place
+
+
+def without_quotes(error: yaml.MarkedYAMLError) -> str:
+    """What the YAML parser says, without the place and without the line of the file, tag or anchor that it quotes."""
+    said = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
     # Single characters, such as the one that cannot begin a value, are what it is about.
-    return re.sub(r"'[^']{2,}'|\"[^\"]{2,}\"", "'...'", said) + place
+    return re.sub(r"'[^']{2,}'|\"[^\"]{2,}\"", "'...'", said)
 
 
 def _sentence(problem: Any, quoted: Collection[str]) -> str:

@@ -19,7 +19,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from deployments.cli.main import app
+from deployments.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

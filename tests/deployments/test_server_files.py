@@ -165,16 +165,19 @@ def test_no_secret_of_the_folder_is_kept_or_put_into_the_image_or_a_wheel():
 
 def test_password_files_are_made_for_their_owner_alone_and_the_containers_user_is_the_one_that_is_named(tmp_path: Path):
     page = (ROOT / "docs" / "operate.md").read_text()
-    [line] = re.findall(r"^\$ (.*> auth\.txt.*)$", page, re.M)
-    subprocess.run(["sh", "-c", f"umask 022; {line}"], cwd=tmp_path, check=True)
-    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
-        each["file"]: 0o600 for each in COMPOSE["secrets"].values()
-    }
-    assert (tmp_path / "auth.txt").read_text().startswith("admin:")
-    [user] = re.findall(r"useradd --uid (\d+)", COMPOSE["x-pipeline"]["build"]["dockerfile_inline"])
-    for text in (page, (FOLDER / "compose.yaml").read_text()):
-        assert f"sudo chown {user} *.txt" in text
-        assert "chmod 644" not in text
+    lines = re.findall(r"^\$ (.*deployments/server/secrets.*)$", page, re.M)
+    makes = [line for line in lines if line.startswith(("mkdir", "(umask"))]
+    folder = tmp_path / "deployments" / "server"
+    folder.mkdir(parents=True)
+    subprocess.run(["sh", "-ec", "\n".join(["umask 022", *makes])], cwd=tmp_path, check=True)
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
+    made = {f"secrets/{path.name}": path.stat().st_mode & 0o777 for path in (folder / "secrets").iterdir()}
+    assert made == {each["file"]: 0o600 for each in COMPOSE["secrets"].values()}
+    assert (folder / "secrets" / "auth.txt").read_text().startswith("admin:")
+    [user] = re.findall(r"useradd --uid (\d+)", (FOLDER / "Dockerfile").read_text())
+    assert f"run as user {user}" in page
+    assert f"sudo chown {user} deployments/server/secrets/*.txt" in page
+    assert "chmod 644" not in page
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
