@@ -51,7 +51,7 @@ def without_quotes(error: yaml.MarkedYAMLError) -> str:
     """What the YAML parser says, without the place and without the line of the file, tag or anchor that it quotes."""
     said = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
     # Single characters, such as the one that cannot begin a value, are what it is about.
-    return re.sub(r"'[^']{2,}'|\"[^\"]{2,}\"", "'...'", said)
+    return re.sub(r"'[^']*'|\"[^\"]*\"", lambda quoted: quoted[0] if len(quoted[0]) == 3 else "'...'", said)
 
 
 def _sentence(problem: Any, quoted: Collection[str]) -> str:

@@ -160,7 +160,7 @@ async def test_the_history_for_people_needs_no_aws(ask: Ask, job: str) -> None:
     assert "x86_64-cuda  1        failed" in result.stdout
     # What is longer than a column stands below its row.
     assert max(len(line) for line in result.stdout.splitlines() if not line.startswith("    ")) <= 100
-    assert "\n    compilation job: " in result.stdout
+    assert "\n    run: " in result.stdout
     assert "\x1b" not in result.stdout
     assert "/runs/flow-run/" in result.stdout
 
