@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 	"$$p" -c "$(FITS)" 2>/dev/null && command -v "$$p" && break; done)
 BIN := .venv/bin
 
-.PHONY: setup demo test test-all lint lock clean
+.PHONY: setup demo test test-fast test-all lint lock clean
 
 setup: .venv/.installed
 
@@ -27,6 +27,12 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The inner loop: unit and property tests. What is left to `test` simulates an account, or thousands of packages.
+FAST := tests/dda_core tests/test_architecture.py tests/test_locks.py
+LEFT_OUT := tests/dda_core/test_preflight.py tests/dda_core/device/test_oracle.py
+test-fast: setup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(LEFT_OUT:%=--ignore %)
+
 # What is measured is measured alone; the long suites share both cores.
 test-all: setup
 	$(BIN)/python -m pytest -m slow --timeout=1800 tests/benchmarks
@@ -37,8 +43,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --group dev -o requirements.lock pyproject.toml
+# uv, pinned in requirements.lock as everything is, keeps the pins that still fit. A worker's lock is the part of the
+# whole that a worker needs: no emulator, no test tools.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
+lock: setup
+	$(COMPILE) --group dev --extra local -o requirements.lock pyproject.toml
+	$(COMPILE) --group build --constraint requirements.lock -o requirements-worker.lock pyproject.toml
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .dda

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from dda_core.archives.file_sink import output_file
 from dda_core.archives.source import S3Source, parse_s3_uri
-from dda_core.exceptions import FileMissing, ObjectChanged, UsageError
+from dda_core.exceptions import NoPlainFile, ObjectChanged, UsageError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -77,19 +78,24 @@ def download(s3: S3Client, uri: str, file: Path, tell: Callable[[int, int], None
         tell: given the bytes that are there and the object's size, again and again.
 
     Raises:
-        FileMissing: there is no such object, or ``file`` is a folder.
+        FileMissing: there is no such object.
+        NoPlainFile: something else than a plain file is where one is written.
+        OSError: it cannot be written; it names the file.
         ObjectChanged: the object was replaced again and again.
         AwsCallFailed: S3 cannot be read.
     """
-    if file.is_dir():
-        raise FileMissing(f"{file} is a folder; the name of the file to write was expected")
+    file = output_file(file)
     part, state = (file.with_name(f"{file.name}{suffix}") for suffix in (".part", ".part.json"))
+    for each in (part, state):
+        if each.is_symlink():  # nobody but us makes these files
+            raise NoPlainFile(each, "a symbolic link")
+        output_file(each)
     for _ in range(STARTS):
         source = S3Source(s3, *parse_s3_uri(uri))
         about: dict[str, object] = {"uri": uri, "etag": source.etag, "size": source.size}
         if not _same(state, about) or not part.is_file() or part.stat().st_size > source.size:
-            part.write_bytes(b"")
-            state.write_text(json.dumps(about), encoding="utf-8")
+            _write(part, b"")
+            _write(state, json.dumps(about).encode())
         try:
             _fetch(source, part, tell)
         except ObjectChanged:
@@ -97,10 +103,20 @@ def download(s3: S3Client, uri: str, file: Path, tell: Callable[[int, int], None
         if part.stat().st_size != source.size:  # another process writes to it too
             part.unlink()
             continue
-        os.replace(part, file)
+        os.replace(part, output_file(file))
         state.unlink()
         return source.size
     raise ObjectChanged(f"{uri} was replaced, or {part} was written by others, {STARTS} times. Try again later.")
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb", opener=_without_following) as file:
+        file.write(content)
+
+
+def _without_following(path: str, flags: int) -> int:
+    """Open a file of ours; a link that has come there since is an error."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _same(state: Path, about: dict[str, object]) -> bool:
@@ -111,7 +127,7 @@ def _same(state: Path, about: dict[str, object]) -> bool:
 
 
 def _fetch(source: S3Source, part: Path, tell: Callable[[int, int], None]) -> None:
-    with part.open("ab") as out:
+    with open(part, "ab", opener=_without_following) as out:
         done = out.tell()
         tell(done, source.size)
         for block in source.blocks(start=done):

@@ -14,12 +14,14 @@
     │   ├── ComponentMissing
     │   ├── NothingToDecide
     │   ├── InvalidEvent
-    │   └── FileMissing
+    │   ├── FileMissing
+    │   └── NoPlainFile
     ├── ConfigurationError            exit code 3: settings, use cases, credentials
     │   ├── InvalidUseCase
     │   ├── UnknownUseCase
     │   ├── InvalidSettings
     │   ├── InvalidCatalogue
+    │   ├── YamlRefused
     │   ├── MissingCredentials
     │   ├── RoleNotAssumable
     │   ├── AccessRefused
@@ -27,6 +29,7 @@
     │   ├── ApprovalImpossible
     │   ├── WebhookRefused
     │   └── LocalStackError
+    │       └── EmulatorMissing
     ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
     │   ├── StackFailed
     │   └── ObjectChanged
@@ -37,12 +40,15 @@
     │   ├── ArchiveHostile
     │   ├── ModelFileMissing
     │   ├── ModelFileAmbiguous
+    │   ├── ModelFileInvalid
     │   ├── ModelDescriptionInvalid
     │   ├── ShapeMismatch
     │   ├── DeviceWouldRefuse
     │   │   └── CompiledModelUnusable
     │   ├── PackageTooLarge
+    │   ├── UnpackedTooLarge
     │   └── RecipeInvalid
+    ├── SecretWithheld                exit code 1: another library's error, whose text held a secret
     ├── Interrupted                   exit code 130: a person or a signal stopped the work
     └── TargetFailed                  exit code 1: one target came to an end that is not DEPLOYABLE
         ├── CompilationFailed
@@ -64,6 +70,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dda_core.device.findings import DeviceFinding
 
 
@@ -138,6 +146,16 @@ class FileMissing(UsageError):
     """A file that the caller named is not there, or is not a file."""
 
 
+class NoPlainFile(UsageError):
+    """Something else than a plain file is where a file should be written; ``kind`` tells what."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+        super().__init__(
+            f"{path} is {kind}, and stays as it is: a plain file or a new name was expected. Give another name."
+        )
+
+
 class ConfigurationError(DdaError):
     """Settings, a use case or credentials are missing or wrong."""
 
@@ -158,6 +176,14 @@ class InvalidSettings(ConfigurationError):
 
 class InvalidCatalogue(ConfigurationError):
     """A data file (targets, fleets, failures; a use case's own targets) does not pass its checks."""
+
+
+class YamlRefused(ConfigurationError):
+    """A text is no YAML, or such as nobody writes by hand. ``line`` and ``column`` count from 1; None where unknown."""
+
+    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+        self.problem, self.line, self.column = problem, line, column
+        super().__init__(problem if line is None else f"line {line}, column {column}: {problem}")
 
 
 class MissingCredentials(ConfigurationError):
@@ -195,6 +221,15 @@ class ApprovalImpossible(ConfigurationError):
 
 class LocalStackError(ConfigurationError):
     """The local stack is not there, or did not come up."""
+
+
+class EmulatorMissing(LocalStackError):
+    """The packages of the local AWS are not installed: a production worker does without them."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+        self.remedy = "Install the extra `local`: pip install '.[local]' in the project's folder, or 'WHEEL[local]'."
+        super().__init__(f"the local AWS needs the package {package}, which is not installed. {self.remedy}")
 
 
 class AwsCallFailed(DdaError):
@@ -239,6 +274,18 @@ class ModelFileAmbiguous(InputRefused):
     """The trained archive holds several different TorchScript files at the same place."""
 
 
+class ModelFileInvalid(InputRefused):
+    """The model file is no TorchScript file. ``kind`` tells what it is instead, where that can be told."""
+
+    def __init__(self, file: str, where: str, kind: str | None) -> None:
+        self.file, self.where, self.kind = file, where, kind
+        is_instead = f", but {kind}" if kind else ""
+        super().__init__(
+            f"{file} in {where} is no TorchScript file{is_instead}. A ZIP as torch.jit.save writes it was expected: "
+            f"export the model again."
+        )
+
+
 class ModelDescriptionInvalid(InputRefused):
     """``mochi.json``, ``config.yaml`` or ``export_artifacts/manifest.json`` cannot be read or lacks a key."""
 
@@ -275,8 +322,31 @@ class PackageTooLarge(InputRefused):
         )
 
 
+class UnpackedTooLarge(InputRefused):
+    """A package would unpack to more than a device should have to hold."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        self.where, self.limit = where, limit
+        super().__init__(
+            f"{where}: its files have over {limit} bytes unpacked, the most that a package may hold. Compile a smaller "
+            f"model, or remove what is no part of it."
+        )
+
+
 class RecipeInvalid(InputRefused):
     """A component's name, version or recipe breaks a rule of AWS IoT Greengrass."""
+
+
+class SecretWithheld(DdaError):
+    """Stands for an error of another library, of class ``kind``, that keeps a secret where it cannot be masked.
+
+    ``text`` is what that error said, masked.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind = kind
+        self.text = text
+        super().__init__(f"{kind}: {text}")
 
 
 class Interrupted(DdaError):

@@ -17,10 +17,10 @@ from dda_core.targets import (
     CompilationTarget,
     ComponentName,
     available_targets,
-    explained,
     find_targets,
     look_up,
 )
+from dda_core.validation import explained, yaml_problem
 
 PRESETS = Path(__file__).with_name("fleets.yaml")
 SAVED_BEFORE = "original"
@@ -65,9 +65,9 @@ def read_fleets(path: Path) -> tuple[Fleet, ...]:
     try:
         fleets = TypeAdapter(tuple[Fleet, ...]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise InvalidCatalogue(f"{path}: {explained(error)}") from error
+        raise InvalidCatalogue(f"{path}: {explained(error, quoted=Fleet.model_fields)}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from error
     names = [fleet.name for fleet in fleets]
     if not fleets or len(set(names)) < len(names):
         raise InvalidCatalogue(f"{path}: names {names}; at least one fleet is needed, and each name once")

@@ -30,6 +30,10 @@ PARTITIONS = {
 }
 """The partitions besides ``aws``, by how the names of their Regions begin."""
 
+RESERVED_BUCKET_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
+RESERVED_BUCKET_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+"""What names of buckets must not begin with and end in, as S3 has other uses for it."""
+
 REPACKAGED_NAME = "model_for_compilation.tar.gz"
 COMPONENT_NAME_LIMIT = 128
 TRAINING_PART_LIMIT = 40
@@ -48,6 +52,27 @@ def check_training_job_name(name: str) -> str:
             f"at most 63 characters. Give the job's name as `aws sagemaker list-training-jobs` shows it."
         )
     return name
+
+
+def bucket_name_problem(name: str) -> str | None:
+    """Why S3 has no bucket of that name; None where it may have one.
+
+    The rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+        return (
+            "3 to 63 lower-case letters, digits, hyphens and dots are allowed, a letter or digit at the beginning "
+            "and at the end"
+        )
+    if ".." in name:
+        return "it has two dots in a row"
+    if re.fullmatch(r"\d+\.\d+\.\d+\.\d+", name):
+        return "it has the form of an IP address"
+    if start := next((start for start in RESERVED_BUCKET_STARTS if name.startswith(start)), None):
+        return f"S3 keeps names that begin with {start!r}"
+    if end := next((end for end in RESERVED_BUCKET_ENDS if name.endswith(end)), None):
+        return f"S3 keeps names that end in {end!r}"
+    return None
 
 
 def digest8(work: dict[str, Any]) -> str:

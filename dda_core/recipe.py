@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
-
-from dda_core.exceptions import RecipeInvalid
+from dda_core.exceptions import RecipeInvalid, YamlRefused
+from dda_core.safe_yaml import MAX_BYTES, MAX_SHOWN, load_yaml
 from dda_core.startup import PLAIN_TIMEOUT_SECONDS, startup_line, startup_script, startup_timeout
 from dda_core.targets import CompilationTarget
 
@@ -115,15 +114,26 @@ def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
     """A recipe in JSON or YAML; ``where`` names it in messages.
 
     Raises:
-        RecipeInvalid: it is neither.
+        RecipeInvalid: it is neither, has a key twice, or is larger or nested deeper than any recipe.
     """
     try:
-        recipe = json.loads(text) if text.lstrip().startswith(b"{") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({' '.join(str(error).split())})") from error
+        if text.lstrip().startswith(b"{") and len(text) <= MAX_BYTES:
+            recipe = json.loads(text, object_pairs_hook=_each_key_once)
+        else:
+            recipe = load_yaml(text)
+    except (ValueError, RecursionError, YamlRefused) as error:
+        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({error})") from error
     if not isinstance(recipe, dict):
         raise RecipeInvalid(f"{where} is no recipe: an object with ComponentName, ComponentVersion, ... was expected")
     return recipe
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the key {name[:MAX_SHOWN]!r} is there twice")
+    return made
 
 
 def component_version_for(existing: Iterable[str]) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+import re
+from difflib import get_close_matches
+from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dda_core.exceptions import InvalidSettings
 
+PREFIX = "DDA_"
+NO_SETTINGS = frozenset({"DDA_DEBUG", "DDA_LOCAL_STACK", "DDA_LOCAL_ROLE", "DDA_SCREENSHOTS"})
+"""Variables of that prefix that mean something else: debugging, the local stack's processes, the browser test."""
+
 
 class Settings(BaseSettings):
     """Times are in seconds unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="DDA_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
 
     poll_seconds: float = Field(30, gt=0, le=3600, description="Time between two looks at a job or a component")
     jitter: float = Field(0.2, ge=0, lt=1, description="Waits vary at random by this share, so that runs spread out")
@@ -101,9 +107,37 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         problems = "; ".join(
-            f"DDA_{str(problem['loc'][0]).upper()}={problem['input']!r}: {problem['msg']}" for problem in error.errors()
+            f"DDA_{str(problem['loc'][0]).upper()}{_found(problem['input'])}: {problem['msg']}"
+            for problem in error.errors()
         )
-        raise InvalidSettings(f"{problems}. Correct or unset the variable.") from error
+        raise InvalidSettings(f"{problems}. Correct or unset the variable.") from None
+
+
+def _found(value: object) -> str:
+    """``=`` and the value found, where it looks like one of a setting: what was pasted by mistake may be a secret."""
+    return f"={value!r}" if re.fullmatch(r"[\w.+-]{0,20}", str(value)) else " (its value is not shown)"
+
+
+class UnknownVariable(NamedTuple):
+    """A ``DDA_`` variable that is no setting, so that its value has no effect; ``nearest`` may be what was meant."""
+
+    name: str
+    nearest: str | None
+
+    def __str__(self) -> str:
+        """What a person is told."""
+        meant = f"Did you mean {self.nearest}?" if self.nearest else "`dda config show` lists the settings."
+        return f"{self.name} is no setting of the DDA Pipeline and has no effect. {meant}"
+
+
+def unknown_variables() -> list[UnknownVariable]:
+    """The variables of the environment that look like settings and are none: misspelt ones, most likely."""
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    return [
+        UnknownVariable(name, next(iter(get_close_matches(name.upper(), known, n=1)), None))
+        for name in sorted(os.environ)
+        if name.upper().startswith(PREFIX) and name.upper() not in NO_SETTINGS.union(known)
+    ]
 
 
 def settings_with_origin() -> list[tuple[str, object, str, str]]:

@@ -12,10 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dda_core.exceptions import InvalidCatalogue, TargetUnavailable, UnknownTarget
+from dda_core.exceptions import InvalidCatalogue, TargetUnavailable, UnknownTarget, YamlRefused
+from dda_core.safe_yaml import read_yaml_file
+from dda_core.sanitise import mask_values
+from dda_core.validation import explained, unquoted_values
 
 TABLE = Path(__file__).with_name("targets.yaml")
 
@@ -99,9 +101,12 @@ def read_table(path: Path) -> tuple[CompilationTarget, ...]:
         InvalidCatalogue: the file is no list of valid rows, or two rows share a name, alias or suffix.
     """
     try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        rows = read_yaml_file(path)
+    except YamlRefused as error:
+        # The parser's own error, its cause, may quote the line.
+        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {error}") from None
+    except OSError as error:
+        raise InvalidCatalogue(f"{path}: cannot be read: {error.strerror or error}") from error
     if not isinstance(rows, list) or not rows:
         raise InvalidCatalogue(f"{path}: holds no list of targets; at least one row (`- name: ...`) is needed")
     checked = tuple(_checked_row(row, number, path) for number, row in enumerate(rows, 1))
@@ -114,24 +119,12 @@ def _checked_row(row: Any, number: int, path: Path) -> CompilationTarget:
     try:
         return CompilationTarget.model_validate(row)
     except ValidationError as error:
-        name = f" ({row['name']})" if isinstance(row, dict) and "name" in row else ""
-        raise InvalidCatalogue(f"{path}: row {number}{name}: {explained(error)}") from error
-
-
-def explained(error: ValidationError, *, unquoted: str | None = None) -> str:
-    """What pydantic found, in one line: each field with the rule that it breaks and the value found.
-
-    ``unquoted`` is a field that holds a secret: its value is not shown, nor is a whole object, in which it may stand.
-    """
-    return "; ".join(
-        ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
-        + (
-            ""
-            if problem["type"] == "missing" or not problem["loc"] or unquoted in problem["loc"]
-            else f" (found {problem['input']!r})"
-        )
-        for problem in error.errors()
-    )
+        found = row.get("name") if isinstance(row, dict) else None
+        name = f" ({found})" if isinstance(found, str) else ""
+        known = CompilationTarget.model_fields
+        said = mask_values(f"row {number}{name}", unquoted_values(row, known))
+        problems = explained(error, quoted=known, secrets=unquoted_values(row, known))
+        raise InvalidCatalogue(f"{path}: {said}: {problems}") from None
 
 
 def read_own_targets(path: Path) -> tuple[CompilationTarget, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -18,14 +18,15 @@ from pydantic import (
     model_validator,
 )
 
-from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget
+from dda_core.exceptions import DdaError, FileMissing, InvalidUseCase, TargetUnavailable, UnknownTarget, YamlRefused
 from dda_core.fleets import SAVED_BEFORE, Fleet, find_fleet, localservers_of, new_fleet
-from dda_core.naming import partition
+from dda_core.naming import bucket_name_problem, partition
+from dda_core.safe_yaml import read_yaml_file
+from dda_core.sanitise import remember_secret
 from dda_core.targets import (
     CompilationTarget,
     ComponentName,
     all_targets,
-    explained,
     find_target,
     find_targets,
     look_up,
@@ -33,11 +34,19 @@ from dda_core.targets import (
     read_own_targets,
     target_names,
 )
+from dda_core.validation import explained, unquoted_values
 
 T = TypeVar("T")
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")]
 TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
+
+RESERVED_TAGS = {
+    "aws:": "AWS keeps it for its own tags",
+    "dda:": "the pipeline finds its jobs by such tags",
+    "dda-portal:": "the pipeline and the portal find components by such tags",
+}
+"""The beginnings of tag keys, in lower case, that are not the user's, and why."""
 
 DEFAULT_ROLE = "DDASageMakerExecutionRole"
 DEFAULT_STARTUP_WAIT_SECONDS = 600
@@ -81,6 +90,21 @@ class UseCase(BaseModel):
         # An unquoted account id is a number in YAML; one with a leading zero would lose it there, and is refused.
         return str(value) if isinstance(value, int) else value
 
+    @field_validator("s3_bucket")
+    @classmethod
+    def _bucket_name_is_one_that_s3_takes(cls, value: str) -> str:
+        if problem := bucket_name_problem(value):
+            raise ValueError(f"no bucket of S3 has such a name: {problem}")
+        return value
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_are_the_users_own(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            if reserved := next((start for start in RESERVED_TAGS if key.lower().startswith(start)), None):
+                raise ValueError(f"a key must not begin with {reserved!r}: {RESERVED_TAGS[reserved]}")
+        return value
+
     @field_validator("fleet")
     @classmethod
     def _fleet_is_known(cls, value: str | None) -> str | None:
@@ -101,6 +125,8 @@ class UseCase(BaseModel):
         for name, localserver in value.items():
             if (row := look_up(name, own)) is None:
                 raise ValueError(str(UnknownTarget(name, (*target_names(), *(row.name for row in own)))))
+            if row.name in named:
+                raise ValueError(f"target {row.name} is named twice, by its name or an alias; name it once")
             named[row.name] = localserver
         return named
 
@@ -108,11 +134,20 @@ class UseCase(BaseModel):
     @classmethod
     def _targets_are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         own = info.data.get("own_targets", ())
-        return _or_value_error(lambda: tuple(target.name for target in find_targets(value, own)))
+        named = _or_value_error(lambda: [find_target(name, own).name for name in value])
+        if twice := sorted(name for name, count in Counter(named).items() if count > 1):
+            raise ValueError(f"target {', '.join(twice)} is named twice, by its name or an alias; name it once")
+        return tuple(named)
 
     @model_validator(mode="after")
     def _devices_run_the_targets(self) -> UseCase:
         _or_value_error(lambda: [self.localserver_for(target) for target in self.default_targets()])
+        return self
+
+    @model_validator(mode="after")
+    def _external_id_is_kept_from_logs_and_errors(self) -> UseCase:
+        if self.external_id:
+            remember_secret(self.external_id.get_secret_value())
         return self
 
     @property
@@ -191,6 +226,10 @@ class UseCase(BaseModel):
         return check_use_case({**fields, "fleet": find_fleet(name).name}, where=f"use case {self.usecase_id!r}")
 
 
+QUOTED = frozenset(UseCase.model_fields) - {"external_id", "tags"}
+"""The fields whose values errors may quote. What a use case's tags say is its owner's business."""
+
+
 def _or_value_error(made: Callable[[], T]) -> T:
     """What ``made`` returns; an error of ours as the one that pydantic reports with the field."""
     try:
@@ -212,13 +251,16 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
         InvalidCatalogue: a row of its own targets is wrong; the message names file, row, field and value.
     """
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = read_yaml_file(path)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileMissing(
             f"{path}: no such use-case file. Give a YAML file with usecase_id, account_id, region and s3_bucket."
         ) from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InvalidUseCase(f"{path}: cannot be read as YAML: {_without_the_text(error)}") from error
+    except YamlRefused as error:
+        # The parser's own error, its cause, may quote the line.
+        raise InvalidUseCase(f"{path}: cannot be read as YAML: {error}") from None
+    except OSError as error:
+        raise InvalidUseCase(f"{path}: cannot be read: {error.strerror or error}") from error
     if not isinstance(fields, dict):
         raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
     given = {key: value for key, value in fields.items() if value is not None}
@@ -231,24 +273,13 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
 def _targets_beside(path: Path, fields: dict[str, object]) -> tuple[CompilationTarget, ...]:
     named = fields["targets_file"]
     if not isinstance(named, str) or "own_targets" in fields:
-        raise InvalidUseCase(
-            f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it (found {named!r})"
-        )
+        raise InvalidUseCase(f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it")
     rows = path.parent / named
     if not rows.is_file():
         raise FileMissing(
             f"{rows}: no such file; {path} names it as targets_file. Give the path from that file's folder."
         )
     return read_own_targets(rows)
-
-
-def _without_the_text(error: Exception) -> str:
-    """What the YAML parser says, without the line of the file that it quotes: a secret may stand there."""
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return " ".join(str(error).split())
-    mark = error.problem_mark or error.context_mark
-    place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    return f"{' '.join(filter(None, (error.context, error.problem)))}{place}"
 
 
 def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
@@ -260,4 +291,6 @@ def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
     try:
         return UseCase.model_validate(fields)
     except ValidationError as error:
-        raise InvalidUseCase(f"{where}: {explained(error, unquoted='external_id')}") from error
+        # Pydantic's own error quotes every value.
+        secrets = unquoted_values(fields, QUOTED)
+        raise InvalidUseCase(f"{where}: {explained(error, quoted=QUOTED, secrets=secrets)}") from None

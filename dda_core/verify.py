@@ -16,10 +16,11 @@ from typing import IO, Any, NamedTuple
 
 from dda_core.archives.codec import BLOCK
 from dda_core.archives.tar import MAX_TEXT, plain_name, unsafe_name
-from dda_core.archives.zip import MAX_PACKAGE
+from dda_core.archives.zip import MAX_PACKAGE, MAX_UNPACKED
 from dda_core.device.findings import DeviceFinding, Failure, finding
 from dda_core.device.folder import HEAD, MAX_META, NOTHING, Expectation, StageFile, StageFiles
 from dda_core.device.package import package_findings
+from dda_core.encoding import foreign_encoding
 from dda_core.exceptions import FileMissing
 from dda_core.manifest import MANIFEST_NAME
 from dda_core.package import SUFFIX
@@ -107,6 +108,11 @@ def _contents(package: zipfile.ZipFile, whole: bool) -> PackageContents:
     members = package.infolist()
     findings = [each for member in members for each in _member_findings(member)]
     findings += _name_clashes([member.filename for member in members])
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > MAX_UNPACKED:
+        found = f"unpacks to {unpacked} bytes"
+        findings.append(_finding("zip-unpacked", "the package", found, f"at most {MAX_UNPACKED}", "Train smaller."))
+        whole = False  # its gigabytes would be inflated for nothing
     seen = StageFiles()
     manifest: Any = None
     for member in members:
@@ -132,8 +138,12 @@ def _read(package: zipfile.ZipFile, member: zipfile.ZipInfo, seen: StageFiles, *
     def pieces() -> Iterator[bytes]:
         with package.open(member) as file:
             if whole or keep:
+                size = 0
                 while block := file.read(BLOCK):
+                    size += len(block)
                     yield block
+                if size != member.file_size:
+                    raise ValueError(f"it has {size} bytes, {member.file_size} are announced")
             elif member.filename.endswith(".meta"):
                 yield file.read(MAX_META + 1)
             elif member.filename.endswith(".so"):
@@ -190,6 +200,8 @@ def _parse(text: bytes) -> tuple[Any, list[DeviceFinding]]:
     try:
         if text.startswith(codecs.BOM_UTF8):
             raise ValueError("it begins with a byte order mark")
+        if encoding := foreign_encoding(text):
+            raise ValueError(f"it is in {encoding}")
         return json.loads(text.decode()), []
     except (ValueError, RecursionError) as error:
         found = f"is no JSON ({error})"

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Literal
 from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.input.run_input import keyset_from_paused_state
 
-from dda_core.exceptions import NothingToDecide
+from dda_core.exceptions import DdaError, NothingToDecide
 from deployments.runs import prefect_errors
 from tasks.approval import Approval
-from tasks.history import runs_of
-from tasks.use_case import block_name
+from tasks.history import JobRun, runs_of
+from tasks.use_case import block_name, find_use_case
 
 Decision = Literal["publish", "reject"]
 
@@ -29,11 +30,13 @@ async def decide(
         NothingToDecide: no run of the training job waits for approval, or several do.
         PrefectUnreachable: there is no server to ask.
     """
-    approval = Approval(decision=decision, who=who, why=why)
     with prefect_errors():
         async with get_client() as client:
-            run = await _waiting_run(client, training_job, use_case)
-            given = approval.model_dump()
+            waiting = await _waiting_run(client, training_job, use_case)
+            run = waiting.run
+            with suppress(DdaError):  # its external id becomes one of the words that are masked
+                await find_use_case(waiting.use_case or "")
+            given = Approval(decision=decision, who=who, why=why).model_dump()
             answer = await client.resume_flow_run(run.id, given)
             if answer.status is SetStateStatus.REJECT and run.state:
                 # A process killed between suspending and saving the form leaves a run that nobody could resume.
@@ -45,13 +48,13 @@ async def decide(
     return run.id
 
 
-async def _waiting_run(client: PrefectClient, training_job: str, use_case: str | None) -> FlowRun:
+async def _waiting_run(client: PrefectClient, training_job: str, use_case: str | None) -> JobRun:
     every = [
         each for each in await runs_of(client, training_job) if not use_case or block_name(use_case) == each.use_case
     ]
     waiting = [each for each in every if each.run.state and each.run.state.type is StateType.PAUSED]
     if len(waiting) == 1:
-        return waiting[0].run
+        return waiting[0]
     if waiting:
         raise NothingToDecide(
             f"{len(waiting)} runs of {training_job} wait for approval, of use cases "

@@ -19,8 +19,8 @@ from dda_core.failures import CatalogueRow, catalogue
 from dda_core.fleets import Fleet, all_fleets, new_fleet
 from dda_core.settings import Settings
 from dda_core.targets import all_targets
+from deployments.cli.app import app
 from deployments.cli.errors import DEBUG, EXIT_CODES
-from deployments.cli.main import app
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
 

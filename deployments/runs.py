@@ -18,6 +18,8 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from dda_core.exceptions import FlowRunMissing, PrefectUnreachable, RunParametersRefused, UnknownUseCase
+from dda_core.sanitise import bare_url
+from dda_core.sanitised_errors import masked
 from tasks.history import RunView, view_of
 from tasks.paging import FLOW
 from tasks.use_case import block_name, use_case_names
@@ -36,11 +38,18 @@ def prefect_errors() -> Iterator[None]:
             "PREFECT_API_URL is not set, so there is no Prefect server to ask. For the local stack run "
             '`dda local up` and then `eval "$(dda local env)"`; otherwise set it to your server\'s address.'
         )
+    url = bare_url(url)
     try:
         yield
-    except (httpx.TransportError, httpx.InvalidURL) as error:
+    except httpx.InvalidURL:
+        # It quotes what it takes for the port, which is the password where that holds a slash.
         raise PrefectUnreachable(
-            f"no Prefect server answers at {url} ({error}). Start it, or correct PREFECT_API_URL."
+            f"PREFECT_API_URL is no URL that can be used (host and path: {url}). Correct it: "
+            f"https://prefect.example.com/api, with the password in PREFECT_API_AUTH_STRING."
+        ) from None
+    except httpx.TransportError as error:
+        raise PrefectUnreachable(
+            f"no Prefect server answers at {url} ({masked(str(error))}). Start it, or correct PREFECT_API_URL."
         ) from error
     except PrefectHTTPStatusError as error:
         if error.response.status_code in (401, 403):
@@ -79,7 +88,7 @@ async def start_run(use_case: str, training_job: str, parameters: dict[str, Any]
             except PrefectHTTPStatusError as error:
                 if error.response.status_code in (409, 422):
                     raise RunParametersRefused(
-                        f"the deployment {FLOW}/{deployment.name} refuses the parameters: {error.response.text}"
+                        f"the deployment {FLOW}/{deployment.name} refuses the parameters: {masked(error.response.text)}"
                     ) from error
                 raise
 
@@ -113,7 +122,7 @@ async def read_run(flow_run_id: UUID) -> RunView:
                 run = await client.read_flow_run(flow_run_id)
             except ObjectNotFound:
                 raise FlowRunMissing(
-                    f"flow run {flow_run_id} is not on the server at {PREFECT_API_URL.value()}. "
+                    f"flow run {flow_run_id} is not on the server at {bare_url(PREFECT_API_URL.value() or '')}. "
                     f"It was deleted, or it belongs to another server."
                 ) from None
             return await view_of(client, run)

@@ -61,7 +61,7 @@ async def webhook_parameters(use_case: str, url: str | None = None) -> dict[str,
 
     Args:
         use_case: its id or name; it has a deployment.
-        url: the server's API as AWS reaches it, where that is not ``PREFECT_API_URL``.
+        url: the server as AWS reaches it, where that is not ``PREFECT_API_URL``; with ``/api`` or without.
 
     Raises:
         UnknownUseCase: it has no deployment.
@@ -74,11 +74,22 @@ async def webhook_parameters(use_case: str, url: str | None = None) -> dict[str,
     user, _, password = auth.get_secret_value().partition(":") if auth else ("", "", "")
     return {
         "UseCase": block_name(use_case),
-        "ApiUrl": (url or PREFECT_API_URL.value() or "").rstrip("/"),
+        "ApiUrl": api_url(url) if url else (PREFECT_API_URL.value() or "").rstrip("/"),
         "DeploymentId": str(deployment.id),
         "User": user,
         "Password": password,
     }
+
+
+def api_url(server: str) -> str:
+    """The URL of a Prefect server's API, of the address that people give: with the API's ``/api``, or of the UI.
+
+    Without it the server would answer with a page of the UI, or 404, which reads as a deployment that is missing.
+    """
+    url = server.rstrip("/")
+    # Prefect Cloud's API goes on after it: /api/accounts/...
+    path = url.partition("://")[2].partition("/")[2]
+    return url if f"/{path}".endswith("/api") or "/api/" in f"/{path}" else f"{url}/api"
 
 
 def read_event(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from prefect.runtime import deployment
 
 from dda_core.exceptions import ApprovalImpossible, PublishingRejected
 from dda_core.markdown import cell, table
+from dda_core.sanitise import redact
 from tasks.approval import Approval, given_for, pause_key
 from tasks.packaging import Packaged
 from tasks.run import Run, set_tags, tags_of
@@ -55,7 +56,7 @@ async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:
         form = Approval.with_initial_data(description=shown)
         decision = await asuspend_flow_run(wait_for_input=form, key=pause_key(run.retry))
         assert decision is not None, "Prefect gives what it was told to wait for"
-    told = f"by {decision.who}" + (f": {decision.why}" if decision.why else "")
+    told = redact(f"by {decision.who}" + (f": {decision.why}" if decision.why else ""))
     get_run_logger().info("Publishing was %s %s", decision.word, told)
     _notice(run, f"Publishing was **{decision.word}** {cell(told)}")
     await _tag(run, decision.word)

@@ -6,15 +6,15 @@ from typing import Annotated
 from uuid import UUID
 
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
 
 from dda_core.exceptions import DdaError
-from dda_core.sanitise import sanitise
+from dda_core.sanitise import redact
 from flows.parameters import TrainingJobName
+from tasks.decorators import flow
 from tasks.links import FLOW, make_links, remove_expired_links, write_links
 
 
@@ -41,7 +41,7 @@ async def artifact_links(
     try:
         made = await make_links(training_job_name, use_case, expires_minutes)
     except (DdaError, ClientError, BotoCoreError) as error:
-        return Failed(message=sanitise(str(error), mask_accounts=True))
+        return Failed(message=redact(str(error), mask_accounts=True))
     good = sum(each.link is not None for each in made)
     if not good:
         return Failed(message=f"No run of {training_job_name} has made anything in this use case that is still there")

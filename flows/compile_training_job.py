@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import flow, get_client, get_run_logger, unmapped
+from prefect import get_client, get_run_logger, unmapped
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.futures import PrefectFuture
@@ -30,6 +30,7 @@ from flows.approval import check_can_wait, wait_for_approval
 from flows.ending import describe_page, end_state, ignore, note_failure, note_skip, refuse, reject, tag_run
 from flows.parameters import ComponentBaseName, OptionalText, TargetName, TrainingJobName
 from tasks.compilation import choose_attempts, compile_model, start_compilation, stop_own_jobs
+from tasks.decorators import flow
 from tasks.history import last_lines
 from tasks.packaging import Packaged, package_model
 from tasks.preflight import check_access

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from tasks.decorators import flow
 from tasks.idle_runs import forget_idle_runs
 from tasks.training_events import drain
 from tasks.use_case import use_case_names

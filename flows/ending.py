@@ -18,7 +18,7 @@ from dda_core.failures import RETRY_HELPS, guidance_for
 from dda_core.finished_training import USE_CASE_TAG
 from dda_core.history import TargetLine
 from dda_core.page import PageContext
-from dda_core.sanitise import sanitise
+from dda_core.sanitise import redact
 from dda_core.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.training_job import TrainingJob
 from tasks.history import IGNORED
@@ -122,7 +122,7 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
 
 
 def _message(run: Run, text: str, *keep: str) -> str:
-    return sanitise(text, mask_accounts=True, keep=[run.record.training_job, *keep])
+    return redact(text, mask_accounts=True, keep=[run.record.training_job, *keep])
 
 
 def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | None = None) -> None:
@@ -155,7 +155,7 @@ def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | Non
 def note_failure(run: Run, target: str, error: BaseException) -> None:
     """Record why a target failed, what that means and what to do."""
     guidance = guidance_for(error)
-    reason = sanitise(getattr(error, "reason", None) or str(error) or type(error).__name__)
+    reason = redact(getattr(error, "reason", None) or str(error) or type(error).__name__)
     stopped = isinstance(error, CompilationStopped | RunCancelled | PublishingRejected)
     run.record.note_facts(target, will_retry_help=RETRY_HELPS[guidance.retry])
     run.record.note(

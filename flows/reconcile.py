@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from prefect import flow, get_client
+from prefect import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from tasks.decorators import flow
 from tasks.idle_runs import forget_idle_runs
 from tasks.reconciling import healed_page, reconcile_runs
 

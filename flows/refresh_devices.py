@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from tasks.decorators import flow
 from tasks.devices import ask_devices, places, write_device_pages
 from tasks.links import remove_expired_links
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from tasks.decorators import flow
 from tasks.idle_runs import forget_idle_runs
 from tasks.overview import refresh
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from prefect import flow, get_client, get_run_logger
+from prefect import get_client, get_run_logger
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State
@@ -17,6 +17,7 @@ from prefect.states import Completed
 from dda_core.retrying import RetryDecision, retries_page, summary
 from dda_core.sanitise import sanitise
 from tasks.artifacts import latest_artifact
+from tasks.decorators import flow
 from tasks.idle_runs import forget_idle_runs
 from tasks.retrying import sweep
 from tasks.run import artifact_link, run_link

@@ -11,7 +11,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.input import RunInput
 from prefect.input.run_input import keyset_from_base_key
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+
+from dda_core.sanitise import redact
 
 
 class Approval(RunInput):
@@ -20,6 +22,11 @@ class Approval(RunInput):
     decision: Literal["publish", "reject"] = Field(description="Whether the components are published")
     who: str = Field(min_length=1, max_length=100, description="Your name")
     why: str = Field("", max_length=500, description="Why, for those who look back")
+
+    @field_validator("who", "why")
+    @classmethod
+    def _without_secrets(cls, value: str) -> str:
+        return redact(value)
 
     @property
     def rejects(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_client, get_run_logger, task
+from prefect import get_client, get_run_logger
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core.archives.source import open_source
@@ -29,6 +29,7 @@ from dda_core.following import begin_compilation, follow_compilation, patiently,
 from dda_core.history import CompilationFacts
 from dda_core.own_jobs import creator_of, own_first_attempt, stop_jobs_of
 from dda_core.status import CompilationStatus
+from tasks.decorators import task
 from tasks.history import recorded_maker
 from tasks.run import Run, current_run, run_link, tell, warn
 

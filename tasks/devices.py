@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
-from prefect import get_client, get_run_logger, task
+from prefect import get_client, get_run_logger
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
@@ -19,9 +19,10 @@ from dda_core.aws import error_code, error_message
 from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.devices import Spacing, installed_versions, list_components
 from dda_core.exceptions import DdaError
-from dda_core.sanitise import sanitise
+from dda_core.sanitise import redact
 from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
+from tasks.decorators import task
 from tasks.limits import limited_clients
 from tasks.paging import PAGE
 from tasks.record import artifact_key
@@ -50,7 +51,7 @@ async def ask_devices(name: str, use_case: UseCase) -> DeviceSurvey:
         return await asyncio.to_thread(_survey, use_case)
     except (DdaError, ClientError, BotoCoreError) as error:
         code = error_code(error)
-        reason = sanitise(f"{code}: {error_message(error)}" if code else str(error), mask_accounts=True)
+        reason = redact(f"{code}: {error_message(error)}" if code else str(error), mask_accounts=True)
         get_run_logger().error("The devices of use case %s could not be asked: %s", name, reason)
         return DeviceSurvey(use_case=name, region=use_case.region, failure=reason)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from prefect import get_client, get_run_logger, task
+from prefect import get_client, get_run_logger
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
@@ -20,6 +20,7 @@ from dda_core.download import DownloadLink, Product, presign
 from dda_core.exceptions import FileMissing
 from dda_core.markdown import cell, link, table
 from dda_core.sanitise import sanitise
+from tasks.decorators import task
 from tasks.finding import find_products
 from tasks.paging import PAGE
 

@@ -26,7 +26,7 @@ from dda_core.exceptions import DdaError
 from dda_core.finished_training import LOOKED_AT, finished_training_jobs
 from dda_core.looking_back import ModelRun, history_page, model_page
 from dda_core.overview import OverviewRow, in_order, overview_page, overview_row, with_row
-from dda_core.sanitise import sanitise
+from dda_core.sanitise import redact
 from dda_core.status import RunStatus, run_status
 from dda_core.use_case import UseCase
 from tasks.artifacts import keep_artifact, latest_artifact
@@ -181,7 +181,7 @@ async def _never_compiled(
             aws = await asyncio.to_thread(limited_clients, use_case)
             finished = await asyncio.to_thread(finished_training_jobs, aws.sagemaker, use_case, known)
         except (DdaError, BotoCoreError, ClientError) as error:
-            notes.append(f"The training jobs of use case {usecase_id} could not be listed: {sanitise(str(error))}")
+            notes.append(f"The training jobs of use case {usecase_id} could not be listed: {redact(str(error))}")
             rows += [row for row in earlier if row.use_case == usecase_id and not row.flow_run_id]
             continue
         if finished.cut:

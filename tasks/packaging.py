@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, NamedTuple
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.cache_policies import DEFAULT
 
 from dda_core.archives.source import open_source
@@ -15,6 +15,7 @@ from dda_core.device.manifest import doubts
 from dda_core.following import run_stoppable
 from dda_core.package import ModelPackage, package_to_s3
 from dda_core.targets import CompilationTarget
+from tasks.decorators import task
 from tasks.run import current_run, tell
 
 

@@ -27,7 +27,7 @@ from prefect.logging import get_logger
 from dda_core.compilation import CompilationJob
 from dda_core.history import Attempt, AttemptStatus, Phase, TargetLine
 from dda_core.page import PROGRESS, PageContext, run_page
-from dda_core.sanitise import sanitise
+from dda_core.sanitise import redact, sanitise
 from dda_core.status import CompilationStatus, TargetStatus
 
 logger = get_logger("dda.record")
@@ -113,7 +113,7 @@ class RunRecord:
             with self._lock:
                 line = self.targets[target]
                 *earlier, last = line.attempts
-                ended = last.ending(status, datetime.now(UTC), sanitise(job.reason or "no reason was given"))
+                ended = last.ending(status, datetime.now(UTC), redact(job.reason or "no reason was given"))
                 self.targets[target] = line.model_copy(update={"attempts": (*earlier, ended)})
 
     def settle(self, target: str, **fields: Any) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prefect import task
 from prefect.cache_policies import DEFAULT
 from pydantic import BaseModel, ConfigDict
 
+from tasks.decorators import task
 from tasks.run import current_run, tags_of
 
 RETRY = "retry:"

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_UI_URL
 
 from dda_core.aws import AwsClients
-from dda_core.settings import Settings, load_settings
+from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
 from tasks.history import own_jobs_of
 from tasks.limits import limited_clients
@@ -77,6 +77,8 @@ async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIter
     """A run with its record, which is kept up to date inside the block and written a last time at its end."""
     async with RunRecord(training_job, flow_run_id, load_settings().poll_seconds) as record:
         with entered(await begin_run(use_case, flow_run_id, record)) as run:
+            for variable in unknown_variables():
+                get_run_logger().warning("%s", variable)
             yield run
 
 

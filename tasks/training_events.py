@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from dda_core.aws import AwsClients, error_code, error_message
 from dda_core.exceptions import DdaError
-from dda_core.sanitise import sanitise
+from dda_core.sanitise import redact
 from dda_core.training_event import (
     QueuedMessage,
     TrainingEvent,
@@ -143,6 +143,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ObjectNotFound):
         return "the use case has no deployment; `dda use-case save FILE` makes it"
     if isinstance(error, PrefectHTTPStatusError):
-        return sanitise(f"the server answered {error.response.status_code}: {error.response.text}", mask_accounts=True)
+        return redact(f"the server answered {error.response.status_code}: {error.response.text}", mask_accounts=True)
     code = error_code(error)
-    return sanitise(f"{code}: {error_message(error)}" if code else str(error), mask_accounts=True)
+    return redact(f"{code}: {error_message(error)}" if code else str(error), mask_accounts=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core import naming
@@ -16,6 +16,7 @@ from dda_core.following import patiently, run_stoppable
 from dda_core.manifest import dda_manifest
 from dda_core.sweeping import sweep
 from dda_core.training_job import TrainingJob, describe_training_job
+from tasks.decorators import task
 from tasks.run import current_run, tell, warn
 
 

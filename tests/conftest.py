@@ -11,6 +11,8 @@ from functools import cache
 
 import pytest
 
+from dda_core import sanitise
+
 COUNTED = "counted"
 """The name under which a test's report carries what it counted, also from one process of pytest-xdist to another."""
 
@@ -49,6 +51,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    # A test's external ids are no secrets of the next one.
+    monkeypatch.setattr(sanitise, "_known", {})
 
 
 @pytest.fixture(scope="session")

@@ -13,20 +13,14 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.exceptions import ModelDescriptionInvalid, ShapeMismatch
+from dda_core.encoding import foreign_encoding
+from dda_core.exceptions import ModelDescriptionInvalid, ShapeMismatch, YamlRefused
+from dda_core.safe_yaml import MAX_NUMBER, MERGE, compose_yaml
 
 CONFIG = "config.yaml"
 MOCHI = "mochi.json"
 MANIFEST = "export_artifacts/manifest.json"
 DESCRIPTIONS = frozenset({CONFIG, MOCHI, MANIFEST})
-
-MAX_CONFIG = 1 << 20
-"""Bytes of a configuration that is parsed: YAML takes over a hundred times its size in memory."""
-MAX_DEPTH = 100
-"""Levels of nesting in a configuration: libyaml's composer overruns the stack on some ten thousand."""
-
-_YAML_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MERGE = "tag:yaml.org,2002:merge"
 
 Shape = tuple[int, int, int, int]
 Pixels = int | float | str
@@ -94,6 +88,8 @@ def _agree(mochi: Shape, exported: Shape, images: str, where: str) -> None:
 
 
 def _json(text: bytes, name: str, where: str) -> dict[str, Any]:
+    if encoding := foreign_encoding(text):
+        _invalid(f"{name} in {where} is in {encoding}, not in UTF-8")
     try:
         # NaN and Infinity pass, here as on the device: what nobody copies does no harm, what is copied the rules judge.
         value = json.loads(text)
@@ -133,10 +129,10 @@ def _config_size(text: bytes, key: str, where: str) -> Pixels:
     small file of aliases could stand for gigabytes.
     """
     try:
-        value = _child(_child(_compose(text), "dataset"), key)
+        value = _child(_child(compose_yaml(text, count_aliases=False), "dataset"), key)
         size = _pixels(value) if isinstance(value, yaml.ScalarNode) else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        _invalid(f"{CONFIG} in {where} cannot be read: {' '.join(str(error).split())}")
+    except (YamlRefused, ValueError) as error:
+        _invalid(f"{CONFIG} in {where} cannot be read: {error}")
     if size is None:
         said = repr(value.value[:80]) if isinstance(value, yaml.ScalarNode) else "a list or mapping"
         found = "has no" if value is None else f"says {said} for"
@@ -146,6 +142,8 @@ def _config_size(text: bytes, key: str, where: str) -> Pixels:
 
 def _pixels(scalar: Any) -> Pixels | None:
     """The scalar as YAML means it, where that is a positive whole number or a text of one; None where it is not."""
+    if len(scalar.value) > MAX_NUMBER:
+        return None
     construct = yaml.constructor.SafeConstructor()
     kind = scalar.tag.rpartition(":")[2]
     size: Pixels
@@ -164,18 +162,6 @@ def _pixels(scalar: Any) -> Pixels | None:
     return size if number.is_integer() and _is_size(int(number)) else None
 
 
-def _compose(text: bytes) -> Any:
-    """The root node of a YAML document, which may be hostile."""
-    if len(text) > MAX_CONFIG:
-        raise ValueError(f"it has {len(text)} bytes, over {MAX_CONFIG}")
-    depth = 0
-    for event in yaml.parse(text, Loader=_YAML_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-    return yaml.compose(text, Loader=_YAML_LOADER)
-
-
 def _child(node: Any, key: str) -> Any:
     """The value of a mapping's key, which may come from a mapping that is merged into it (``<<``)."""
     visited: set[int] = set()
@@ -188,7 +174,7 @@ def _child(node: Any, key: str) -> Any:
         found = [value for name, value in mapping.value if name.value == key]
         if found:
             return found[-1]
-        merged = [value for name, value in mapping.value if name.tag == _MERGE]
+        merged = [value for name, value in mapping.value if name.tag == MERGE]
         waiting = [
             base for each in merged for base in (each.value if isinstance(each, yaml.SequenceNode) else [each])
         ] + waiting

@@ -23,6 +23,8 @@ MAX_MEMBERS = 10_000
 """Members in one archive; real ones hold about ten."""
 MAX_PATH = 4096
 """Bytes in a member's path, as Linux has it."""
+MAX_NAME = 255
+"""Bytes in each part of a member's path, as Linux file systems have it: no device could unpack a longer one."""
 MAX_EXTENDED_HEADER = 1 << 16
 """Bytes in one extended header (a long name, or records of the pax format)."""
 MAX_TEXT = 4 << 20
@@ -64,6 +66,8 @@ def unsafe_name(name: str) -> str | None:
         return "has a name that is not UTF-8"
     if length > MAX_PATH:
         return f"has a name of {length} bytes, over {MAX_PATH}"
+    if (longest := max(len(part.encode()) for part in name.split("/"))) > MAX_NAME:
+        return f"has a part of {longest} bytes in its name, over {MAX_NAME}"
     if _CONTROL.search(name):
         return "has a control character in its name"
     if name.startswith("/"):

@@ -6,6 +6,7 @@ the whole archive has been read and found right.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import tarfile
 from collections.abc import Callable
@@ -29,9 +30,25 @@ from dda_core.archives.description import (
 from dda_core.archives.source import Source
 from dda_core.archives.tar import Member, TarReader, read_tar
 from dda_core.archives.upload import Sink
-from dda_core.exceptions import ModelFileAmbiguous, ModelFileMissing
+from dda_core.exceptions import ModelFileAmbiguous, ModelFileInvalid, ModelFileMissing
 
 EXPORT_FOLDER = "export_artifacts"
+
+_ZIP = b"PK\x03\x04"
+"""The first bytes of a TorchScript file, which is a ZIP since PyTorch 1.0."""
+_HEAD = 64
+"""Bytes of the model file that tell what it is."""
+_OTHER_KINDS = {
+    b"<!doctype html": "a web page (HTML)",
+    b"<html": "a web page (HTML)",
+    b"<?xml": "an XML document",
+    b"<error": "an XML document",
+    b"{": "a JSON document",
+    b"version https://git-lfs": "a Git LFS pointer in place of the file",
+    b"\x1f\x8b": "a gzip file",
+    b"\x80": "a pickle, as torch.save of old PyTorch writes it",
+}
+"""What a file is that begins so, in lower case and after white space."""
 
 
 class TrainedModel(BaseModel):
@@ -80,6 +97,7 @@ def read_trained_archive(
         ArchiveHostile: a member is no plain file or folder.
         ModelFileMissing: a file that is needed is not there.
         ModelFileAmbiguous: several TorchScript files are at the place that counts.
+        ModelFileInvalid: the file that counts is no TorchScript file.
         ModelDescriptionInvalid: a description cannot be read or lacks a key.
         ShapeMismatch: the descriptions disagree, or the shape is not one that is compiled.
         DeviceWouldRefuse: the manifest breaks a rule of the device.
@@ -139,6 +157,7 @@ class _Choice:
 
     def __init__(self, repackage: Callable[[], Sink] | None) -> None:
         self.sha256 = ""
+        self._head = b""
         self._repackage = repackage
         self._sink: Sink | None = None
         self._root: list[Member] = []
@@ -170,6 +189,8 @@ class _Choice:
             )
         if not candidates[0].size:
             raise ModelFileMissing(f"{candidates[0].name} in {where} is empty. Export the model again.")
+        if not self._head.startswith(_ZIP):
+            raise ModelFileInvalid(candidates[0].name, where, _kind_of(self._head))
         return candidates[0]
 
     def complete(self) -> None:
@@ -187,6 +208,7 @@ class _Choice:
     def _take(self, reader: TarReader, member: Member) -> None:
         self.abandon()
         digest = hashlib.sha256()
+        self._head = b""
         archive: GzipWriter | None = None
         if self._repackage is not None:
             self._sink = self._repackage()
@@ -194,12 +216,22 @@ class _Choice:
             archive.write(_member_header(PurePosixPath(member.name).name, member.size))
         for piece in reader.content():
             digest.update(piece)
+            if len(self._head) < _HEAD:
+                self._head += bytes(piece[: _HEAD - len(self._head)])
             if archive is not None:
                 archive.write(piece)
         if archive is not None:
             archive.write(bytes(-member.size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE))
             archive.finish()
         self.sha256 = digest.hexdigest()
+
+
+def _kind_of(head: bytes) -> str | None:
+    """What a file that begins so is, where that can be told."""
+    if not head.strip(b"\0"):
+        return "a file of zeros"
+    beginning = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    return next((kind for start, kind in _OTHER_KINDS.items() if beginning.startswith(start)), None)
 
 
 def _member_header(name: str, size: int) -> bytes:

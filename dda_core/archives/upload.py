@@ -1,4 +1,4 @@
-"""Where an archive is written to: an S3 object, or a local file, that is there whole or not at all.
+"""Where an archive is written to: an S3 object that is there whole or not at all; ``file_sink`` has local files.
 
 A sink is a context manager. What is written becomes visible with ``complete()``; leaving the block without it,
 by whatever exception, leaves nothing behind.
@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
-import secrets
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dda_core.archives.codec import crc32
 from dda_core.archives.source import error_code, s3_failed
-from dda_core.exceptions import FileMissing, ObjectChanged
+from dda_core.exceptions import ObjectChanged
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -201,54 +198,6 @@ class MultipartUpload:
             if error is None:
                 raise s3_failed(refused, "s3:AbortMultipartUpload", self.uri) from refused
             logger.warning("the unfinished upload to %s could not be aborted: %s", self.uri, refused)
-
-
-class FileSink:
-    """A local file: written under a temporary name in its folder, renamed when it is complete."""
-
-    def __init__(self, path: Path) -> None:
-        """Args: path: the file, or with ``complete(name)`` any name in its folder; the folder is created."""
-        self.path = path
-        self._temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-        self._file: BinaryIO | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileMissing(f"{path.parent} cannot be written to: {error.strerror}") from error
-
-    def write(self, data: ReadableBuffer) -> None:
-        """Take these bytes."""
-        self._open().write(data)
-
-    def _open(self) -> BinaryIO:
-        # Not before the block is entered that removes the file: an interrupt in between would leave it behind.
-        if self._file is None:
-            try:
-                self._file = self._temporary.open("xb")
-            except OSError as error:
-                raise FileMissing(f"{self.path.parent} cannot be written to: {error.strerror}") from error
-        return self._file
-
-    def complete(self, name: str | None = None) -> None:
-        """Give the file its name, replacing one that is there; ``name`` where it is known only now."""
-        if name is not None:
-            self.path = self.path.with_name(name)
-        self._open().close()
-        os.replace(self._temporary, self.path)
-
-    def abort(self) -> None:
-        """Remove what was written. Does nothing after ``complete()``."""
-        if self._file is not None:
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.abort()
 
 
 def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, *, etag: str | None = None) -> bool:

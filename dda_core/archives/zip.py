@@ -14,20 +14,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dda_core.archives.codec import Deflater, Writable, crc32
-from dda_core.exceptions import PackageTooLarge
+from dda_core.exceptions import PackageTooLarge, UnpackedTooLarge
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 MAX_PACKAGE = 2_000_000_000
 """Bytes in a package: AWS IoT Greengrass takes 2 GB for all artifacts of a component."""
+MAX_UNPACKED = 4_000_000_000
+"""Bytes that a package may unpack to: twice what it may have itself. Compiled weights hardly compress, so a package
+that needs more is no model, and a device has to hold the ZIP and its content at once. Below 4 GiB no field of a ZIP
+needs its 64-bit form, which not every reader knows."""
 
 _DATE = (1 << 5) | 1  # 1980-01-01, the first day that ZIP knows; the time is midnight
 _MODE = 0o100644 << 16
 _DATA_DESCRIPTOR_AND_UTF8 = 0x0808
 _DEFLATE = 8
 _UNIX = 3
-_MAX_32 = 0xFFFFFFFF
+_VERSION = 20
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,6 @@ class Entry:
     sha256: str
     offset: int
 
-    @property
-    def large(self) -> bool:
-        """Whether the size needs the 64-bit form. At most 2 GB are written, so nothing else ever does."""
-        return self.size >= _MAX_32
-
 
 class ZipWriter:
     """Writes members one after another into a sink.
@@ -71,18 +70,21 @@ class ZipWriter:
         self._sink = sink
         self._where = where
         self._digest = hashlib.sha256()
+        self._unpacked = 0
 
     def add(self, name: str, size: int, content: Iterable[ReadableBuffer]) -> Entry:
         """Write one member, whose size in bytes is known beforehand.
 
         Raises:
             PackageTooLarge: the ZIP grows over 2 GB.
+            UnpackedTooLarge: what is in it would grow over 4 GB; nothing of this member is written.
             ValueError: the content is not of that size.
         """
         offset = self.size
-        path = name.encode()
-        large = size >= _MAX_32
-        self._write(_local_header(path, large))
+        self._unpacked += size
+        if self._unpacked > MAX_UNPACKED:
+            raise UnpackedTooLarge(self._where, MAX_UNPACKED)
+        self._write(_local_header(name.encode()))
         start = self.size
         deflater = Deflater()
         digest = hashlib.sha256()
@@ -96,7 +98,7 @@ class ZipWriter:
         if seen != size:
             raise ValueError(f"{name} has {seen} bytes, {size} were announced")
         entry = Entry(name, size, self.size - start, crc, digest.hexdigest(), offset)
-        self._write(struct.pack("<4sLQQ" if large else "<4sLLL", b"PK\x07\x08", crc, entry.compressed, size))
+        self._write(struct.pack("<4sLLL", b"PK\x07\x08", crc, entry.compressed, size))
         self.entries.append(entry)
         return entry
 
@@ -120,48 +122,28 @@ class ZipWriter:
         self._sink.write(data)
 
 
-def _local_header(path: bytes, large: bool) -> bytes:
-    size = _MAX_32 if large else 0
-    extra = struct.pack("<HHQQ", 1, 16, 0, 0) if large else b""
-    return (
-        struct.pack(
-            "<4sHHHHHLLLHH",
-            b"PK\x03\x04",
-            45 if large else 20,
-            _DATA_DESCRIPTOR_AND_UTF8,
-            _DEFLATE,
-            0,
-            _DATE,
-            0,
-            size,
-            size,
-            len(path),
-            len(extra),
-        )
-        + path
-        + extra
-    )
+def _local_header(path: bytes) -> bytes:
+    fields = (_VERSION, _DATA_DESCRIPTOR_AND_UTF8, _DEFLATE, 0, _DATE, 0, 0, 0, len(path), 0)
+    return struct.pack("<4sHHHHHLLLHH", b"PK\x03\x04", *fields) + path
 
 
 def _directory_entry(entry: Entry) -> bytes:
     path = entry.name.encode()
-    extra = struct.pack("<HHQ", 1, 8, entry.size) if entry.large else b""
-    version = 45 if entry.large else 20
     return (
         struct.pack(
             "<4sHHHHHHLLLHHHHHLL",
             b"PK\x01\x02",
-            _UNIX << 8 | version,
-            version,
+            _UNIX << 8 | _VERSION,
+            _VERSION,
             _DATA_DESCRIPTOR_AND_UTF8,
             _DEFLATE,
             0,
             _DATE,
             entry.crc,
             entry.compressed,
-            _MAX_32 if entry.large else entry.size,
+            entry.size,
             len(path),
-            len(extra),
+            0,
             0,
             0,
             0,
@@ -169,5 +151,4 @@ def _directory_entry(entry: Entry) -> bytes:
             entry.offset,
         )
         + path
-        + extra
     )

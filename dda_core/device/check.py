@@ -24,7 +24,7 @@ NOT_KNOWN = (
     "whether the device's role may read the package from S3",
 )
 
-_UNARCHIVE_RULES = frozenset({"zip", "zip-member", "zip-name", "zip-size"})
+_UNARCHIVE_RULES = frozenset({"zip", "zip-member", "zip-name", "zip-size", "zip-unpacked"})
 _CONVERT_RULES = frozenset({"manifest", "root-names"})
 
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from dda_core.download import LONGEST, Product
 from dda_core.exceptions import UsageError
-from deployments.cli.options import AsJson, TargetName, known_targets
+from deployments.cli.options import AsJson, TargetName, known_targets, output_path
 from deployments.cli.printing import print_json
 
 if TYPE_CHECKING:
@@ -58,16 +58,23 @@ def link(
 def get(
     training_job: TrainingJob,
     target: TargetName,
-    output: Annotated[Path, typer.Option("--output", "-o", show_default=False, help="The file to write.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", parser=output_path, show_default=False, help="The file to write."
+        ),
+    ],
     what: What = Product.COMPILED,
 ) -> None:
     """Download it. An interrupted download is resumed by the same command, unless the object has changed since.
 
     The file appears when it is whole; until then its parts are in a file of that name with `.part` added.
     """
+    from dda_core.archives.file_sink import output_file
     from dda_core.aws import AwsClients
     from dda_core.download import download
 
+    output_file(output)  # before anybody is asked
     uri, use_case = _find(training_job, target, what)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
+from dda_core.sanitise import bare_url
 from dda_core.settings import settings_with_origin
 from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, print_table
@@ -55,7 +55,7 @@ def _prefect() -> list[InForce]:
         origin = f"Prefect profile {profile.name!r} in {PREFECT_PROFILES_PATH.value()}"
     else:
         origin = "Prefect's configuration files" if url else "default"
-    return [InForce("PREFECT_API_URL", _without_password(url), origin, "The Prefect server that runs are sent to")]
+    return [InForce("PREFECT_API_URL", _bare(url), origin, "The Prefect server that runs are sent to")]
 
 
 def _aws() -> list[InForce]:
@@ -70,9 +70,9 @@ def _aws() -> list[InForce]:
     def row(name: str, key: str, variables: tuple[str, ...], description: str) -> InForce:
         for variable in variables:
             if os.environ.get(variable):
-                return InForce(name, _without_password(os.environ[variable]), f"environment {variable}", description)
+                return InForce(name, _bare(os.environ[variable]), f"environment {variable}", description)
         value: Any = settings.get(key)
-        return InForce(name, _without_password(value), in_file if value else "default", description)
+        return InForce(name, _bare(value), in_file if value else "default", description)
 
     return [
         InForce(
@@ -89,9 +89,5 @@ def _aws() -> list[InForce]:
     ]
 
 
-def _without_password(url: str | None) -> str | None:
-    """The URL without user name and password."""
-    if not url or "@" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def _bare(url: str | None) -> str | None:
+    return bare_url(url) if url else url

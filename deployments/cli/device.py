@@ -48,12 +48,14 @@ def check(
         from dda_core.device.published import check_file
         from dda_core.exceptions import FileMissing
         from dda_core.recipe import parse_recipe
+        from dda_core.safe_yaml import MAX_BYTES
 
         given = None
         if recipe is not None:
             if not recipe.is_file():
                 raise FileMissing(f"{recipe} does not exist or is no file; a recipe in JSON or YAML was expected")
-            given = parse_recipe(recipe.read_bytes(), str(recipe))
+            with recipe.open("rb") as file:
+                given = parse_recipe(file.read(MAX_BYTES + 1), str(recipe))
         done = check_file(Path(package), given)
     else:
         if recipe is not None:

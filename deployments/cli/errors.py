@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 
 import typer
+from pydantic import ValidationError
 
 from dda_core.exceptions import AwsCallFailed, DdaError
+from dda_core.sanitised_errors import masked
+from dda_core.validation import explained
 from deployments.cli.printing import printable
 
 EXIT_CODES = {
@@ -17,12 +21,14 @@ EXIT_CODES = {
     1: "some target failed, an input was refused, or verify found something",
     2: "usage",
     3: "configuration or credentials",
-    4: "an AWS error",
+    4: "an AWS error, or output that cannot be written, such as to a full disk",
     130: "interrupted",
 }
 
 DEBUG = "DDA_DEBUG"
 """The environment variable that makes errors show where they come from."""
+
+DEFECT = f"This is a defect of dda: please report it, with what {DEBUG}=1 shows."
 
 CREDENTIAL_CODES = frozenset(
     {
@@ -45,18 +51,42 @@ LOG_IN = (
     'eval "$(dda local env)". `dda config show` tells what is in force.'
 )
 NOT_WRITABLE = frozenset(
-    {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.EEXIST}
+    {
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EROFS,
+        errno.EEXIST,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    }
 )
+"""What the operating system says where another path must be named."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What it says where the path is right, and writing fails nevertheless."""
+
+LONGEST_WORD = 300
+"""Characters of a name, or of anything else without a space, that errors show; an ARN or a path has fewer."""
+SHOWN = 60
+"""Characters that are shown of a longer one."""
+_LONG = re.compile(rf"'[^']{{{LONGEST_WORD},}}'|\S{{{LONGEST_WORD},}}")
 
 
 def report(error: Exception) -> int:
     """Print the error on standard error as a person should read it; the exit code to end with."""
     if os.environ.get(DEBUG):
-        traceback.print_exception(error)
+        print(masked("".join(traceback.format_exception(error))), file=sys.stderr, end="")
     code, message = _explain(error)
     if message:
-        print(f"error: {printable(message)}", file=sys.stderr)
+        print(f"error: {printable(shortened(masked(message)))}", file=sys.stderr)
     return code
+
+
+def shortened(message: str) -> str:
+    """The message with names of hundreds of characters cut: what was typed by mistake need not be read again."""
+    return _LONG.sub(lambda found: f"{found[0][:SHOWN]}... ({len(found[0])} characters)", message)
 
 
 def _explain(error: Exception) -> tuple[int, str]:
@@ -68,15 +98,44 @@ def _explain(error: Exception) -> tuple[int, str]:
         return _usage(error)
     if isinstance(error, typer.Abort):
         return 130, "aborted"
-    if aws := _aws_error(error):
-        return aws
+    if found := _aws_error(error) or _settings_of_others(error):
+        return found
+    if isinstance(error, ValidationError):
+        return 1, f"unexpected {error.title}: {explained(error, quoted=())}. {DEFECT}"
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return 2 if error.errno in NOT_WRITABLE else 1, f"{where}{error.strerror or error}"
-    return 1, (
-        f"unexpected {type(error).__name__}: {' '.join(str(error).split())}. This is a defect of dda: please report "
-        f"it, with what {DEBUG}=1 shows."
-    )
+        where = error.filename or "output"
+        if error.errno in NO_ROOM:
+            return 4, f"{where} cannot be written: {error.strerror}. Make room, or write it elsewhere."
+        return 2 if error.errno in NOT_WRITABLE else 1, f"{where}: {error.strerror or error}"
+    return 1, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}. {DEFECT}"
+
+
+def _settings_of_others(error: Exception) -> tuple[int, str] | None:
+    """Exit code and message where Prefect or botocore cannot use what they are set to; None for any other error.
+
+    Both raise what any code might, so it counts who raised it. Values are not shown: one may be a password.
+    """
+    raised_by = {str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)}
+    if any(name == "botocore.endpoint" for name in raised_by) and isinstance(error, ValueError):
+        return 3, (
+            "AWS_ENDPOINT_URL, or endpoint_url in the AWS profile, is no URL: http://HOST:PORT or https://HOST was "
+            "expected. Correct or unset it."
+        )
+    if not any(name.startswith("prefect.settings") for name in raised_by):
+        return None
+    if isinstance(error, ValidationError):
+        problems = "; ".join(
+            f"{'.'.join(map(str, (error.title, *problem['loc'])))}: {problem['msg']}" for problem in error.errors()
+        )
+        return 3, (
+            f"Prefect cannot use its settings: {problems}. Correct or unset the variable PREFECT_..., or correct "
+            f"Prefect's profile ({_profiles()})."
+        )
+    return 3, f"Prefect cannot read its profiles ({_profiles()}): {error}. Correct the file, or move it away."
+
+
+def _profiles() -> str:
+    return os.environ.get("PREFECT_PROFILES_PATH") or "profiles.toml in the folder PREFECT_HOME, else ~/.prefect"
 
 
 def _usage(error: typer.TyperException) -> tuple[int, str]:
@@ -114,6 +173,21 @@ def _aws_error(error: BaseException | None) -> tuple[int, str] | None:
         | botocore.SSOError,
     ):
         return 3, f"there are no usable AWS credentials: {error}. {LOG_IN}"
+    if isinstance(error, botocore.ConfigParseError | botocore.ConfigNotFound):
+        return 3, f"{error}. Correct the file, or name another one in AWS_CONFIG_FILE."
+    if isinstance(
+        error,
+        botocore.InvalidConfigError
+        | botocore.InvalidRegionError
+        | botocore.InvalidRetryConfigurationError
+        | botocore.InvalidProxiesConfigError
+        | botocore.InvalidDefaultsMode
+        | botocore.InvalidSTSRegionalEndpointsConfigError
+        | botocore.InvalidS3UsEast1RegionalEndpointConfigError
+        | botocore.UnsupportedS3ConfigurationError
+        | botocore.EndpointVariantError,
+    ):
+        return 3, f"AWS is not configured as it can be used: {error} Correct the AWS_... variable or the AWS profile."
     if isinstance(error, botocore.ProfileNotFound):
         return 3, f"{error}. Correct AWS_PROFILE, or add the profile with `aws configure`."
     if isinstance(error, botocore.NoRegionError):

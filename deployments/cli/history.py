@@ -15,20 +15,8 @@ from deployments.cli.printing import print_json, print_table
 if TYPE_CHECKING:
     from dda_core.history import HistoryRow
 
-COLUMNS = (
-    "started",
-    "ended",
-    "seconds",
-    "target",
-    "attempt",
-    "status",
-    "compilation job",
-    "component",
-    "version",
-    "started by",
-    "run",
-    "reason",
-)
+COLUMNS = ("started", "seconds", "target", "attempt", "status", "version", "started by")
+"""Of the table for people: what is longer than a column stands below its row, and ``--json`` has all fields."""
 
 
 def history_command(
@@ -55,27 +43,30 @@ def history_command(
     from deployments.gone import gone_in_aws
 
     gone = asyncio.run(gone_in_aws(rows, {str(run.run.id): run.use_case for run in runs}))
-    print_table(COLUMNS, [_cells(row, gone) for row in rows])
+    print_table(COLUMNS, [_cells(row, gone) for row in rows], [_notes(row, gone) for row in rows])
 
 
 def _cells(row: HistoryRow, gone: frozenset[str]) -> tuple[object, ...]:
-    from tasks.run import run_link
-
-    component = f"{row.component} {row.version}"
     return (
         moment(row.started),
-        moment(row.ended),
         "" if row.seconds is None else f"{row.seconds:.1f}",
         row.target,
         row.attempt,
         row.status,
-        _marked(row.compilation_job, row.compilation_job in gone),
-        row.component if row.version else "",
-        _marked(row.version, component in gone),
+        _marked(row.version, f"{row.component} {row.version}" in gone),
         row.trigger,
-        run_link(row.flow_run_id),
-        " ".join((row.reason or "").split()),
     )
+
+
+def _notes(row: HistoryRow, gone: frozenset[str]) -> list[tuple[str, object]]:
+    from tasks.run import run_link
+
+    return [
+        ("compilation job", _marked(row.compilation_job, row.compilation_job in gone)),
+        ("component", row.component if row.version else ""),
+        ("run", run_link(row.flow_run_id)),
+        ("reason", " ".join((row.reason or "").split())),
+    ]
 
 
 def _marked(name: str | None, gone: bool) -> str:

@@ -141,7 +141,7 @@ def _print(job: str, line: LogLine, *, as_json: bool) -> None:
 def _fields(line: LogLine) -> dict[str, str]:
     from datetime import UTC
 
-    from dda_core.sanitise import sanitise
+    from dda_core.sanitise import redact
 
     at = line.at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"stream": line.stream, "at": at, "text": sanitise(line.text.rstrip("\r\n"))}
+    return {"stream": line.stream, "at": at, "text": redact(line.text.rstrip("\r\n"))}

@@ -1,79 +1,53 @@
-"""The command ``dda``: noun, then verb.
-
-Every noun is a module of its own, imported when it is asked for, so that ``dda targets`` does not wait for Prefect.
-"""
+"""The process of the command ``dda``: its signals and its streams, which are in order before anything is imported."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from types import FrameType
 
-import typer
-from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command, get_group
-
-from deployments.cli.errors import EXIT_CODES, report
-
-COMMANDS = {
-    "compile": "deployments.cli.compile:compile_command",
-    "retry": "deployments.cli.retry:retry_command",
-    "approve": "deployments.cli.approve:approve_command",
-    "reject": "deployments.cli.approve:reject_command",
-    "status": "deployments.cli.status:status_command",
-    "history": "deployments.cli.history:history_command",
-    "audit": "deployments.cli.audit:audit_command",
-    "logs": "deployments.cli.logs:logs_command",
-    "artifacts": "deployments.cli.artifacts:app",
-    "devices": "deployments.cli.devices:devices_command",
-    "storage": "deployments.cli.storage:app",
-    "plan": "deployments.cli.plan:plan_command",
-    "manifest": "deployments.cli.manifest:app",
-    "package": "deployments.cli.package:app",
-    "device": "deployments.cli.device:app",
-    "targets": "deployments.cli.targets:targets_command",
-    "explain": "deployments.cli.explain:explain_command",
-    "use-case": "deployments.cli.use_case:app",
-    "webhook": "deployments.cli.webhook:app",
-    "preflight": "deployments.cli.preflight:preflight_command",
-    "config": "deployments.cli.config:app",
-    "local": "deployments.local.cli:app",
-}
-"""Where each noun is: ``module:attribute``, the attribute being a Typer app or the function of a single command."""
+CANNOT_WRITE = 4
+INTERRUPTED = 130
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Being terminated, or losing the terminal, is being interrupted: half-written files are removed, uploads aborted."""
 
 
-class Dda(TyperGroup):
-    """The group of all nouns, which also turns every error into a line and an exit code."""
+def main() -> None:
+    """The console script ``dda``."""
+    # While modules are imported nothing is open yet, and an exception could come up anywhere, and be swallowed.
+    _on_signals(_end_at_once)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
+    if sys.stdout is None:
+        # The next file to be opened would get its number, and what is printed.
+        print("error: standard output is closed. Redirect it to /dev/null if nobody reads it.", file=sys.stderr)
+        sys.exit(CANNOT_WRITE)
+    # Importing Prefect on a terminal would send usage data; whoever wants that sets DO_NOT_TRACK=0.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    from dda_core.sanitised_logs import sanitise_logs
+    from deployments.cli.app import app
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The nouns, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:
-        """The command of a noun, imported now; None where there is no such noun."""
-        # An unknown noun loads all of them, so that Typer can say which one was meant.
-        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
-            if name not in self.commands:
-                self.commands[name] = _load(name)
-        found = self.commands.get(cmd_name)
-        assert found is None or isinstance(found, TyperCommand | TyperGroup)
-        return found
-
-    def main(self, *args: Any, **options: Any) -> Any:
-        """Run a command line and end the process with its exit code."""
-        options |= {"prog_name": "dda", "standalone_mode": False}
-        try:
-            code = super().main(*args, **options)
-            # Now, while it can still be reported: at Python's own end it would be exit code 120.
-            sys.stdout.flush()
-        except Exception as error:
-            code = report(error)
-        except KeyboardInterrupt:
-            code = 130
+    sanitise_logs()
+    try:
+        _on_signals(signal.default_int_handler)
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    finally:
         _let_go_of_output()
-        sys.exit(code if isinstance(code, int) else 0)
+        _on_signals(_end_at_once)  # what is left is Python's own end
+
+
+def _on_signals(handler: object) -> None:
+    for number in ENDING:
+        # Who starts a command by nohup, or in the background of a script, does not want it to end by that signal.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
 
 
 def _let_go_of_output() -> None:
@@ -82,57 +56,6 @@ def _let_go_of_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _load(name: str) -> TyperCommand | TyperGroup:
-    module, attribute = COMMANDS[name].split(":")
-    found = getattr(importlib.import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        found.rich_markup_mode = app.rich_markup_mode
-        command: Any = get_group(found)
-    else:
-        single = typer.Typer(add_completion=False, rich_markup_mode=app.rich_markup_mode)
-        single.command(name)(found)
-        command = get_command(single)
-    command.name = name
-    assert isinstance(command, TyperCommand | TyperGroup)
-    return command
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"dda {version('dda-pipeline')}")
-        raise typer.Exit
-
-
-app = typer.Typer(
-    cls=Dda,
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-    epilog="Exit codes: " + ", ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + ".",
-)
-
-
-@app.callback()
-def dda(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Take SageMaker training jobs of the Defect Detection Application to AWS IoT Greengrass components."""
-
-
-def main() -> None:
-    """The console script ``dda``."""
-    # Being terminated is being interrupted: half-written files are removed, open uploads aborted.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Importing Prefect on a terminal would send usage data; whoever wants that sets DO_NOT_TRACK=0.
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    app()
 
 
 if __name__ == "__main__":

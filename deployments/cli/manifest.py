@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.options import ModelTar, read_model
+from deployments.cli.options import ModelTar, output_path, read_model
 
 app = typer.Typer(no_args_is_help=True, help="Make the DDA manifest of a trained model.")
 
@@ -17,18 +17,20 @@ app = typer.Typer(no_args_is_help=True, help="Make the DDA manifest of a trained
 def build(
     model_tar: ModelTar,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it to this file, not to standard output.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=output_path, help="Write it to this file, not to standard output."),
     ] = None,
 ) -> None:
     """Print the DDA manifest of a trained archive as JSON. What a device would refuse is refused."""
+    from dda_core.archives.file_sink import FileSink, output_file
     from dda_core.manifest import dda_manifest
 
+    if out is not None:
+        output_file(out)  # before the archive is read for nothing
     manifest = json.dumps(dda_manifest(read_model(model_tar)), indent=2)
     if out is None:
         typer.echo(manifest)
         return
-    from dda_core.archives.upload import FileSink
-
     with FileSink(out) as sink:
         sink.write(f"{manifest}\n".encode())
         sink.complete()

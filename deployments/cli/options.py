@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,17 @@ def complete_targets(incomplete: str) -> list[str]:
     before, comma, last = incomplete.rpartition(",")
     given = before.split(",")
     return [f"{before}{comma}{name}" for name in complete_target(last) if name not in given]
+
+
+def output_path(text: str) -> Path:
+    """The path of what is to be written; an empty text is none, though ``Path`` takes it for the current folder.
+
+    Raises:
+        BadParameter: it is empty.
+    """
+    if not text:
+        raise typer.BadParameter("it is empty; a path was expected")
+    return Path(text)
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from deployments.cli.options import AsJson, CompiledTar, ModelTar, Target, complete_target, open_archive, read_model
+from deployments.cli.options import (
+    AsJson,
+    CompiledTar,
+    ModelTar,
+    Target,
+    complete_target,
+    open_archive,
+    output_path,
+    read_model,
+)
 from deployments.cli.printing import print_json, printable
 
 app = typer.Typer(no_args_is_help=True, help="Build the package that devices unpack, and check one.")
@@ -18,7 +27,10 @@ def build(
     model_tar: ModelTar,
     compiled_tar: CompiledTar,
     target: Target,
-    out: Annotated[Path, typer.Option(metavar="DIR", show_default=False, help="The folder that the ZIP goes into.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", parser=output_path, show_default=False, help="The folder that the ZIP goes into."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Write the package of a compiled archive into a folder, and print its path.

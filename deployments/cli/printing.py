@@ -26,12 +26,20 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[Sequence[tuple[str, object]]] = ()
+) -> None:
     """Print rows in aligned columns, one line per row and nothing cut.
 
     On a terminal the last column is folded between words where that makes the table fit.
+
+    Args:
+        columns: their headings.
+        rows: a cell for each column.
+        notes: for each row, what is too long for a column: label and value, on lines of their own below it. Those
+            without a value are left out.
     """
-    cells = [[printable(str("" if cell is None else cell)) for cell in row] for row in rows]
+    cells = [[_cell(cell) for cell in row] for row in rows]
     lines = [list(columns), *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     indent = sum(widths[:-1]) + 2 * len(widths[:-1])
@@ -44,3 +52,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         text = (start + f"\n{' ' * indent}".join(folded)).rstrip()
         bold = terminal and number == 0 and not os.environ.get("NO_COLOR")
         typer.echo(typer.style(text, bold=True) if bold else text)
+        for label, value in notes[number - 1] if number and notes else ():
+            if value:
+                typer.echo(f"    {label}: {_cell(value)}")
+
+
+def _cell(value: object) -> str:
+    return printable(str("" if value is None else value))

@@ -24,7 +24,9 @@ UseCaseName = Annotated[
 ]
 Url = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="The server's API as AWS reaches it, where that is not PREFECT_API_URL."),
+    typer.Option(
+        metavar="URL", help="The server as AWS reaches it, where that is not PREFECT_API_URL; /api is added if missing."
+    ),
 ]
 DRAIN = "drain-training-events"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from dda_core.sanitised_logs import sanitise_logs
 from deployments.cli.errors import report
 from deployments.local.cli import app
 
 
 def main() -> None:
     """Run it; one line on standard error and an exit code when it cannot."""
+    sanitise_logs()
     try:
         code = app(prog_name="dda local", standalone_mode=False)
     except KeyboardInterrupt:

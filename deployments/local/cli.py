@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from dda_core.exceptions import Interrupted
-from deployments.cli.options import AsJson
+from dda_core.exceptions import Interrupted, UsageError
+from deployments.cli.options import AsJson, complete_target
 from deployments.cli.printing import print_json
+from deployments.local import require_emulator
 from deployments.local.aws import cli as aws_cli
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory
@@ -21,6 +22,8 @@ app = typer.Typer(no_args_is_help=True, help="AWS and Prefect on this machine, w
 aws_cli.register(app)
 
 _DEFAULTS = AwsSettings()
+WAIT_SECONDS = 180.0
+"""How long ``dda local env`` waits for a stack that is starting: as long as each of its parts may take to start."""
 
 Directory = Annotated[
     Path | None,
@@ -39,8 +42,13 @@ def up(
     deploy_seconds: aws_cli.DeploySeconds = _DEFAULTS.deploy_seconds,
     component_versions_per_second: aws_cli.CreateRate = _DEFAULTS.component_versions_per_second,
     concurrent_compilation_jobs: aws_cli.CompilationQuota = _DEFAULTS.concurrent_compilation_jobs,
+    background: Annotated[
+        bool, typer.Option("--background", help="Return when the stack answers; `dda local down` ends it.")
+    ] = False,
 ) -> None:
     """Run AWS, Prefect server, worker, use case and deployments in the foreground, until Ctrl-C."""
+    require_emulator()
+    from deployments.local.background import start_in_background
     from deployments.local.stack import LocalStack
 
     settings = AwsSettings(
@@ -55,6 +63,18 @@ def up(
     def tell(line: str) -> None:
         typer.echo(line, err=True)
 
+    def tell_where(chosen: StackDirectory, ui_url: str, end: str) -> None:
+        tell(f"The local stack answers; {chosen.local_file} says where.")
+        tell(f'Use it from another shell: eval "$(dda local env --dir {shlex.quote(str(chosen.path))})"')
+        tell(f"Prefect UI: {ui_url}    {end} ends it.")
+
+    if background:
+        chosen = StackDirectory(directory)
+        tell(f"Starting the local stack of {chosen.path}: about half a minute.")
+        content = start_in_background(chosen, settings)
+        tell_where(chosen, content["ui_url"], f"dda local down --dir {shlex.quote(str(chosen.path))}")
+        return
+
     with LocalStack(StackDirectory(directory), settings, tell=tell) as stack:
 
         def end(number: int, frame: FrameType | None) -> None:
@@ -68,18 +88,26 @@ def up(
                 signal.signal(number, end)
         tell(f"Starting the local stack of {stack.directory.path}.")
         content = stack.start()
-        tell(f"The local stack answers; {stack.directory.local_file} says where.")
-        tell(f'Use it from another shell: eval "$(dda local env --dir {shlex.quote(str(stack.directory.path))})"')
-        tell(f"Prefect UI: {content['ui_url']}    Ctrl-C ends it.")
+        tell_where(stack.directory, content["ui_url"], "Ctrl-C")
         stack.watch()
 
 
 @app.command("env")
-def env(directory: Directory = None, as_json: AsJson = False) -> None:
-    """Print the export lines that make dda, prefect, aws and boto3 speak to the stack: eval "$(dda local env)"."""
-    from deployments.local.finding import find_stack, stack_variables
+def env(
+    directory: Directory = None,
+    wait: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="How long to wait for a stack that is starting; 0: not at all."),
+    ] = WAIT_SECONDS,
+    as_json: AsJson = False,
+) -> None:
+    """Print the export lines that make dda, prefect, aws and boto3 speak to the stack: eval "$(dda local env)".
 
-    variables = stack_variables(find_stack(directory))
+    A stack that is starting, as after `dda local up &`, is waited for.
+    """
+    from deployments.local.finding import find_stack, wait_for_stack
+
+    variables = wait_for_stack(find_stack(directory), wait, tell=lambda line: typer.echo(line, err=True))
     if as_json:
         print_json(variables)
         return
@@ -98,3 +126,32 @@ def down(directory: Directory = None) -> None:
     except KeyboardInterrupt:
         raise Interrupted from None
     typer.echo(f"The local stack of {stack.path} has ended.", err=True)
+
+
+@app.command("sample")
+def sample(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="Where to write the trained archive.")
+    ] = Path("model.tar.gz"),
+    compiled: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", show_default=False, help="Also write what SageMaker Neo would make of it."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_target,
+            show_default=False,
+            help="What --compiled is for; see `dda targets`.",
+        ),
+    ] = None,
+) -> None:
+    """Write a sample training job's model.tar.gz to try things with. Nothing need run."""
+    from deployments.local.sample import write_sample_archive, write_sample_compiled_archive
+
+    if (compiled is None) != (target is None):
+        raise UsageError("give --compiled FILE and --target NAME together: a compiled archive is for one target")
+    if compiled is not None and target is not None:
+        typer.echo(f"Wrote {write_sample_compiled_archive(compiled, target)}, for {target}.", err=True)
+    typer.echo(f"Wrote {write_sample_archive(out)}.", err=True)

@@ -15,7 +15,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
 from dda_core.exceptions import DdaError, Interrupted
 from dda_core.fleets import new_fleet
@@ -23,6 +22,7 @@ from dda_core.status import RunStatus, TargetStatus
 from dda_core.targets import find_target
 from deployments.cli.errors import report
 from deployments.cli.printing import print_table
+from deployments.local import require_emulator
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import StackDirectory
 from deployments.local.finding import stack_variables
@@ -55,6 +55,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
+        require_emulator()
         run_demo(StackDirectory(arguments.dir), keep=arguments.keep)
     except KeyboardInterrupt:
         sys.exit(report(Interrupted("the demo was interrupted; all its processes have ended")))
@@ -227,32 +228,22 @@ def print_end(view: RunView, states: dict[str, str], console: Console) -> None:
         states: each component's state as AWS IoT Greengrass says it, by target.
         console: where to.
     """
-    columns = ("target", "status", "duration", "compiled artifact", "component", "version", "ARN", "Greengrass says")
     rows = [
         (
             target,
             str(record.status),
             f"{record.seconds or 0:.0f} s",
-            record.compiled_artifact or "-",
-            record.component or "-",
             record.version or "-",
-            record.arn or "-",
             states.get(target, "-"),
         )
         for target, record in view.targets.items()
     ]
+    notes = [
+        [("component", record.component), ("ARN", record.arn), ("compiled artifact", record.compiled_artifact)]
+        for record in view.targets.values()
+    ]
     console.print(f"{view.training_job}: {view.status}", style="bold")
-    if not console.is_terminal:
-        print_table(columns, rows)
-        return
-    # URIs and ARNs are longer than most terminals are wide: there they stand below each other.
-    table = Table(show_lines=True)
-    for column in ("target", "status", "duration", "version", "Greengrass says"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("component, ARN, compiled artifact", overflow="fold")
-    for target, status, duration, artifact, component, version, arn, state in rows:
-        table.add_row(target, status, duration, version, state, f"{component}\n{arn}\n{artifact}")
-    console.print(table, soft_wrap=False)
+    print_table(("target", "status", "duration", "version", "Greengrass says"), rows, notes)
 
 
 def _explain(view: RunView, console: Console) -> None:

@@ -114,10 +114,9 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # mkstemp makes it readable by its owner alone, and so it stays.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as written:
         json.dump(dict(content), written, indent=2)
         written.write("\n")
-    # Readable as any file is: mkstemp makes it private, and a stack may be used by another user's shell.
-    Path(written.name).chmod(0o644)
     os.replace(written.name, path)

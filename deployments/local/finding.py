@@ -1,4 +1,4 @@
-"""Finding a running stack from another shell, speaking to it, and ending it."""
+"""Finding a running stack from another shell, waiting for it, speaking to it, and ending it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from deployments.local.processes import StackProcesses, marked_processes
 from deployments.local.stack import STATE_FILE, STOP_SECONDS, supervisor
 
 DOWN_SECONDS = STOP_SECONDS + 20
+APPEAR_SECONDS = 5.0
+"""How long ``dda local up &`` may take until it can be seen that a stack is starting."""
 _POLL_SECONDS = 0.1
 
 
@@ -61,6 +64,42 @@ def stack_variables(stack: StackDirectory) -> dict[str, str]:
     if api_url and (auth := _api_password(stack)):
         variables[CLIENT_AUTH] = auth
     return variables
+
+
+def wait_for_stack(
+    stack: StackDirectory, seconds: float, *, tell: Callable[[str], None] = lambda line: None
+) -> dict[str, str]:
+    """:func:`stack_variables`, of a stack that has been started a moment ago too.
+
+    Args:
+        stack: which one.
+        seconds: how long to wait at most. Where nothing is starting, ``APPEAR_SECONDS`` at most.
+        tell: is told once that there is something to wait for.
+
+    Raises:
+        LocalStackError: nothing runs or starts, or it was not up in time.
+    """
+    began = time.monotonic()
+    told = False
+    while True:
+        # The embedded AWS answers before the rest does: while a whole stack is starting, it alone is not enough.
+        starting = supervisor(stack) is not None and stack.read_local() is None
+        waited = time.monotonic() - began
+        if not starting:
+            try:
+                return stack_variables(stack)
+            except LocalStackError:
+                if waited >= min(seconds, APPEAR_SECONDS):
+                    raise
+        elif waited >= seconds:
+            raise LocalStackError(
+                f"The local stack of {stack.path} was still starting after {seconds:g} s. Wait longer with --wait, or "
+                f"see {stack.path / 'logs'} for what it is doing."
+            )
+        elif not told:
+            tell(f"Waiting for the local stack of {stack.path}, which is starting.")
+            told = True
+        time.sleep(_POLL_SECONDS)
 
 
 def end_stack(stack: StackDirectory) -> None:

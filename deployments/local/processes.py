@@ -23,6 +23,9 @@ STACK = "DDA_LOCAL_STACK"
 ROLE = "DDA_LOCAL_ROLE"
 """The environment variable that says what a process does for its stack."""
 
+PRIVATE = 0o077
+"""The file mode mask of every process of a stack: databases, results and logs are for their owner alone."""
+
 TAIL_LINES = 20
 _POLL_SECONDS = 0.05
 _KILL_SECONDS = 5.0
@@ -105,8 +108,12 @@ class StackProcesses:
         their defaults, also where a shell started the supervisor with ``&`` and had SIGINT ignored.
         """
         log = self.directory / "logs" / f"{role}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        # Those of an earlier version were open to all.
+        log.parent.chmod(0o700)
         with log.open("ab" if append_log else "wb") as output:
+            log.chmod(0o600)
             process = subprocess.Popen(  # noqa: S603 - the command is the stack's own
                 list(command),
                 env={**environment, STACK: str(self.directory), ROLE: role, "PYTHONUNBUFFERED": "1"},
@@ -115,6 +122,7 @@ class StackProcesses:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=PRIVATE,
             )
         child = Child(role, process, log)
         self.children[role] = child

@@ -1,8 +1,9 @@
 """``python -m deployments.local.registration USE_CASE ACCOUNT REGION BUCKET [ENDED_BEFORE]``: what a server is told.
 
 A process of its own, begun by ``dda local up`` while the server is still loading: it loads meanwhile, waits for the
-server, and registers the use case and the deployments of ``prefect.yaml``. Where Prefect goes on with its state, all
-that ran before ``ENDED_BEFORE`` (ISO 8601) has ended: the runs that lost their process then are let go on first.
+server, and registers the use case and the deployments of the package's ``prefect.yaml``. Where Prefect goes on with its
+state, all that ran before ``ENDED_BEFORE`` (ISO 8601) has ended: the runs that lost their process then are let go on
+first.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ import sys
 import time
 from contextlib import suppress
 from datetime import datetime, timedelta
-from pathlib import Path
+from importlib.resources import as_file, files
 
 from dda_core.fleets import new_fleet
 from dda_core.use_case import UseCase
 from deployments.local.prefect_server import server_answers
 
-PROJECT = Path(__file__).resolve().parents[2]
 RECONCILE_SECONDS = 30.0
 """Between two looks for runs without a process: a local stack is there to see things happen."""
 HEALED = "healed: "
@@ -40,16 +40,16 @@ def main() -> None:
     for moment in ended_before:
         asyncio.run(_heal(datetime.fromisoformat(moment)))
     asyncio.run(save_use_case(use_case))
-    if (PROJECT / "prefect.yaml").exists():
+    # From the installed package: the folder of the project need not be there, let alone be the current one.
+    with as_file(files("deployments") / "prefect.yaml") as file:
         # Prefect's own command, in this process: another one would load Prefect once more.
-        os.chdir(PROJECT)
-        sys.argv = ["prefect", "--no-prompt", "deploy", "--all"]
+        sys.argv = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         try:
             runpy.run_module("prefect", run_name="__main__")
         except SystemExit as end:
             if end.code:
                 raise
-        asyncio.run(_reconcile_often())
+    asyncio.run(_reconcile_often())
 
 
 async def _heal(ended_before: datetime) -> None:

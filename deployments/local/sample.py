@@ -1,4 +1,4 @@
-"""A sample training job's archive, made on the fly: what the marketplace algorithm leaves behind, in small.
+"""Sample archives, made on the fly: what the marketplace algorithm leaves behind, in small, and what Neo makes of it.
 
 The content is the same on every machine and every day, so that what is compiled from it has the same names.
 """
@@ -14,20 +14,29 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from dda_core.archives.file_sink import FileSink
+from dda_core.compilation import FRAMEWORK, FRAMEWORK_VERSION
+from dda_core.targets import find_target
+from deployments.local.aws.compiled_archive import compiled_files, pack
+
 WIDTH, HEIGHT = 576, 768
+THRESHOLD = 0.7021560668945312
 MODEL_BYTES = 4 * 1024 * 1024
 _TIME = 1_700_000_000
 
 
-def write_sample_archive(path: Path, *, threshold: float = 0.7021560668945312) -> Path:
-    """Write a trained ``model.tar.gz`` for images of 576x768 pixels.
+def write_sample_archive(path: Path, *, threshold: float = THRESHOLD) -> Path:
+    """Write a trained ``model.tar.gz`` for images of 576x768 pixels; a file that is there is replaced.
 
     Args:
         path: the file to write.
         threshold: above which an image counts as an anomaly; another one makes another model.
+
+    Raises:
+        FileMissing: the folder cannot be written to.
     """
     shape = [1, 3, HEIGHT, WIDTH]
-    model = _torchscript(f"lid inspection {threshold}".encode())
+    model = _torchscript(threshold)
     files = {
         "config.yaml": f"dataset:\n  image_width: {WIDTH}\n  image_height: {HEIGHT}\n".encode(),
         "mochi.json": _json({"stages": [{"type": "mochi", "input_shape": shape}]}),
@@ -35,16 +44,44 @@ def write_sample_archive(path: Path, *, threshold: float = 0.7021560668945312) -
         "export_artifacts/manifest.json": _json({"model_graph": _model_graph(threshold), "input_shape": shape}),
         "export_artifacts/mochi.pt": model,
     }
+    content = io.BytesIO()
     with (
-        path.open("wb") as file,
         # Without a name of its own: gzip would write the path's into the header.
-        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=_TIME) as zipped,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=content, mtime=_TIME) as zipped,
         tarfile.open(fileobj=zipped, mode="w") as tar,
     ):
-        for name, content in files.items():
+        for name, data in files.items():
             member = tarfile.TarInfo(f"./{name}")
-            member.size, member.mtime = len(content), _TIME
-            tar.addfile(member, io.BytesIO(content))
+            member.size, member.mtime = len(data), _TIME
+            tar.addfile(member, io.BytesIO(data))
+    return _write(path, content.getvalue())
+
+
+def write_sample_compiled_archive(path: Path, target: str) -> Path:
+    """Write the archive that the emulated SageMaker Neo makes of the sample model; a file that is there is replaced.
+
+    Args:
+        path: the file to write.
+        target: the name or an alias of a target.
+
+    Raises:
+        UnknownTarget, TargetUnavailable: nothing can be compiled for it.
+        FileMissing: the folder cannot be written to.
+    """
+    row = find_target(target)
+    output = {"TargetPlatform": row.neo_platform(), "CompilerOptions": row.compiler_options}
+    request = {
+        "InputConfig": {"Framework": FRAMEWORK, "FrameworkVersion": FRAMEWORK_VERSION},
+        "OutputConfig": {key: value for key, value in output.items() if value},
+    }
+    files = compiled_files(_torchscript(THRESHOLD), request, {"input_shape": [1, 3, HEIGHT, WIDTH]})
+    return _write(path, pack(files, _TIME))
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with FileSink(path) as sink:
+        sink.write(content)
+        sink.complete()
     return path
 
 
@@ -71,7 +108,8 @@ def _model_graph(threshold: float) -> dict[str, Any]:
     }
 
 
-def _torchscript(seed: bytes) -> bytes:
+def _torchscript(threshold: float) -> bytes:
+    seed = f"lid inspection {threshold}".encode()
     # A TorchScript file is a ZIP of stored members; the weights are noise, as trained weights are to a compressor.
     weights = hashlib.shake_256(seed).digest(MODEL_BYTES)
     content = io.BytesIO()

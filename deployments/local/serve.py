@@ -17,6 +17,8 @@ import sys
 import threading
 import time
 
+from dda_core.sanitised_logs import sanitise_logs
+
 YOUNG_SECONDS = 1.0
 """What became garbage lately is freed this often: by number of objects the collector would run still more often."""
 
@@ -41,6 +43,7 @@ def _collect() -> None:
 def main() -> None:
     """Run ``prefect server start`` with the words of this command line."""
     collect_in_a_thread()
+    sanitise_logs()
     sys.argv[:] = ["prefect", "server", "start", *sys.argv[1:]]
     runpy.run_module("prefect", run_name="__main__", alter_sys=True)
 

@@ -201,23 +201,15 @@ class LocalStack:
             return False
         if instance is not None and instance == state.get("aws_instance"):
             self._tell("Prefect goes on with its state.")
+            # An earlier version made it open to all.
+            self._home.chmod(0o700)
             return True
         shutil.rmtree(self._home)
         self._tell("The embedded AWS that Prefect's runs belonged to is gone, so Prefect starts afresh too.")
         return False
 
     def _start_aws(self, environment: dict[str, str]) -> tuple[str, str]:
-        settings = self.aws_settings
-        options = {
-            "--dir": self.directory.path,
-            "--compile-seconds": settings.compile_seconds,
-            "--publish-seconds": settings.publish_seconds,
-            "--stop-seconds": settings.stop_seconds,
-            "--deploy-seconds": settings.deploy_seconds,
-            "--component-versions-per-second": settings.component_versions_per_second,
-            "--concurrent-compilation-jobs": settings.concurrent_compilation_jobs,
-        }
-        words = [str(word) for option in options.items() for word in option]
+        words = ["--dir", str(self.directory.path), *self.aws_settings.options()]
         child = self._processes.start(AWS, [sys.executable, "-m", "deployments.local.aws", *words], environment)
         found: list[tuple[str, str]] = []
 
@@ -263,7 +255,7 @@ def take_lock(directory: StackDirectory) -> TextIO:
     Raises:
         LocalStackError: another one is.
     """
-    directory.path.mkdir(parents=True, exist_ok=True)
+    directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (directory.path / _LOCK).open("a+")
     # More than one try: `supervisor` below holds the lock for a moment when it looks.
     for _ in range(_LOCK_TRIES):
@@ -273,14 +265,19 @@ def take_lock(directory: StackDirectory) -> TextIO:
         time.sleep(_POLL_SECONDS)
     else:
         lock.close()
-        raise LocalStackError(
-            f"A local stack of {directory.path} is running already (process {supervisor(directory)}). Use it, end "
-            f"it with `dda local down --dir {directory.path}`, or choose another --dir."
-        )
+        raise already_running(directory)
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+def already_running(directory: StackDirectory) -> LocalStackError:
+    """The error that a second supervisor of the directory ends with."""
+    return LocalStackError(
+        f"A local stack of {directory.path} is running already (process {supervisor(directory)}). Use it, end it with "
+        f"`dda local down --dir {directory.path}`, or choose another --dir."
+    )
 
 
 def supervisor(directory: StackDirectory) -> int | None:

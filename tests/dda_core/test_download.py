@@ -16,7 +16,7 @@ import pytest
 
 from dda_core.aws import AwsClients
 from dda_core.download import LONGEST, download, presign
-from dda_core.exceptions import FileMissing, UsageError
+from dda_core.exceptions import FileMissing, NoPlainFile, UsageError
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 
@@ -136,5 +136,38 @@ def test_an_empty_object_and_a_file_that_is_there(aws: LocalAws, tmp_path: Path)
 
 
 def test_a_folder_is_no_file(aws: LocalAws, tmp_path: Path) -> None:
-    with pytest.raises(FileMissing, match="folder"):
+    with pytest.raises(NoPlainFile, match="folder"):
         download(aws.client("s3"), put(aws, b"x"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.tar.gz", "model.tar.gz.part", "model.tar.gz.part.json"])
+def test_a_pipe_or_a_link_to_a_device_is_not_written_to(aws: LocalAws, tmp_path: Path, name: str) -> None:
+    uri = put(aws, b"x")
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(NoPlainFile, match="a named pipe"):
+        download(aws.client("s3"), uri, tmp_path / "model.tar.gz")
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/null")
+    with pytest.raises(NoPlainFile, match="a symbolic link"):
+        download(aws.client("s3"), uri, tmp_path / "model.tar.gz")
+    assert (tmp_path / name).is_symlink()
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("suffix", [".part", ".part.json"])
+def test_no_link_is_followed_for_the_parts_of_a_download(aws: LocalAws, tmp_path: Path, suffix: str) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"precious")
+    (tmp_path / f"model.tar.gz{suffix}").symlink_to(other)
+    with pytest.raises(NoPlainFile, match="a symbolic link"):
+        download(aws.client("s3"), put(aws, b"x"), tmp_path / "model.tar.gz")
+    assert other.read_bytes() == b"precious"
+
+
+def test_the_users_own_link_leads_to_the_file_that_is_written(aws: LocalAws, tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"before")
+    link.symlink_to(file)
+    download(aws.client("s3"), put(aws, b"after"), link)
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"after")
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]

@@ -19,7 +19,16 @@ from hypothesis import strategies as st
 
 from dda_core.archives.source import FileSource, open_source
 from dda_core.archives.upload import MultipartUpload
-from dda_core.exceptions import ArchiveBroken, ArchiveHostile, DdaError, DeviceWouldRefuse, Interrupted, ObjectChanged
+from dda_core.archives.zip import MAX_UNPACKED
+from dda_core.exceptions import (
+    ArchiveBroken,
+    ArchiveHostile,
+    DdaError,
+    DeviceWouldRefuse,
+    Interrupted,
+    ObjectChanged,
+    UnpackedTooLarge,
+)
 from dda_core.manifest import manifest_bytes
 from dda_core.package import (
     STAGING,
@@ -209,6 +218,19 @@ def test_a_manifest_that_a_device_refuses_is_refused_first(tmp_path: Path, stage
 def test_a_hostile_member_at_the_end_leaves_no_package(tmp_path: Path):
     archive = hostile_archive(tmp_path / "c.tar.gz", tar_member("l", type=tarfile.SYMTYPE, linkname="/"))
     refused(tmp_path, archive, ArchiveHostile)
+
+
+def test_an_archive_that_would_unpack_to_over_four_gigabytes_is_refused_before_it_is_read(tmp_path: Path):
+    # The header alone, which announces the size: what is not there is never asked for.
+    header = tar_member("compiled.params", size=MAX_UNPACKED)
+    archive = tmp_path / "c.tar.gz"
+    archive.write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT), mtime=0))
+    assert f"over {MAX_UNPACKED} bytes unpacked" in refused(tmp_path / "out", archive, UnpackedTooLarge)
+
+
+def test_a_name_that_no_device_can_unpack_is_refused(tmp_path: Path):
+    archive = hostile_archive(tmp_path / "c.tar.gz", tar_member("n" * 256))
+    assert "a part of 256 bytes" in refused(tmp_path / "out", archive, ArchiveHostile)
 
 
 def test_a_flipped_byte_in_the_weights_leaves_no_package(tmp_path: Path):

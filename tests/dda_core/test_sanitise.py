@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dda_core.sanitise import ACCOUNT_MASK, sanitise
+from dda_core.sanitise import ACCOUNT_MASK, bare_url, redact, remember_secret, sanitise, without_url_secrets
 
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -138,3 +138,41 @@ def test_long_texts_take_no_time():
     ):
         sanitise(text, mask_accounts=True)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("url", "bare"),
+    [
+        ("https://user:hush@example.com:4200/api", "https://example.com:4200/api"),
+        ("https://hush@example.com/api", "https://example.com/api"),
+        ("https://b.s3.amazonaws.com/k?X-Amz-Signature=hush", "https://b.s3.amazonaws.com/k"),
+        ("https://example.com/api?sig=hush&a=b#hush", "https://example.com/api"),
+        ("https://example.com#hush", "https://example.com"),
+        ("https://user:a/hush@example.com/api", "https://example.com/api"),
+        ("https://user:a?hush@example.com", "https://example.com"),
+        ("user:hush@example.com/api", "example.com/api"),
+        ("sqlite+aiosqlite:///folder/prefect.db?key=hush", "sqlite+aiosqlite:///folder/prefect.db"),
+        ("http://[::1]:4200/api", "http://[::1]:4200/api"),
+        ("", ""),
+    ],
+)
+def test_of_a_url_host_and_path_are_left(url, bare):
+    assert bare_url(url) == bare
+    if "://" in url:
+        assert without_url_secrets(f"({url}), or <{url}>. See {url}.") == f"({bare}), or <{bare}>. See {bare}."
+
+
+def test_text_without_urls_is_left_alone():
+    for text in ("why? #1 user@example.com", "s3://bucket/a/model.tar.gz", "arn:aws:iam::123456789012:role/R"):
+        assert without_url_secrets(text) == text
+
+
+def test_what_a_process_remembers_is_redacted_also_where_it_is_percent_encoded():
+    remember_secret("factory/seven")
+    assert redact("id factory/seven, ExternalId=factory%2Fseven") == "id ***, ExternalId=***"
+    assert sanitise("factory/seven") == "factory/seven"
+
+
+def test_a_short_secret_is_masked_as_a_word_only():
+    remember_secret("lid")
+    assert redact("lid of lid-7, solid") == "*** of ***-7, solid"

@@ -1,8 +1,11 @@
+import traceback
+
 import pytest
 import yaml
 
 from dda_core.exceptions import FileMissing, InvalidCatalogue, InvalidUseCase, TargetUnavailable, UnknownTarget
 from dda_core.fleets import find_fleet
+from dda_core.sanitise import redact
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase, check_use_case, read_use_case
 from tests.fixtures.own_target import ORIN
@@ -74,6 +77,10 @@ def test_a_missing_field_is_named(tmp_path, field):
         ({"region": "Ireland"}, "'Ireland'"),
         ({"s3_bucket": "s3://dda-lids"}, "s3_bucket"),
         ({"s3_bucket": "DDA"}, "s3_bucket"),
+        ({"s3_bucket": "dda..lids"}, "two dots in a row"),
+        ({"s3_bucket": "192.168.5.4"}, "the form of an IP address"),
+        ({"s3_bucket": "xn--dda"}, "S3 keeps names that begin with 'xn--'"),
+        ({"s3_bucket": "dda-lids--x-s3"}, "S3 keeps names that end in '--x-s3'"),
         ({"usecase_id": "a b"}, "usecase_id"),
         ({"cross_account_role_arn": "Cross"}, "cross_account_role_arn"),
         ({"sagemaker_execution_role_arn": "arn:aws:iam::1:role/x"}, "sagemaker_execution_role_arn"),
@@ -83,6 +90,13 @@ def test_a_missing_field_is_named(tmp_path, field):
         ({"tags": ["x"]}, "tags"),
         ({"tags": {"k" * 129: "x"}}, "tags"),
         ({"tags": {"team": "x" * 257}}, "tags.team"),
+        ({"tags": {"aws:team": "x"}}, "must not begin with 'aws:'"),
+        ({"tags": {"AWS:team": "x"}}, "must not begin with 'aws:'"),
+        ({"tags": {"team": "x", "dda:flow-run": "x"}}, "must not begin with 'dda:'"),
+        ({"tags": {"dda-portal:managed": "false"}}, "must not begin with 'dda-portal:'"),
+        ({"targets": ["x86_64", "arm64-cpu", "x86_64-cpu"]}, "target x86_64-cpu is named twice"),
+        ({"targets": ["arm64-cpu", "arm64-cpu"]}, "target arm64-cpu is named twice"),
+        ({"localserver": {"x86_64": "a.amd64", "x86_64-cpu": "b.amd64"}}, "target x86_64-cpu is named twice"),
         ({"localserver": {"jetson": "arm64 JP4"}}, "localserver.jetson"),
         ({"fleet": "curent"}, "unknown fleet 'curent'; known fleets: current, jetpack4-renamed, original"),
         ({"fleet": True}, "fleet"),
@@ -138,6 +152,33 @@ def test_a_file_that_is_no_yaml_is_said_to_be_so_in_one_line_without_its_secrets
     assert message.startswith(f"{path}: cannot be read as YAML: ")
     assert "\n" not in message
     assert "factory-seven" not in message
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_place(tmp_path):
+    path = tmp_path / "lids.yaml"
+    path.write_text(yaml.safe_dump(FIELDS) + "tags:\n  team: vision\nregion: us-east-1\n")
+    with pytest.raises(InvalidUseCase, match=r"line 7, column 1: the key 'region' is there twice"):
+        read_use_case(path)
+
+
+def test_a_file_of_targets_is_read_as_carefully(tmp_path):
+    rows = tmp_path / "rows.yaml"
+    for text, what in (
+        ("- name: a\n  name: b\n", "line 2, column 3: the key 'name' is there twice"),
+        ("- &a [1, 2]\n" + "- [" + "*a, " * 30_000 + "]\n", "more than 20000 values"),
+        ("[" * 5000, "nested deeper than 100 levels"),
+    ):
+        rows.write_text(text)
+        path = write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": "rows.yaml"})
+        with pytest.raises(InvalidCatalogue) as refused:
+            read_use_case(path)
+        assert str(refused.value).startswith(f"{rows}: cannot be read as YAML: ")
+        assert what in str(refused.value)
+
+
+def test_tags_that_only_look_like_reserved_ones_are_the_users(tmp_path):
+    tags = {"awsteam": "x", "dda": "y", "team:dda:": "z"}
+    assert check_use_case({**FIELDS, "tags": tags}, where="f").tags == tags
 
 
 def test_a_key_without_a_value_is_as_if_it_were_absent(tmp_path):
@@ -246,3 +287,58 @@ def test_a_file_of_targets_that_is_not_there_is_said_so(tmp_path):
         read_use_case(write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": "none.yaml"}))
     with pytest.raises(InvalidUseCase, match="targets_file"):
         read_use_case(write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": ["own.yaml"]}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "externalid: hush-hush",
+        "external-id: &secret hush-hush\nfleet: *secret",
+        "external_id: &secret [hush-hush]\nregion: *secret",
+        "external_id: &secret hush-hush\ntargets: [*secret]",
+        "external_id: &secret hush/hush\nlocalserver: {jetson: *secret}",
+        "external_id: &secret hush-hush\ntargets_file: [*secret]",
+        "aws: {credentials: {secret: hush-hush}}",
+        "region: {external_id: hush-hush}",
+        "s3_bucket: [hush-hush]",
+        "tags: {key: {inner: hush-hush}}",
+        "external_id: *hush-hush",
+        "external_id: !hush-hush x",
+        "external_id: 'hush-hush",
+        'external_id: "hush-hush\\q"',
+        "external_id: {a: hush-hush",
+        "own_targets: [{name: a, secret: hush-hush}]",
+        "'hush-hush with blanks': 1",
+        "s3_bucket: https://user:hush-hush@example.com/?token=hush-hush",
+    ],
+)
+def test_no_error_quotes_what_may_be_a_secret(tmp_path, text):
+    names = {line.split(":")[0].strip() for line in text.splitlines()}
+    fields = "".join(f"{name}: '{value}'\n" for name, value in FIELDS.items() if name not in names)
+    path = tmp_path / "lids.yaml"
+    path.write_text(f"{fields}{text}\n")
+    with pytest.raises(InvalidUseCase) as refused:
+        read_use_case(path)
+    assert "hush" not in "".join(traceback.format_exception(refused.value))
+    assert str(refused.value).startswith(f"{path}: ")
+    assert len(str(refused.value)) > len(f"{path}: ") + 10
+
+
+def test_a_harmless_value_is_still_quoted():
+    with pytest.raises(InvalidUseCase, match=r"region: .* \(found 'nowhere'\)"):
+        check_use_case({**FIELDS, "region": "nowhere"}, where="lids.yaml")
+
+
+def test_a_row_of_own_targets_quotes_no_unknown_field(tmp_path):
+    (tmp_path / "rows.yaml").write_text("- {name: &s hush-hush, secret: *s, suffix: a, arch: *s, platform: amd64}\n")
+    path = write(tmp_path / "lids.yaml", {**FIELDS, "targets_file": "rows.yaml"})
+    with pytest.raises(InvalidCatalogue) as refused:
+        read_use_case(path)
+    assert "secret" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_a_use_case_makes_its_external_id_a_secret_of_the_process():
+    assert redact("id factory-seven") == "id factory-seven"
+    UseCase(**FIELDS, external_id="factory-seven")
+    assert redact("id factory-seven") == "id ***"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dda_core.archives.source import open_source
 from dda_core.archives.tar import MAX_TEXT
+from dda_core.archives.zip import MAX_UNPACKED
 from dda_core.exceptions import FileMissing
 from dda_core.package import package_to_file
 from dda_core.verify import verify_package as verify
@@ -274,6 +275,38 @@ def test_a_name_of_zero_bytes_is_found(path: Path):
 def test_a_manifest_bomb_is_found(path: Path):
     findings = found(path, files=GOOD | {"manifest.json": bytes(MAX_TEXT + 1)})
     assert any(f"manifest.json has {MAX_TEXT + 1} bytes" in finding for finding in findings)
+
+
+def unpacking_to(path: Path, size: int) -> Path:
+    """A package whose directory announces that many bytes for its last member, the stage's weights."""
+    write_zip(path, {name: content for name, content in GOOD.items() if name != "mochi/compiled.params"})
+    with zipfile.ZipFile(path, "a") as package:
+        package.writestr("mochi/compiled.params", b"weights")
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = struct.pack("<L", size)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_package_that_unpacks_to_more_than_a_device_should_hold_is_found_without_inflating_it(path: Path):
+    with zipfile.ZipFile(write_zip(path, GOOD)) as package:
+        others = sum(info.file_size for info in package.infolist() if info.filename != "mochi/compiled.params")
+    assert "at most 4000000000" in only(verify_package(unpacking_to(path, MAX_UNPACKED - others + 1)))
+    # At the limit it is read, and the announced size proves wrong.
+    finding = only(verify_package(unpacking_to(path, MAX_UNPACKED - others)))
+    assert f"mochi/compiled.params is damaged (it has 7 bytes, {MAX_UNPACKED - others} are announced)" in finding
+
+
+@pytest.mark.parametrize("name", ["mochi/" + "n" * 256, "d" * 256 + "/a", "ü" * 128])
+def test_a_name_with_a_part_that_no_file_system_takes_is_found(path: Path, name: str):
+    assert "has a part of 256 bytes in its name, over 255" in hostile(path, name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-32-le"])
+def test_a_manifest_in_another_encoding_is_found_by_its_name(path: Path, encoding: str):
+    text = GOOD["manifest.json"].decode().encode(encoding)
+    assert f"is in {encoding[:6].upper()}" in only(found(path, files=GOOD | {"manifest.json": text}))
 
 
 @settings(max_examples=200, deadline=None)

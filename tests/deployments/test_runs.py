@@ -60,3 +60,23 @@ async def refused(url: str, said: str) -> None:
                 await client.read_flows()
         assert said in str(error.value)
         assert url in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:hush@127.0.0.1:9/api?token=hush",
+        "http://hush@127.0.0.1:9/api",
+        "http://user:a/hush@127.0.0.1:9/api",
+        "user:hush@127.0.0.1:9/api",
+        "{other}/404/api?token=hush",
+        "{other}/401/api#hush",
+    ],
+)
+async def test_no_error_about_the_server_tells_a_password(other: str, url: str):
+    changed = {PREFECT_API_URL: url.format(other=other), PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(changed), pytest.raises(PrefectUnreachable) as error, prefect_errors():
+        async with get_client() as client:
+            await client.read_flows()
+    assert "hush" not in str(error.value)
+    assert "127.0.0.1:" in str(error.value)

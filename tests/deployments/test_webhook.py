@@ -32,6 +32,7 @@ from deployments import webhook
 from deployments.webhook import (
     TEMPLATE,
     WebhookRequest,
+    api_url,
     fill,
     read_event,
     read_template,
@@ -324,3 +325,23 @@ def test_a_server_that_is_busy_is_asked_again(server: str, status: int, monkeypa
 def test_nobody_there_is_said():
     with pytest.raises(PrefectUnreachable, match=r"http://127\.0\.0\.1:9/api/.*: .*24 hours"):
         send(request_to("http://127.0.0.1:9/api"))
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://prefect.example.com", "https://prefect.example.com/api"),
+        ("https://prefect.example.com/", "https://prefect.example.com/api"),
+        ("https://prefect.example.com/api", "https://prefect.example.com/api"),
+        ("https://prefect.example.com/api/", "https://prefect.example.com/api"),
+        ("https://example.com/prefect", "https://example.com/prefect/api"),
+        ("https://api/prefect", "https://api/prefect/api"),
+        ("https://api", "https://api/api"),
+        (
+            "https://api.prefect.cloud/api/accounts/a/workspaces/w",
+            "https://api.prefect.cloud/api/accounts/a/workspaces/w",
+        ),
+    ],
+)
+def test_the_servers_address_may_be_that_of_its_ui_or_of_its_api(given: str, url: str) -> None:
+    assert api_url(given) == url

@@ -447,3 +447,12 @@ async def test_a_server_that_takes_no_tags_fails_no_run(pipeline: Pipeline, monk
     view = await pipeline.run(targets=["arm64-cpu"])
     assert view.status is RunStatus.COMPLETED
     assert view.state == "Completed"
+
+
+async def test_a_misspelt_setting_is_told_in_the_runs_log(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DDA_POLL_SECOND", "1")
+    await pipeline.run("no-such-job")
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any("DDA_POLL_SECOND is no setting" in each and "DDA_POLL_SECONDS?" in each for each in told)

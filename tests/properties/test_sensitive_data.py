@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import string
+import traceback
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dda_core import sanitised_logs
 from dda_core.compilation_log import LogLine, log_tail, sanitised
 from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.devices import DeviceEntry, InstalledVersion
 from dda_core.download import DownloadLink, Product
 from dda_core.exceptions import CompilationFailed, PublishFailed
+from dda_core.sanitise import remember_secret
+from dda_core.sanitised_errors import without_secrets
 from dda_core.status import TargetStatus
 from flows.ending import end_state, note_failure
 from tasks.links import MadeLink, links_page
@@ -114,6 +120,26 @@ def test_nothing_secret_is_in_a_runs_record_page_and_message(fed: Secrets, parts
         return "\n".join([json.dumps(record.rows()), record.page(), str(end_state(run).message)])
 
     assert found(asyncio.run(written()), fed) == []
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(fed=secrets, parts=texts, kind=st.sampled_from([RuntimeError, KeyError, CompilationFailed, ClientError]))
+def test_nothing_secret_is_in_what_leaves_a_task_or_is_logged(fed: Secrets, parts: list[str], kind: Any) -> None:
+    """**Feature: compilation-job-visibility: sensitive data**
+
+    Whatever an exception and its cause say, neither states nor logs nor kept results show a key, a token, a signature
+    or the external id of a use case that the process has loaded. Account ids are the owner's to see there.
+    """
+    text = "; ".join([*parts, "sts said {external_id}."]).format(**fed._asdict())
+    remember_secret(fed.external_id)
+    error = kind({"Error": {"Code": "A", "Message": text}}, "B") if kind is ClientError else kind(text)
+    error.__cause__ = ValueError(text)
+    record = logging.LogRecord("n", 20, "f", 1, "%s", (text,), (kind, error, None))
+    logged = logging.Formatter().format(sanitised_logs._SanitisedRecords(lambda: record)())
+    clean = without_secrets(error)
+    assert type(clean) is kind
+    left = [logged, "".join(traceback.format_exception(clean)), repr(clean), str(vars(clean))]
+    assert set(found("\n".join(left), fed)) <= {"account"}
 
 
 @settings(max_examples=EXAMPLES)

@@ -7,16 +7,18 @@ import sys
 import typer
 
 from dda_core.exceptions import DdaError
+from dda_core.sanitised_logs import sanitise_logs
+from deployments.cli.errors import report
 from deployments.local.aws.cli import aws
 
 
 def main() -> None:
     """Run it; one line and the error's exit code when it cannot."""
+    sanitise_logs()
     try:
         typer.run(aws)
     except DdaError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(report(error))
 
 
 if __name__ == "__main__":

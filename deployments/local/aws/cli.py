@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dda_core.exceptions import UsageError
+from deployments.local import require_emulator
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.aws.spoiling import Spoil
 from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory, find_aws_endpoint_url
@@ -55,6 +56,7 @@ def aws(
     concurrent_compilation_jobs: CompilationQuota = _DEFAULTS.concurrent_compilation_jobs,
 ) -> None:
     """Run the embedded AWS alone, in the foreground, until Ctrl-C. Its state is in memory."""
+    require_emulator()
     from deployments.local.aws.serve import serve
 
     settings = AwsSettings(
@@ -216,6 +218,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _control(directory: Path | None) -> Any:
+    require_emulator()
     # Imported late: the command line starts without moto and boto3.
     from deployments.local.aws.client import AwsControl
 

@@ -63,3 +63,15 @@ class AwsSettings(BaseModel):
             "component_versions_per_second": 0,
         }
         return cls(**(instant | changes))
+
+    def options(self) -> list[str]:
+        """The options of ``dda local up`` and ``dda local aws`` that say the same, for another process."""
+        named = {
+            "--compile-seconds": self.compile_seconds,
+            "--publish-seconds": self.publish_seconds,
+            "--stop-seconds": self.stop_seconds,
+            "--deploy-seconds": self.deploy_seconds,
+            "--component-versions-per-second": self.component_versions_per_second,
+            "--concurrent-compilation-jobs": self.concurrent_compilation_jobs,
+        }
+        return [str(word) for option in named.items() for word in option]

@@ -15,7 +15,7 @@ from dda_core.archives import tar
 from dda_core.archives.source import open_source
 from dda_core.archives.tar import MAX_TEXT, plain_name, read_tar, unsafe_name
 from dda_core.exceptions import ArchiveBroken, ArchiveHostile
-from tests.fixtures.archives import hostile_archive, tar_bytes, tar_member
+from tests.fixtures.archives import hostile_archive, tar_bytes, tar_member, write_tar_gz
 
 
 def members(path: Path) -> dict[str, bytes | None]:
@@ -185,6 +185,17 @@ def test_name_that_is_not_utf8_is_refused(path: Path):
 
 def test_overlong_name_is_refused(path: Path):
     assert "over 4096" in refused(path, tar_member("a/" * 2049 + "b"))
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "d" * 256 + "/a", "mochi/" + "ü" * 128])
+def test_a_name_with_a_part_that_no_file_system_takes_is_refused(path: Path, name: str):
+    assert "a part of 256 bytes in its name, over 255" in refused(path, tar_member(name))
+
+
+def test_a_name_whose_parts_are_as_long_as_file_systems_take_is_read(path: Path):
+    name = f"{'d' * 255}/{'ü' * 127}"
+    write_tar_gz(path, {name: b"x"})
+    assert [member.name for _, member in read_tar(open_source(path))] == [name]
 
 
 def test_duplicate_name_is_refused(path: Path):

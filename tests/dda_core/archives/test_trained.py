@@ -25,6 +25,7 @@ from dda_core.exceptions import (
     Interrupted,
     ModelDescriptionInvalid,
     ModelFileAmbiguous,
+    ModelFileInvalid,
     ModelFileMissing,
     ShapeMismatch,
 )
@@ -34,6 +35,7 @@ from tests.fixtures.archives import (
     sha256,
     tar_bytes,
     tar_member,
+    torchscript,
     trained_archive,
     trained_files,
     weights,
@@ -114,7 +116,7 @@ def test_both_kinds_of_archive_are_read(path: Path, kind: Any, prefix: str, mani
         etag=None,
         model_file="mochi.pt",
         model_file_size=20_000,
-        model_file_sha256=sha256(weights(20_000)),
+        model_file_sha256=sha256(torchscript(20_000)),
         input_shape=(1, 3, 768, 576),
         image_width=576,
         image_height=768,
@@ -129,32 +131,33 @@ def test_the_model_is_frozen(path: Path):
         model.model_file = "other.pt"  # type: ignore[misc]
 
 
+ROOT = torchscript(100, seed=7)
 ORDERS = list(itertools.permutations(trained_files("marketplace")))
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(ORDERS))
 def test_the_root_file_is_compiled_in_any_order_of_members(tmp_path_factory: Any, order: tuple[str, ...]):
-    files = trained_files("marketplace") | {"mochi.pt": b"the root file"}
+    files = trained_files("marketplace") | {"mochi.pt": ROOT}
     sinks = Sinks()
     model = read(tmp_path_factory.mktemp("t") / "model.tar.gz", files, sinks, order=order)
-    assert model.model_file_sha256 == sha256(b"the root file")
+    assert model.model_file_sha256 == sha256(ROOT)
     assert sinks.ends[-1] == "complete"
     assert set(sinks.ends[:-1]) <= {"aborted"}
-    assert member_of(sinks[-1])[1] == b"the root file"
+    assert member_of(sinks[-1])[1] == ROOT
 
 
 def test_a_root_file_behind_the_exported_one_replaces_its_upload(path: Path):
-    files = trained_files("bring-your-own") | {"other.pt": b"root"}
+    files = trained_files("bring-your-own") | {"other.pt": ROOT}
     sinks = Sinks()
     assert read(path, files, sinks).model_file == "other.pt"
     assert sinks.ends == ["aborted", "complete"]
 
 
 def test_an_exported_file_behind_the_root_one_is_not_uploaded(path: Path):
-    files = {"mochi.pt": b"root", **trained_files("bring-your-own")}
+    files = {"mochi.pt": ROOT, **trained_files("bring-your-own")}
     sinks = Sinks()
-    assert read(path, files, sinks).model_file_sha256 == sha256(b"root")
+    assert read(path, files, sinks).model_file_sha256 == sha256(ROOT)
     assert sinks.ends == ["complete"]
 
 
@@ -165,7 +168,7 @@ def test_the_repackaged_archive_is_one_plain_member_without_time_or_owner(path: 
     assert (info.name, info.mtime, info.mode, info.uid, info.gid, info.uname, info.isreg()) == (
         "mochi.pt", 0, 0o644, 0, 0, "", True,
     )  # fmt: skip
-    assert content == weights(1_500_000)
+    assert content == torchscript(1_500_000)
 
 
 def test_the_repackaged_bytes_depend_on_the_model_file_alone(path: Path):
@@ -209,6 +212,53 @@ def test_an_empty_model_file_is_refused(path: Path):
     assert "mochi.pt in" in refused(path, ModelFileMissing, trained_files("bring-your-own", model_size=0))
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\n<!DOCTYPE html><html><body>Please log in</body></html>", "a web page (HTML)"),
+        (b"\xef\xbb\xbf<HTML lang='en'>", "a web page (HTML)"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "an XML document"),
+        (b'{"message": "Not Found"}', "a JSON document"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer in place of the file"),
+        (b"\x1f\x8b\x08\x00 and so on", "a gzip file"),
+        (b"\x80\x02\x8a\x0a", "a pickle, as torch.save of old PyTorch writes it"),
+        (bytes(500), "a file of zeros"),
+        (b"PK\x05\x06" + bytes(18), None),
+        (b"PK\x03", None),
+        (weights(500), None),
+    ],
+)
+def test_a_model_file_that_is_no_torchscript_file_is_refused(path: Path, content: bytes, kind: str | None):
+    files = trained_files("marketplace") | {"mochi.pt": content}
+    message = refused(path, ModelFileInvalid, files)
+    assert message.startswith(f"mochi.pt in {path} is no TorchScript file")
+    assert (f", but {kind}." in message) is (kind is not None)
+    assert (", but " in message) is (kind is not None)
+
+
+def test_what_an_exported_file_is_does_not_matter_beside_one_at_the_root(path: Path):
+    files = trained_files("bring-your-own") | {"export_artifacts/mochi.pt": b"<html>", "mochi.pt": ROOT}
+    for order in (list(files), list(reversed(files))):
+        assert read(path, files, Sinks(), order=order).model_file_sha256 == sha256(ROOT)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("name", ["mochi.json", "export_artifacts/manifest.json"])
+def test_a_description_in_another_encoding_than_utf_8_is_refused_by_its_name(path: Path, name: str, encoding: str):
+    files = trained_files()
+    files[name] = files[name].decode().encode(encoding)
+    message = refused(path, ModelDescriptionInvalid, files)
+    assert f"{name} in {path} is in {encoding[:6].upper()}, not in UTF-8." in message
+
+
+@pytest.mark.parametrize("name", ["mochi.json", "export_artifacts/manifest.json"])
+def test_a_description_may_have_the_byte_order_mark_of_utf_8(path: Path, name: str):
+    files = trained_files()
+    plain = read(path, files)
+    files[name] = files[name].decode().encode("utf-8-sig")
+    assert read(path, files) == plain
+
+
 @pytest.mark.parametrize("place", ["", "export_artifacts/"])
 def test_two_candidates_at_the_same_place_are_listed(path: Path, place: str):
     files = trained_files("marketplace" if not place else "bring-your-own")
@@ -218,10 +268,10 @@ def test_two_candidates_at_the_same_place_are_listed(path: Path, place: str):
 
 @pytest.mark.parametrize("root_first", [True, False])
 def test_two_exported_candidates_do_not_matter_beside_one_at_the_root(path: Path, root_first: bool):
-    exported = trained_files("bring-your-own") | {"export_artifacts/another.pt": b"another"}
-    files = {"mochi.pt": b"root", **exported} if root_first else {**exported, "mochi.pt": b"root"}
+    exported = trained_files("bring-your-own") | {"export_artifacts/another.pt": torchscript(50, seed=8)}
+    files = {"mochi.pt": ROOT, **exported} if root_first else {**exported, "mochi.pt": ROOT}
     sinks = Sinks()
-    assert read(path, files, sinks).model_file_sha256 == sha256(b"root")
+    assert read(path, files, sinks).model_file_sha256 == sha256(ROOT)
     assert sinks.ends.count("complete") == 1
     assert sinks.ends[-1] == "complete"
 
@@ -268,7 +318,7 @@ def test_the_manifest_shape_outranks_that_of_its_stage(path: Path):
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768, true]}]}', "four positive integers"),
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768, -576]}]}', "four positive integers"),
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768, 576.0]}]}', "four positive integers"),
-        ("mochi.json", b"\xff\xfe\xfa", "no JSON"),
+        ("mochi.json", b"\xff\xfa\xfe", "no JSON"),
         ("mochi.json", b"[" * 100_000, "no JSON"),
         ("export_artifacts/manifest.json", b"{}", "no object model_graph"),
         ("export_artifacts/manifest.json", b'{"model_graph": {"stages": 1}}', "no stages[0]"),
@@ -281,6 +331,7 @@ def test_the_manifest_shape_outranks_that_of_its_stage(path: Path):
         ("config.yaml", b"dataset: {image_width: .nan, image_height: 768}", "says '.nan' for"),
         ("config.yaml", b"dataset: {image_width: 0, image_height: 768}", "says '0' for"),
         ("config.yaml", b"dataset: {image_width: 5.5, image_height: 768}", "says '5.5' for"),
+        ("config.yaml", b"dataset: {image_width: 1" + b":59" * 300_000 + b", image_height: 768}", "says '1:59"),
         ("config.yaml", b"dataset: {image_width: [1], image_height: 768}", "says a list or mapping for"),
         ("config.yaml", b"dataset: {image_width: &a [*a], image_height: 768}", "says a list or mapping for"),
         ("config.yaml", b"dataset: &a {<<: [*a, *a], image_width: 576}", "has no dataset.image_height"),

@@ -6,15 +6,14 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from dda_core.archives import upload
-from dda_core.archives.upload import FileSink, MultipartUpload, publish_staged
-from dda_core.exceptions import AwsCallFailed, FileMissing, ObjectChanged
+from dda_core.archives.upload import MultipartUpload, publish_staged
+from dda_core.exceptions import AwsCallFailed, ObjectChanged
 from tests.fixtures.archives import weights
 from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
 
@@ -267,35 +266,3 @@ def test_a_staged_object_that_cannot_be_deleted_fails_nothing(
     assert publish_staged(client, BUCKET, "staging", "final") is True  # type: ignore[arg-type]
     assert keys(s3) == ["final", "staging"]
     assert f"s3://{BUCKET}/staging could not be deleted" in caplog.text
-
-
-def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path):
-    folder = tmp_path / "new"
-
-    def interrupted() -> None:
-        with FileSink(folder / "a.zip") as sink:
-            sink.write(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert list(folder.iterdir()) == []
-    with FileSink(folder / "a.zip") as sink:
-        sink.write(b"whole")
-        assert not (folder / "a.zip").exists()
-        sink.complete()
-    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("a.zip", b"whole")]
-
-
-def test_a_file_can_be_named_at_the_end(tmp_path: Path):
-    with FileSink(tmp_path / "unnamed") as sink:
-        sink.write(b"x")
-        sink.complete("named.zip")
-    assert sink.path == tmp_path / "named.zip"
-    assert [path.name for path in tmp_path.iterdir()] == ["named.zip"]
-
-
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path):
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(FileMissing, match="cannot be written to"):
-        FileSink(tmp_path / "file" / "a.zip")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
 
-from tests.fixtures.archives import compiled_files, compiled_meta, elf, weights
+from tests.fixtures.archives import compiled_files, compiled_meta, elf, torchscript, weights
 
 WIDTH, HEIGHT = 320, 256
 SHAPE = [1, 3, HEIGHT, WIDTH]
@@ -113,7 +113,7 @@ class Case:
     def trained(self) -> dict[str, bytes]:
         """The files of the trained archive, where the case can be seen in one."""
         width, height = (json.dumps(value) for value in self.images)
-        model = weights(2000)
+        model = torchscript(2000)
         return {
             "config.yaml": f"dataset:\n  image_width: {width}\n  image_height: {height}\n".encode(),
             "mochi.json": json.dumps({"stages": [{"type": "mochi", "input_shape": self.shape}]}).encode(),

@@ -157,7 +157,23 @@ def test_what_is_no_package_stops_at_once(tmp_path: Path):
         check_file(tmp_path / "missing.zip")
 
 
-@pytest.mark.parametrize("text", [b"{", b"[1]", b"a: [", b"\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[1]",
+        b"a: [",
+        b"\xff",
+        b'{"ComponentName": "a", "ComponentName": "b"}',
+        b'{"Manifests": [{"Platform": {}, "Platform": {}}]}',
+        b'{"a": ' * 50_000,
+        b"ComponentName: a\nComponentName: b\n",
+        b"a: &a [1, 1, 1]\nb: [" + b"*a, " * 10_000 + b"]\n",
+        b"a: !!python/object:os.system x\n",
+        b'{"a": "' + b"x" * (1 << 20) + b'"}',
+    ],
+    ids=lambda text: text[:30].decode(errors="replace"),
+)
 def test_what_is_no_recipe_is_refused(text: bytes):
     with pytest.raises(RecipeInvalid, match=r"recipe\.json"):
         parse_recipe(text, "recipe.json")

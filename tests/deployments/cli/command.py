@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from deployments.cli.main import app
+from deployments.cli.app import app
 
 
 def dda(*arguments: object, **environment: str) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,14 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.cli.command import dda, dda_json, refusal
-from tests.fixtures.archives import compiled_archive, hostile_archive, tar_member, trained_archive, write_tar_gz
+from tests.fixtures.archives import (
+    compiled_archive,
+    hostile_archive,
+    tar_member,
+    trained_archive,
+    trained_files,
+    write_tar_gz,
+)
 from tests.fixtures.s3 import BUCKET, s3_in_process
 
 
@@ -86,6 +94,38 @@ def test_an_unknown_target_is_a_usage_error_that_lists_the_known(trained: Path, 
     assert not out.exists()
 
 
+def test_an_out_that_is_no_plain_file_is_refused_before_the_archive_is_read(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "is a named pipe" in refusal("manifest", "build", "/nowhere.tar.gz", "--out", pipe, code=2)
+    assert "is a character device" in refusal("manifest", "build", "/nowhere.tar.gz", "--out", "/dev/null", code=2)
+    assert "is a character device" in refusal("artifacts", "get", "lid-1", "arm64-cpu", "-o", "/dev/null", code=2)
+    assert pipe.is_fifo()
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_package_replaces_no_link_that_has_its_name(trained: Path, compiled: Path, tmp_path: Path) -> None:
+    arguments = ("package", "build", trained, compiled, "--target", "x86_64-cpu", "--json", "--out", tmp_path / "out")
+    path = Path(dda_json(*arguments)["path"])
+    path.unlink()
+    path.symlink_to("/dev/null")
+    assert "is a symbolic link to a character device" in refusal(*arguments, code=2)
+    assert list(path.parent.iterdir()) == [path]
+    assert path.is_symlink()
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("manifest", "build", "m", "--out", ""),
+        ("package", "build", "m", "c", "--target", "x86_64-cpu", "--out", ""),
+        ("artifacts", "get", "lid-1", "arm64-cpu", "-o", ""),
+    ],
+)
+def test_an_empty_out_is_a_usage_error(verb: tuple[str, ...]) -> None:
+    assert "it is empty; a path was expected" in refusal(*verb, code=2)
+
+
 @pytest.mark.parametrize("which", ["trained", "compiled"])
 def test_an_empty_archive_is_refused_and_nothing_is_left(
     which: str, trained: Path, compiled: Path, tmp_path: Path
@@ -104,6 +144,20 @@ def test_a_hostile_archive_is_refused_and_nothing_is_left(trained: Path, tmp_pat
     out.mkdir()
     assert "\x1b" not in refusal("package", "build", trained, compiled, "--target", "x86_64-cpu", "--out", out, code=1)
     assert list(out.iterdir()) == []
+
+
+def test_the_trained_archive_given_twice_is_refused(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    message = refusal("package", "build", trained, trained, "--target", "x86_64-cpu", "--out", out, code=1)
+    assert "has no compiled network" in message
+    assert list(out.iterdir()) == []
+
+
+def test_a_model_file_that_is_a_web_page_is_refused(tmp_path: Path) -> None:
+    files = trained_files("bring-your-own") | {"export_artifacts/mochi.pt": b"<!doctype html><title>Log in</title>"}
+    message = refusal("manifest", "build", write_tar_gz(tmp_path / "model.tar.gz", files), code=1)
+    assert "is no TorchScript file, but a web page (HTML)" in message
 
 
 def test_a_wrong_path_is_a_usage_error(trained: Path, tmp_path: Path) -> None:
@@ -166,7 +220,7 @@ def test_s3_without_credentials_says_how_to_log_in(monkeypatch: pytest.MonkeyPat
     refusal("manifest", "build", "s3://bucket/model.tar.gz", code=3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_build_ends_with_130_and_leaves_nothing(
     number: signal.Signals, trained: Path, tmp_path: Path
 ) -> None:

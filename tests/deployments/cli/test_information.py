@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from dda_core.settings import Settings
 from dda_core.targets import all_targets
@@ -93,3 +94,20 @@ def test_a_setting_that_cannot_be_used_is_a_configuration_error() -> None:
 
 def test_an_aws_profile_that_is_not_there_is_a_configuration_error() -> None:
     assert "nobody" in refusal("config", "show", code=3, AWS_PROFILE="nobody")
+
+
+def test_config_show_has_no_password_and_no_token_of_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://user:hush@prefect.example.com/api?token=hush"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://hush@aws.example.com/?X-Amz-Signature=hush#hush")
+    for words in (["config", "show"], ["config", "show", "--json"]):
+        with temporary_settings({PREFECT_API_URL: url}):
+            result = dda(*words)
+        assert result.exit_code == 0
+        assert "hush" not in result.output
+        assert "https://aws.example.com/" in result.stdout
+        assert "prefect.example.com/api" in result.stdout
+
+
+def test_a_setting_with_a_url_in_it_is_refused_without_its_token() -> None:
+    url = "https://user:hush@example.com/?token=hush"
+    assert "hush" not in refusal("config", "show", code=3, DDA_POLL_SECONDS=url)

@@ -1,23 +1,25 @@
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigParseError,
     EndpointConnectionError,
+    InvalidRegionError,
     NoCredentialsError,
     NoRegionError,
     ProfileNotFound,
 )
 
 from dda_core.exceptions import AwsCallFailed, DdaError, InputRefused, Interrupted, MissingCredentials, UnknownTarget
+from deployments.cli.app import COMMANDS
 from deployments.cli.errors import EXIT_CODES, report
-from deployments.cli.main import COMMANDS
 from deployments.cli.printing import printable
 from tests.deployments.cli.command import dda, refusal
 
@@ -104,7 +106,11 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:9"), 4),
         (BotoCoreError(), 4),
         (PermissionError(13, "Permission denied", "/out"), 2),
-        (OSError(28, "No space left on device"), 1),
+        (OSError(28, "No space left on device"), 4),
+        (OSError(122, "Disk quota exceeded", "/out"), 4),
+        (OSError(111, "Connection refused"), 1),
+        (ConfigParseError(path="/config"), 3),
+        (InvalidRegionError(region_name="not a region"), 3),
         (ValueError("a defect"), 1),
     ],
 )
@@ -142,7 +148,7 @@ def test_a_keyboard_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_verb_starts_without_prefect_moto_and_boto3() -> None:
     code = (
-        "import sys, deployments.cli.main as m\n"
+        "import sys, deployments.cli.app as m\n"
         "try: m.app(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print(sorted({'prefect', 'moto', 'boto3', 'rich'} & set(sys.modules)), file=sys.stderr)"
@@ -154,13 +160,17 @@ def test_a_verb_starts_without_prefect_moto_and_boto3() -> None:
     assert result.stderr == "['rich']\n"
 
 
-def test_the_first_output_comes_soon() -> None:
-    # 0.2 s on an idle machine; the bound leaves room for a busy one, and none for importing Prefect (1 s and more).
+def test_a_verb_that_needs_no_server_costs_little() -> None:
+    # 0.2 s of the processor, however busy the machine is; importing Prefect alone costs more than 1 s.
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     seconds = []
-    for _ in range(5):
-        start = time.monotonic()
+    for _ in range(3):
+        before = spent()
         assert run("targets").returncode == 0
-        seconds.append(time.monotonic() - start)
+        seconds.append(spent() - before)
     assert min(seconds) < 1.0
 
 
@@ -178,18 +188,6 @@ def test_columns_are_whole_however_narrow_a_pipe_claims_to_be(tmp_path: Path) ->
     result = run("targets", env={**os.environ, "COLUMNS": "30"})
     assert "aws.edgeml.dda.LocalServer.arm64JP6" in result.stdout
     assert "\x1b" not in result.stdout
-
-
-def test_a_full_disk_is_an_error_of_one_line() -> None:
-    with Path("/dev/full").open("w") as full:
-        result = subprocess.run(
-            [sys.executable, "-m", "deployments.cli.main", "targets", "--json"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
-    assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:

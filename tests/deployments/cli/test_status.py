@@ -158,6 +158,9 @@ async def test_the_history_for_people_needs_no_aws(ask: Ask, job: str) -> None:
     result = await ask("history", job)
     assert result.exit_code == 0, result.stderr
     assert "x86_64-cuda  1        failed" in result.stdout
+    # What is longer than a column stands below its row.
+    assert max(len(line) for line in result.stdout.splitlines() if not line.startswith("    ")) <= 100
+    assert "\n    run: " in result.stdout
     assert "\x1b" not in result.stdout
     assert "/runs/flow-run/" in result.stdout
 

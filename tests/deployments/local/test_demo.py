@@ -1,4 +1,4 @@
-"""The demo, interrupted. That it comes to its end is seen by ``make demo`` itself, which CI runs."""
+"""The demo, interrupted, and what it prints. That it comes to its end is seen by ``make demo`` itself: CI runs it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from dda_core.history import TargetRecord
+from dda_core.status import RunStatus, TargetStatus
+from deployments.local.demo import print_end
+from tasks.history import RunView
 from tests.deployments.local.conftest import PYTHON, processes_of, until
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     directory, output = tmp_path / "demo", tmp_path / "demo.out"
     with output.open("wb") as written:
@@ -25,3 +29,23 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     assert demo.wait(60) == 130, output.read_text()
     assert processes_of(directory) == {}
     assert not (directory / "local.json").exists()
+
+
+def test_the_table_is_narrow_and_the_long_names_stand_whole_below_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    arn = "arn:aws:greengrass:us-east-1:123456789012:components:model-lid-inspection-arm64-cpu:versions:1.0.0"
+    artifact = f"s3://dda-local-artifacts/models/compilation/{'x' * 90}.tar.gz"
+    done = TargetRecord(
+        status=TargetStatus.DEPLOYABLE,
+        component="model-lid-inspection-arm64-cpu",
+        version="1.0.0",
+        arn=arn,
+        compiled_artifact=artifact,
+    )
+    targets = {"arm64-cpu": done, "jetson-xavier-jp5": TargetRecord(status=TargetStatus.FAILED)}
+    view = RunView(training_job="lids", flow_run_id=None, state=None, status=RunStatus.PARTIAL, targets=targets)
+    print_end(view, {"arm64-cpu": "DEPLOYABLE"}, Console(width=80))
+    lines = capsys.readouterr().out.splitlines()
+    table, notes = [line for line in lines if line[0] != " "], [line.strip() for line in lines if line[0] == " "]
+    assert max(map(len, table)) <= 80
+    assert [line.split()[:2] for line in table[2:]] == [["arm64-cpu", "deployable"], ["jetson-xavier-jp5", "failed"]]
+    assert notes == [f"component: {done.component}", f"ARN: {arn}", f"compiled artifact: {artifact}"]

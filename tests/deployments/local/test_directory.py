@@ -29,3 +29,10 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "aws.json").write_text(content)
     with pytest.raises(LocalStackError, match=r"aws\.json"):
         StackDirectory(tmp_path).read_aws()
+
+
+def test_only_the_owner_reads_what_is_written(tmp_path: Path) -> None:
+    stack = StackDirectory(tmp_path / "stack")
+    stack.write_local({"a": 1})
+    assert stack.path.stat().st_mode & 0o777 == 0o700
+    assert stack.local_file.stat().st_mode & 0o777 == 0o600

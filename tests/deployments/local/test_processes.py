@@ -101,3 +101,19 @@ def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
     assert last_lines(log) == f"({log} is empty)"
     log.write_text("\n".join(map(str, range(50))))
     assert last_lines(log, 3) == "47\n48\n49"
+
+
+def test_what_a_process_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir(mode=0o755)
+    log = tmp_path / "logs" / "aws.log"
+    log.touch(mode=0o644)
+    before = os.umask(0)
+    try:
+        stack = StackProcesses(tmp_path)
+        child = stack.start("aws", [sys.executable, "-c", "open('file', 'w').close(); print(1)"], dict(os.environ))
+        assert child.process.wait(30) == 0
+    finally:
+        os.umask(before)
+    assert child.log == log
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("logs", "logs/aws.log", "file")}
+    assert modes == {"logs": 0o700, "logs/aws.log": 0o600, "file": 0o600}

@@ -1,0 +1,58 @@
+"""``dda local up --background``: a supervisor of its own, waited for until the stack answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+from dda_core.exceptions import LocalStackError
+from deployments.local.aws.settings import AwsSettings
+from deployments.local.directory import StackDirectory
+from deployments.local.processes import last_lines
+from deployments.local.stack import STOP_SECONDS, already_running, supervisor
+
+LOG = "up.log"
+_POLL_SECONDS = 0.1
+
+
+def start_in_background(directory: StackDirectory, settings: AwsSettings) -> dict[str, Any]:
+    """Run ``dda local up`` in a session of its own, which a closed terminal does not end; what ``local.json`` says.
+
+    What it would print goes to ``logs/up.log``. Interrupted while it waits, it ends what it has started.
+
+    Raises:
+        LocalStackError: a stack of this directory runs already, or it did not come up; the message has the last lines
+            of the log.
+    """
+    if supervisor(directory) is not None:
+        raise already_running(directory)
+    # What a killed supervisor left there would be taken for the new one's.
+    directory.remove_local()
+    log = directory.path / "logs" / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "deployments.local", "up", "--dir", str(directory.path), *settings.options()]
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - the command is our own
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        # It bounds each of its steps itself, and ends where one takes too long.
+        while (content := directory.read_local()) is None:
+            if process.poll() is not None:
+                raise LocalStackError(
+                    f"The local stack of {directory.path} did not come up (exit code {process.returncode}). The last "
+                    f"lines of {log}:\n{last_lines(log)}"
+                )
+            time.sleep(_POLL_SECONDS)
+    except KeyboardInterrupt:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        raise
+    return content

@@ -1,0 +1,65 @@
+"""``task`` and ``flow`` as Prefect's, but no exception leaves them with a secret in its text.
+
+What leaves a task or a flow is written into states, events, logs and stored results, where others read it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import prefect
+from prefect.utilities.hashing import file_hash
+
+from dda_core.sanitised_errors import without_secrets
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def hiding_secrets(function: Function) -> Function:
+    """The function, whose exceptions leave it without secrets."""
+    if inspect.iscoroutinefunction(function):
+
+        @wraps(function)
+        async def hiding(*args: Any, **options: Any) -> Any:
+            try:
+                return await function(*args, **options)
+            except Exception as error:
+                clean = without_secrets(error)
+            # Not from inside the block, which would make the error its own context.
+            raise clean
+    else:
+
+        @wraps(function)
+        def hiding(*args: Any, **options: Any) -> Any:
+            try:
+                return function(*args, **options)
+            except Exception as error:
+                clean = without_secrets(error)
+            # Not from inside the block, which would make the error its own context.
+            raise clean
+
+    return cast(Function, hiding)
+
+
+def _task(**options: Any) -> Callable[[Function], Any]:
+    return lambda function: prefect.task(**options)(hiding_secrets(function))
+
+
+def _flow(**options: Any) -> Callable[[Function], Any]:
+    def decorated(function: Function) -> Any:
+        hiding = hiding_secrets(function)
+        # Prefect would look for the names of the parameters' types, and for the flow's version, in this module.
+        cast(Any, hiding).__signature__ = inspect.signature(function, eval_str=True)
+        return prefect.flow(version=file_hash(inspect.getfile(function)), **options)(hiding)
+
+    return decorated
+
+
+if TYPE_CHECKING:
+    task, flow = prefect.task, prefect.flow
+else:
+    # Prefect looks through the wrapper at a task's source, so results that are kept keep their keys.
+    task, flow = _task, _flow
