@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from dda_core.aws import is_not_found
 from dda_core.exceptions import DdaError
+from dda_core.tags import Warn, silent
 from dda_core.training_job import TrainingJob, describe_training_job
 from dda_core.use_case import UseCase
 
@@ -37,10 +38,13 @@ class Finished(NamedTuple):
     cut: bool
 
 
-def finished_training_jobs(sagemaker: SageMakerClient, use_case: UseCase, known: Collection[str] = ()) -> Finished:
+def finished_training_jobs(
+    sagemaker: SageMakerClient, use_case: UseCase, known: Collection[str] = (), warn: Warn = silent
+) -> Finished:
     """The completed training jobs of a use case's account that belong to the use case.
 
     Jobs named in ``known`` are left out: whose they are is known. A job that disappears meanwhile is left out too.
+    ``warn`` is told where the caller may not read tags: the bucket of its model alone then says whose a job is.
     """
     unknown: list[tuple[str, datetime]] = []
     pages = sagemaker.get_paginator("list_training_jobs").paginate(
@@ -56,7 +60,7 @@ def finished_training_jobs(sagemaker: SageMakerClient, use_case: UseCase, known:
             cut = True
             break
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = pool.map(_describe(sagemaker, use_case), unknown[:LOOKED_AT])
+        found = pool.map(_describe(sagemaker, use_case, warn), unknown[:LOOKED_AT])
         return Finished([each for each in found if each and belongs_to(each.job, use_case)], cut)
 
 
@@ -74,12 +78,12 @@ def is_foreign(job: TrainingJob, use_case: UseCase) -> bool:
 
 
 def _describe(
-    sagemaker: SageMakerClient, use_case: UseCase
+    sagemaker: SageMakerClient, use_case: UseCase, warn: Warn
 ) -> Callable[[tuple[str, datetime]], FinishedTraining | None]:
     def describe(each: tuple[str, datetime]) -> FinishedTraining | None:
         name, ended = each
         try:
-            return FinishedTraining(describe_training_job(sagemaker, name, use_case), ended)
+            return FinishedTraining(describe_training_job(sagemaker, name, use_case, warn), ended)
         except DdaError:
             return None
         except ClientError as error:

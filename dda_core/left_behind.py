@@ -14,7 +14,7 @@ from dda_core.aws import is_not_found
 from dda_core.compilation import FLOW_RUN_TAG
 from dda_core.naming import JOB_NAME_PATTERN, attempt_of, compilation_output, training_part
 from dda_core.status import CompilationStatus
-from dda_core.tags import read_tags
+from dda_core.tags import Warn, read_tags, silent
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -37,8 +37,11 @@ class OurJob(BaseModel):
     flow_run_id: str | None
 
 
-def our_jobs(sagemaker: SageMakerClient, use_case: UseCase, since: datetime) -> Iterator[OurJob]:
-    """The newest jobs of the use case that were created after ``since`` and have not failed, the newest first."""
+def our_jobs(sagemaker: SageMakerClient, use_case: UseCase, since: datetime, warn: Warn = silent) -> Iterator[OurJob]:
+    """The newest jobs of the use case that were created after ``since`` and have not failed, the newest first.
+
+    ``warn`` is told where the caller may not read tags: a job's request then says whose it is.
+    """
     pages = sagemaker.get_paginator("list_compilation_jobs").paginate(
         CreationTimeAfter=since, SortBy="CreationTime", SortOrder="Descending", PaginationConfig=_PAGE
     )
@@ -53,7 +56,9 @@ def our_jobs(sagemaker: SageMakerClient, use_case: UseCase, since: datetime) -> 
             if looked > LOOKED_AT:
                 return
             try:
-                tags = read_tags(sagemaker, summary["CompilationJobArn"]) or _read_request(sagemaker, name, use_case)
+                tags = read_tags(sagemaker, summary["CompilationJobArn"], warn) or _read_request(
+                    sagemaker, name, use_case
+                )
             except ClientError as error:
                 if not is_not_found(error):
                     raise

@@ -71,7 +71,8 @@ async def look_for_left_behind() -> bool:
 
 async def _findings(client: PrefectClient, name: str, use_case: UseCase, running: Sequence[JobRun]) -> list[Finding]:
     aws = await asyncio.to_thread(limited_clients, use_case)
-    jobs = await asyncio.to_thread(lambda: list(our_jobs(aws.sagemaker, use_case, datetime.now(UTC) - SINCE)))
+    since, unread = datetime.now(UTC) - SINCE, set[str]()
+    jobs = await asyncio.to_thread(lambda: list(our_jobs(aws.sagemaker, use_case, since, unread.add)))
     found = [
         Finding(
             name,
@@ -88,7 +89,11 @@ async def _findings(client: PrefectClient, name: str, use_case: UseCase, running
                 what = f"{run.training_job} waits for compilation job {job_name}, which was deleted"
                 found.append(Finding(name, what, "Nothing: its run makes the job anew."))
     removed = await asyncio.to_thread(sweep, aws.s3, use_case.s3_bucket)
-    return [*found, *(Finding(name, sentence, "Nothing: it is done.") for sentence in removed)]
+    return [
+        *found,
+        *(Finding(name, sentence, "No job is missed: its request says whose it is.") for sentence in sorted(unread)),
+        *(Finding(name, sentence, "Nothing: it is done.") for sentence in removed),
+    ]
 
 
 async def _unknown(client: PrefectClient, jobs: Iterable[OurJob]) -> list[OurJob]:

@@ -179,11 +179,13 @@ async def _never_compiled(
             usecase_id = use_case.usecase_id
             known = {training_job for of, training_job in compiled if of == usecase_id}
             aws = await asyncio.to_thread(limited_clients, use_case)
-            finished = await asyncio.to_thread(finished_training_jobs, aws.sagemaker, use_case, known)
+            unread: set[str] = set()
+            finished = await asyncio.to_thread(finished_training_jobs, aws.sagemaker, use_case, known, unread.add)
         except (DdaError, BotoCoreError, ClientError) as error:
             notes.append(f"The training jobs of use case {usecase_id} could not be listed: {redact(str(error))}")
             rows += [row for row in earlier if row.use_case == usecase_id and not row.flow_run_id]
             continue
+        notes += [f"Use case {usecase_id}: {sentence}" for sentence in sorted(unread)]
         if finished.cut:
             notes.append(f"Of use case {usecase_id} only the {LOOKED_AT} newest training jobs without a run are shown.")
         deployment = deployments.get(name)

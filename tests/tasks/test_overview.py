@@ -18,6 +18,7 @@ from tasks.artifacts import keep_artifact, latest_artifact
 from tasks.history import runs_of
 from tasks.idle_runs import forget_idle_runs
 from tasks.overview import PAGE_KEY, ROWS_KEY, ensure_overview, refresh, stored_rows
+from tests.fixtures.denials import deny_tags
 from tests.fixtures.past_runs import PastRun, write_past_runs
 from tests.tasks.test_history import line
 
@@ -104,6 +105,13 @@ async def test_an_account_that_cannot_be_asked_keeps_its_rows(pipeline: Any, mon
     rows = {row.training_job for row in await refresh()}
     assert "kept-1" in rows
     assert "The training jobs of use case local could not be listed" in await data(PAGE_KEY)
+
+
+async def test_the_page_says_that_the_tags_of_training_jobs_may_not_be_read(pipeline: Any) -> None:
+    pipeline.train("untagged-1")
+    deny_tags(pipeline.aws)
+    assert "untagged-1" in {row.training_job for row in await refresh()}, "its model is in the use case's bucket"
+    assert "Use case local: The tags of a training-job may not be read" in await data(PAGE_KEY)
 
 
 async def test_a_refresh_heals_what_a_killed_process_left(pipeline: Any) -> None:
