@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.source import parse_s3_uri
-from dda_core.aws import error_code, is_not_found
+from dda_core.aws.clients import error_code, is_not_found
 from dda_core.sanitise import sanitise
 from dda_core.status import CompilationStatus
 

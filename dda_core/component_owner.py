@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dda_core.aws.tags import Warn, silent
 from dda_core.exceptions import ComponentTaken
-from dda_core.tags import Warn, silent
 
 if TYPE_CHECKING:
     from dda_core.component import ComponentPlan, ComponentVersion

@@ -18,7 +18,7 @@ from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
 
 
 class Delivery(BaseModel):

@@ -19,7 +19,7 @@ from dda_core.exceptions import NoPlainFile, ObjectChanged, UsageError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
 
 
 class Product(StrEnum):

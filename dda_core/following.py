@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dda_core.aws import error_code, error_message
+from dda_core.aws.clients import error_code, error_message
+from dda_core.aws.tags import Warn, silent
 from dda_core.compilation import (
     CompilationJob,
     CompilationWork,
@@ -50,7 +51,6 @@ from dda_core.failures import guidance_for
 from dda_core.own_jobs import JobLedger, create_job
 from dda_core.settings import Settings
 from dda_core.status import CompilationStatus
-from dda_core.tags import Warn, silent
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dda_core.aws import AwsClients, error_code, error_message
+from dda_core.aws.clients import AwsClients, error_code, error_message
 from dda_core.bucket_access import (
     check_artifacts,
     check_buckets,

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.source import parse_s3_uri
-from dda_core.aws import error_code, is_not_found
+from dda_core.aws.clients import error_code, is_not_found
 from dda_core.component import COMPILATION_JOB_TAG
 from dda_core.devices import Spacing
 from dda_core.naming import REPACKAGED_NAME, attempt_of, training_part

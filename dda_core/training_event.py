@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dda_core.aws import error_code
+from dda_core.aws.clients import error_code
 from dda_core.exceptions import InvalidEvent
 from dda_core.naming import JOB_NAME_PATTERN, training_job_arn
 

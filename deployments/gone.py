@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dda_core.aws import AwsClients, is_not_found
+from dda_core.aws.clients import AwsClients, is_not_found
 from dda_core.exceptions import DdaError
 from dda_core.history import HistoryRow
 from dda_core.naming import component_arn

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 from botocore.exceptions import ClientError
 
-from dda_core.aws import error_code, error_message
+from dda_core.aws.clients import error_code, error_message
 from dda_core.exceptions import StackFailed, WebhookRefused
 from deployments.webhook import ANSWER_SECONDS, TEMPLATE
 

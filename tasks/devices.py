@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCol
 from prefect.client.schemas.objects import ArtifactCollection
 from prefect.context import FlowRunContext
 
-from dda_core.aws import error_code, error_message
+from dda_core.aws.clients import error_code, error_message
 from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.devices import Spacing, installed_versions, list_components
 from dda_core.exceptions import DdaError

@@ -237,7 +237,7 @@ async def _stop_jobs(run: FlowRun) -> bool:
     # Few reconciliations come this far, so the rest does not wait for AWS's libraries.
     from botocore.exceptions import BotoCoreError, ClientError
 
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from dda_core.exceptions import DdaError, UnknownUseCase
     from dda_core.own_jobs import stop_jobs_of
     from tasks.history import own_jobs_of

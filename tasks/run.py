@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_UI_URL
 
-from dda_core.aws import AwsClients
+from dda_core.aws.clients import AwsClients
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
 from tasks.history import own_jobs_of

@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from dda_core.aws import AwsClients, error_code, error_message
+from dda_core.aws.clients import AwsClients, error_code, error_message
 from dda_core.exceptions import DdaError
 from dda_core.sanitise import redact
 from dda_core.training_event import (

@@ -42,7 +42,7 @@ def link(
     It ends earlier where the credentials that sign it do; standard error, or the JSON's `expires`, says when.
     """
     valid = duration(expires)
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from dda_core.download import presign
 
     uri, use_case = _find(training_job, target, what)
@@ -71,7 +71,7 @@ def get(
     The file appears when it is whole; until then its parts are in a file of that name with `.part` added.
     """
     from dda_core.archives.file_sink import output_file
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from dda_core.download import download
 
     output_file(output)  # before anybody is asked

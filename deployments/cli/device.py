@@ -74,7 +74,7 @@ def _check_component(text: str, use_case: str | None) -> DeviceCheck:
     from dda_core.naming import component_arn
 
     if use_case:
-        from dda_core.aws import AwsClients
+        from dda_core.aws.clients import AwsClients
         from deployments.runs import prefect_errors
         from tasks.use_case import block_name, load_use_case
 
@@ -82,7 +82,7 @@ def _check_component(text: str, use_case: str | None) -> DeviceCheck:
             aws = AwsClients(asyncio.run(load_use_case(block_name(use_case))))
         sts, greengrass, s3 = aws.sts, aws.greengrass, aws.s3
     else:
-        from dda_core.aws import default_client
+        from dda_core.aws.clients import default_client
 
         sts, greengrass, s3 = default_client("sts"), default_client("greengrassv2"), default_client("s3")
     if text.startswith("arn:"):

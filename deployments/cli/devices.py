@@ -30,7 +30,7 @@ def devices_command(
     version, count and devices, the latter a list of objects with the keys thing, status, state, deployment and
     last_seen.
     """
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from dda_core.devices import Spacing, installed_versions
     from dda_core.settings import load_settings
     from deployments.runs import prefect_errors

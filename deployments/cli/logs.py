@@ -81,7 +81,7 @@ async def _in_progress(client: Any, training_job: str) -> bool:
 
 
 async def _read(job: FoundJob) -> list[LogLine]:
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from dda_core.compilation_log import read_log, read_saved_log
 
     aws = AwsClients(job.use_case)
@@ -91,7 +91,7 @@ async def _read(job: FoundJob) -> list[LogLine]:
 
 async def _follow(job: FoundJob, as_json: bool) -> list[LogLine]:
     """Print lines as they come until the job has ended; all of them."""
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from dda_core.compilation_log import job_ended, read_log
     from dda_core.following import patiently
     from dda_core.settings import load_settings

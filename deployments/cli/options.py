@@ -111,7 +111,7 @@ def open_archive(where: str) -> Source:
     from dda_core.archives.source import open_source
 
     if where.startswith("s3://"):
-        from dda_core.aws import default_client
+        from dda_core.aws.clients import default_client
 
         return open_source(where, default_client("s3"))
     return open_source(where)

@@ -47,7 +47,7 @@ def install(
     EventBridge then calls the Prefect server by https, with the user and password of PREFECT_API_AUTH_STRING, which
     are kept in AWS Secrets Manager. With --queue AWS calls nobody: the deployment drain-training-events fetches.
     """
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from deployments.webhook import TEMPLATE, webhook_parameters
     from deployments.webhook_stack import QUEUE_TEMPLATE, answers_without_password, check_reachable_by_aws
     from deployments.webhook_stack import install as install_stack
@@ -77,7 +77,7 @@ def install(
 @app.command("uninstall")
 def uninstall(use_case: UseCaseName) -> None:
     """Delete the stack, with its queues and the events that wait in them. It may be repeated."""
-    from dda_core.aws import AwsClients
+    from dda_core.aws.clients import AwsClients
     from deployments.webhook_stack import stack_name
     from deployments.webhook_stack import uninstall as uninstall_stack
     from tasks.use_case import block_name

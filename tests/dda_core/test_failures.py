@@ -12,7 +12,8 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from dda_core import exceptions, whole_answers
+from dda_core import exceptions
+from dda_core.aws.clients import responses
 from dda_core.exceptions import (
     AwsCallFailed,
     CompilationFailed,
@@ -312,7 +313,7 @@ def test_the_catalogue_knows_only_exceptions_that_exist():
     import botocore.exceptions
 
     named = {name for row in catalogue().rows for name in row.errors}
-    places = (exceptions, whole_answers, botocore.exceptions, builtins, asyncio)
+    places = (exceptions, responses, botocore.exceptions, builtins, asyncio)
     for name in named:
         assert any(hasattr(place, name) for place in places), name
 

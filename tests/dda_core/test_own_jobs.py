@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dda_core.aws import AwsClients
+from dda_core.aws.clients import AwsClients
 from dda_core.compilation import CompilationWork, describe_job
 from dda_core.exceptions import QuotaReached
 from dda_core.own_jobs import create_job, creator_of, own_first_attempt, stop_jobs_of

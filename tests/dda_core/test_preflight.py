@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dda_core.aws import AwsClients
+from dda_core.aws.clients import AwsClients
 from dda_core.exceptions import AccessRefused
 from dda_core.findings import Finding, Level
 from dda_core.preflight import inspect_access, refuse_errors

@@ -18,7 +18,7 @@ from botocore.retries.standard import ExponentialBackoff
 from moto.s3 import models as moto_s3
 
 from dda_core.archives import upload
-from dda_core.aws import IMPATIENT
+from dda_core.aws.clients import IMPATIENT
 from dda_core.device.published import check_component
 from dda_core.failures import catalogue
 from dda_core.package import STAGING

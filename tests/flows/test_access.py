@@ -14,7 +14,7 @@ import pytest
 from botocore.credentials import DeferredRefreshableCredentials
 from prefect.client.schemas.objects import StateType
 
-import dda_core.aws
+import dda_core.aws.clients
 from dda_core.status import RunStatus
 from dda_core.use_case import UseCase
 from deployments.policies import policy
@@ -121,7 +121,9 @@ async def test_a_session_that_ends_in_mid_run_is_renewed(pipeline: Pipeline, mon
 
     monkeypatch.setattr(botocore.credentials, "_local_now", clock)
     monkeypatch.setattr(
-        dda_core.aws, "DeferredRefreshableCredentials", partial(DeferredRefreshableCredentials, time_fetcher=clock)
+        dda_core.aws.clients,
+        "DeferredRefreshableCredentials",
+        partial(DeferredRefreshableCredentials, time_fetcher=clock),
     )
     running = asyncio.ensure_future(pipeline.run(targets=["x86_64-cpu"]))
     await pipeline.until(lambda: pipeline.aws.calls["sagemaker:CreateCompilationJob"])

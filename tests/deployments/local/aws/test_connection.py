@@ -77,7 +77,7 @@ def test_a_call_that_has_its_effect_but_no_whole_answer(
 
 
 def test_the_body_of_an_answer_is_cut(aws: Aws) -> None:
-    """Over HTTP boto3 alone notices it only where half an answer cannot be read; ``dda_core.whole_answers`` does."""
+    """Over HTTP boto3 alone notices it only where half an answer cannot be read; ``dda_core.aws.responses`` does."""
     aws.faults.add("call", operation="ListObjectsV2", error="cut-body")
     if aws.endpoint_url:
         url = f"{aws.endpoint_url}/{aws.bucket}?list-type=2"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from dda_core.aws import error_code
+from dda_core.aws.clients import error_code
 from dda_core.findings import POLICIES
 from dda_core.iam import is_denied
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectionClosedError, HTTPClientError
 
-from dda_core.aws import AwsClients
+from dda_core.aws.clients import AwsClients
+from dda_core.aws.responses import TooManyRequests
 from dda_core.failures import explain, guidance_for
 from dda_core.settings import Settings
 from dda_core.use_case import UseCase
-from dda_core.whole_answers import TooManyRequests
 from deployments.local.aws import local_aws
 from deployments.local.aws.local import LocalAws
 

@@ -9,7 +9,7 @@ import botocore.credentials
 import pytest
 
 from dda_core.archives.source import S3Source
-from dda_core.aws import AwsClients
+from dda_core.aws.clients import AwsClients
 from dda_core.exceptions import MissingCredentials, RoleNotAssumable
 from dda_core.settings import Settings
 from dda_core.use_case import UseCase
