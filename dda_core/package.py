@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.codec import Writable
 from dda_core.archives.file_sink import FileSink
+from dda_core.archives.s3_sink import MultipartUpload, delete_staged, publish_staged
 from dda_core.archives.source import Source
 from dda_core.archives.tar import read_tar
-from dda_core.archives.upload import MultipartUpload, delete_staged, publish_staged
 from dda_core.archives.zip import Entry, ZipWriter
 from dda_core.device.folder import NOTHING, Expectation, StageFile, StageFiles
 from dda_core.device.manifest import check_manifest

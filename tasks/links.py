@@ -15,8 +15,8 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, ArtifactFilterType
 from prefect.client.schemas.objects import Artifact
 
+from dda_core.archives.download import DownloadLink, Product, presign
 from dda_core.aws.clients import AwsClients
-from dda_core.download import DownloadLink, Product, presign
 from dda_core.exceptions import FileMissing
 from dda_core.markdown import cell, link, table
 from dda_core.sanitise import sanitise

@@ -27,9 +27,9 @@ from dda_core.archives.description import (
     Pixels,
     read_description,
 )
+from dda_core.archives.s3_sink import Sink
 from dda_core.archives.source import Source
 from dda_core.archives.tar import Member, TarReader, read_tar
-from dda_core.archives.upload import Sink
 from dda_core.exceptions import ModelFileAmbiguous, ModelFileInvalid, ModelFileMissing
 
 EXPORT_FOLDER = "export_artifacts"

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from dda_core.download import LONGEST, Product
+from dda_core.archives.download import LONGEST, Product
 from dda_core.exceptions import UsageError
 from deployments.cli.options import AsJson, TargetName, known_targets, output_path
 from deployments.cli.printing import print_json
@@ -42,8 +42,8 @@ def link(
     It ends earlier where the credentials that sign it do; standard error, or the JSON's `expires`, says when.
     """
     valid = duration(expires)
+    from dda_core.archives.download import presign
     from dda_core.aws.clients import AwsClients
-    from dda_core.download import presign
 
     uri, use_case = _find(training_job, target, what)
     made = presign(AwsClients(use_case), uri, valid)
@@ -70,9 +70,9 @@ def get(
 
     The file appears when it is whole; until then its parts are in a file of that name with `.part` added.
     """
+    from dda_core.archives.download import download
     from dda_core.archives.file_sink import output_file
     from dda_core.aws.clients import AwsClients
-    from dda_core.download import download
 
     output_file(output)  # before anybody is asked
     uri, use_case = _find(training_job, target, what)

@@ -41,7 +41,7 @@ from prefect.results import ResultStore
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.task_engine import AsyncTaskRunEngine
 
-import dda_core.archives.upload
+import dda_core.archives.s3_sink
 import dda_core.package
 import tasks.packaging
 import tasks.record
@@ -153,7 +153,7 @@ def target_of_component(name: str) -> str:
 
 def install(trap: Trap) -> None:
     """Put the trap on every seam."""
-    dda_core.archives.upload.PART = PART
+    dda_core.archives.s3_sink.PART = PART
     tasks.record.WRITE_SECONDS = 0.2
     _on_aws(trap)
     _on_packaging(trap)

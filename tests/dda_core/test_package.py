@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dda_core.archives.s3_sink import MultipartUpload
 from dda_core.archives.source import FileSource, open_source
-from dda_core.archives.upload import MultipartUpload
 from dda_core.archives.zip import MAX_UNPACKED
 from dda_core.exceptions import (
     ArchiveBroken,

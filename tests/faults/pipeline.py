@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from botocore.retries.standard import ExponentialBackoff
 from moto.s3 import models as moto_s3
 
-from dda_core.archives import upload
+from dda_core.archives import s3_sink
 from dda_core.aws.clients import IMPATIENT
 from dda_core.device.published import check_component
 from dda_core.failures import catalogue
@@ -252,5 +252,5 @@ def _add_role(aws: LocalAws) -> None:
 def make_runs_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less, and upload in parts although the model is small."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)
-    monkeypatch.setattr(upload, "PART", 256 << 10)
+    monkeypatch.setattr(s3_sink, "PART", 256 << 10)
     monkeypatch.setattr(moto_s3, "S3_UPLOAD_PART_MIN_SIZE", 1)

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dda_core.archives.s3_sink import MultipartUpload
 from dda_core.archives.source import open_source
 from dda_core.archives.trained import TrainedModel, read_trained_archive
-from dda_core.archives.upload import MultipartUpload
 from dda_core.exceptions import (
     ArchiveBroken,
     ArchiveHostile,

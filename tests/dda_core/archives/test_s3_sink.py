@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dda_core.archives import upload
-from dda_core.archives.upload import MultipartUpload, publish_staged
+from dda_core.archives import s3_sink
+from dda_core.archives.s3_sink import MultipartUpload, publish_staged
 from dda_core.exceptions import AwsCallFailed, ObjectChanged
 from tests.fixtures.archives import weights
 from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
@@ -29,7 +29,7 @@ def s3() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "PART", PART)
+    monkeypatch.setattr(s3_sink, "PART", PART)
 
 
 def body(s3: Any, key: str) -> bytes:
@@ -165,7 +165,7 @@ def test_a_part_in_flight_cannot_arrive_after_the_abort(s3: Any):
 
 
 def test_memory_is_bounded_by_the_parts_in_flight(s3: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(upload, "PART", 1000)
+    monkeypatch.setattr(s3_sink, "PART", 1000)
     running, most, lock = 0, 0, threading.Lock()
 
     class Client:
@@ -188,9 +188,9 @@ def test_memory_is_bounded_by_the_parts_in_flight(s3: Any, monkeypatch: pytest.M
     with MultipartUpload(Client(), BUCKET, "k") as sink:  # type: ignore[arg-type]
         for _ in range(50):
             sink.write(bytes(1000))
-            assert len(sink._in_flight) <= upload.PARTS_IN_FLIGHT
+            assert len(sink._in_flight) <= s3_sink.PARTS_IN_FLIGHT
         sink.complete()
-    assert 1 < most <= upload.PARTS_IN_FLIGHT
+    assert 1 < most <= s3_sink.PARTS_IN_FLIGHT
 
 
 @pytest.mark.parametrize("data", [b"new", DATA], ids=["one-request", "parts"])

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from dda_core.archives.download import LONGEST, download, presign
 from dda_core.aws.clients import AwsClients
-from dda_core.download import LONGEST, download, presign
 from dda_core.exceptions import FileMissing, NoPlainFile, UsageError
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
