@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from dda_core import naming
 from dda_core.delivery import deliveries
 from dda_core.exceptions import InvalidName
-from dda_core.manifest import dda_manifest
-from dda_core.package import package_key
+from dda_core.model.manifest import dda_manifest
+from dda_core.model.package import package_key
 from dda_core.recipe import check_recipe
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
-    from dda_core.archives.trained import TrainedModel
+    from dda_core.model.trained import TrainedModel
 
 FIRST_VERSION = "1.0.0"
 UNBUILT_PACKAGE = "000000000000"

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from dda_core.model.package import STAGING
 from dda_core.naming import REPACKAGED_NAME
-from dda_core.package import STAGING
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -23,7 +23,7 @@ from dda_core.delivery import Delivery, deliveries
 from dda_core.exceptions import ComponentTaken, DdaError, PublishingRejected, RunCancelled
 from dda_core.finished_training import is_foreign
 from dda_core.history import TargetLine
-from dda_core.manifest import dda_manifest
+from dda_core.model.manifest import dda_manifest
 from dda_core.status import TargetStatus
 from dda_core.training_job import check_completed
 from flows.approval import check_can_wait, wait_for_approval

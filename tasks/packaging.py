@@ -13,7 +13,7 @@ from dda_core.compilation import CompiledModel
 from dda_core.device.folder import Expectation
 from dda_core.device.manifest import doubts
 from dda_core.following import run_stoppable
-from dda_core.package import ModelPackage, package_to_s3
+from dda_core.model.package import ModelPackage, package_to_s3
 from dda_core.targets import CompilationTarget
 from tasks.decorators import task
 from tasks.run import current_run, tell

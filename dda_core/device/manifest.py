@@ -9,7 +9,7 @@ from dda_core.device.facts import PREFIXES, STAGE, Facts, is_number, is_size, sh
 from dda_core.device.findings import DeviceFinding, Failure, Severity, finding, refuse_errors, warnings
 from dda_core.device.relations import RELATIONS, is_pair
 from dda_core.device.rules import KeyRule, Relation, device_rules
-from dda_core.manifest import MANIFEST_NAME
+from dda_core.model.manifest import MANIFEST_NAME
 
 
 def manifest_findings(manifest: object) -> list[DeviceFinding]:

@@ -13,7 +13,7 @@ from dda_core.device.folder import NOTHING, Expectation, StageFile, artifact_fin
 from dda_core.device.manifest import manifest_findings, stage_folder
 from dda_core.device.rules import device_rules
 from dda_core.exceptions import CompiledModelUnusable
-from dda_core.manifest import MANIFEST_NAME
+from dda_core.model.manifest import MANIFEST_NAME
 
 _BUILD = "Build the package again."
 _finding = partial(finding, failure=Failure.LOAD)

@@ -17,8 +17,8 @@ from dda_core.device.findings import DeviceFinding
 from dda_core.device.folder import NOTHING, Expectation
 from dda_core.device.startup import read_start_up
 from dda_core.exceptions import ComponentMissing, FileMissing
+from dda_core.model.verify import PackageContents, name_findings, read_package
 from dda_core.recipe_comparison import artifact_uri_of
-from dda_core.verify import PackageContents, name_findings, read_package
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

@@ -23,7 +23,7 @@ def build(
 ) -> None:
     """Print the DDA manifest of a trained archive as JSON. What a device would refuse is refused."""
     from dda_core.archives.file_sink import FileSink, output_file
-    from dda_core.manifest import dda_manifest
+    from dda_core.model.manifest import dda_manifest
 
     if out is not None:
         output_file(out)  # before the archive is read for nothing

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from dda_core.archives.source import Source
-    from dda_core.archives.trained import TrainedModel
+    from dda_core.model.trained import TrainedModel
 
 
 def complete_target(incomplete: str) -> list[str]:
@@ -123,9 +123,9 @@ def read_model(where: str) -> TrainedModel:
     Raises:
         InputRefused: it cannot become a component that devices accept; every cause has its own class.
     """
-    from dda_core.archives.trained import read_trained_archive
     from dda_core.device.manifest import doubts
-    from dda_core.manifest import dda_manifest
+    from dda_core.model.manifest import dda_manifest
+    from dda_core.model.trained import read_trained_archive
     from deployments.cli.printing import printable
 
     model = read_trained_archive(open_archive(where))

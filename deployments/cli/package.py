@@ -40,8 +40,8 @@ def build(
     """
     from dda_core.device.folder import Expectation
     from dda_core.device.manifest import doubts
-    from dda_core.manifest import dda_manifest
-    from dda_core.package import package_to_file
+    from dda_core.model.manifest import dda_manifest
+    from dda_core.model.package import package_to_file
     from dda_core.targets import find_target
 
     expected = Expectation.of(find_target(target))
@@ -75,8 +75,8 @@ def verify(
     """
     from dda_core.device.findings import errors, warnings
     from dda_core.device.folder import NOTHING, Expectation
+    from dda_core.model.verify import verify_package
     from dda_core.targets import find_target
-    from dda_core.verify import verify_package
 
     found = verify_package(package, Expectation.of(find_target(target)) if target else NOTHING)
     refused, doubts = [each.message for each in errors(found)], [each.message for each in warnings(found)]

@@ -37,7 +37,7 @@ def ours(compiled: Path, manifest: Path, out: Path) -> None:
     import json
 
     from dda_core.archives.source import open_source
-    from dda_core.package import package_to_file
+    from dda_core.model.package import package_to_file
 
     package_to_file(open_source(compiled), json.loads(manifest.read_text()), out)
 

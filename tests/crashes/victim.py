@@ -42,7 +42,7 @@ from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.task_engine import AsyncTaskRunEngine
 
 import dda_core.archives.s3_sink
-import dda_core.package
+import dda_core.model.package
 import tasks.packaging
 import tasks.record
 from dda_core.targets import all_targets
@@ -205,7 +205,7 @@ def _target_of_call(trap: Trap, operation: str, parameters: dict[str, Any]) -> s
 
 
 def _on_packaging(trap: Trap) -> None:
-    package_to_s3, build_package = tasks.packaging.package_to_s3, dda_core.package.build_package
+    package_to_s3, build_package = tasks.packaging.package_to_s3, dda_core.model.package.build_package
 
     def packaging(compiled: Any, *args: Any, **kwargs: Any) -> Any:
         job = COMPILED.search(compiled.uri)
@@ -219,7 +219,7 @@ def _on_packaging(trap: Trap) -> None:
         return package
 
     tasks.packaging.package_to_s3 = packaging
-    dda_core.package.build_package = building
+    dda_core.model.package.build_package = building
 
 
 def _on_the_record(trap: Trap) -> None:

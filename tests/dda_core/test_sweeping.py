@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dda_core.package import STAGING
+from dda_core.model.package import STAGING
 from dda_core.sweeping import sweep
 from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
 

@@ -29,7 +29,6 @@ from hypothesis import strategies as st
 
 from dda_core import exceptions
 from dda_core.archives.source import FileSource
-from dda_core.archives.trained import read_trained_archive
 from dda_core.compilation import CompilationWork, CompiledModel
 from dda_core.component import ComponentPlan
 from dda_core.device.findings import errors
@@ -45,14 +44,15 @@ from dda_core.exceptions import (
     StepTimedOut,
 )
 from dda_core.failures import catalogue, explain, guidance_for
-from dda_core.manifest import dda_manifest, manifest_bytes
-from dda_core.package import package_to_file
+from dda_core.model.manifest import dda_manifest, manifest_bytes
+from dda_core.model.package import package_to_file
+from dda_core.model.trained import read_trained_archive
+from dda_core.model.verify import verify_package
 from dda_core.recipe import check_recipe, component_recipe, recipe_bytes
 from dda_core.recipe_comparison import same_recipe
 from dda_core.status import run_message, run_status
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
-from dda_core.verify import verify_package
 from deployments.cli.errors import report
 from flows import compile_training_job as flow_module
 from tasks.record import RunRecord

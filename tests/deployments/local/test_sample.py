@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dda_core.archives.source import open_source
-from dda_core.archives.trained import read_trained_archive
+from dda_core.model.trained import read_trained_archive
 from deployments.local.sample import HEIGHT, WIDTH, write_sample_archive
 
 

@@ -18,7 +18,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.codec import GzipWriter
-from dda_core.archives.description import (
+from dda_core.archives.s3_sink import Sink
+from dda_core.archives.source import Source
+from dda_core.archives.tar import Member, TarReader, read_tar
+from dda_core.exceptions import ModelFileAmbiguous, ModelFileInvalid, ModelFileMissing
+from dda_core.model.description import (
     CONFIG,
     DESCRIPTIONS,
     MANIFEST,
@@ -27,10 +31,6 @@ from dda_core.archives.description import (
     Pixels,
     read_description,
 )
-from dda_core.archives.s3_sink import Sink
-from dda_core.archives.source import Source
-from dda_core.archives.tar import Member, TarReader, read_tar
-from dda_core.exceptions import ModelFileAmbiguous, ModelFileInvalid, ModelFileMissing
 
 EXPORT_FOLDER = "export_artifacts"
 
@@ -103,7 +103,7 @@ def read_trained_archive(
         DeviceWouldRefuse: the manifest breaks a rule of the device.
     """
     from dda_core.device.manifest import check_manifest
-    from dda_core.manifest import dda_manifest
+    from dda_core.model.manifest import dda_manifest
 
     texts: dict[str, bytes] = {}
     choice = _Choice(repackage)

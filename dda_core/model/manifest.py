@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dda_core.archives.trained import TrainedModel
+    from dda_core.model.trained import TrainedModel
 
 MANIFEST_NAME = "manifest.json"
 

@@ -29,8 +29,8 @@ from dda_core.exceptions import (
     ObjectChanged,
     UnpackedTooLarge,
 )
-from dda_core.manifest import manifest_bytes
-from dda_core.package import (
+from dda_core.model.manifest import manifest_bytes
+from dda_core.model.package import (
     STAGING,
     ModelPackage,
     build_package,
@@ -40,7 +40,7 @@ from dda_core.package import (
     package_to_file,
     package_to_s3,
 )
-from dda_core.verify import verify_package
+from dda_core.model.verify import verify_package
 from tests.fixtures.archives import (
     compiled_archive,
     compiled_files,
@@ -287,7 +287,7 @@ def test_the_staging_key_is_derived(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             used.append(key)
             super().__init__(s3, bucket, key, **options)
 
-    monkeypatch.setattr("dda_core.package.MultipartUpload", Upload)
+    monkeypatch.setattr("dda_core.model.package.MultipartUpload", Upload)
     with s3_in_process() as s3:
         for run_id in ("a", "a", "b"):
             staged(s3, archive, run_id=run_id)
@@ -344,7 +344,7 @@ def test_unzip_reads_the_package(tmp_path: Path):
 
 def test_the_offline_path_imports_neither_boto3_nor_prefect():
     code = (
-        "import sys, dda_core.package, dda_core.archives.trained; "
+        "import sys, dda_core.model.package, dda_core.model.trained; "
         "print([name for name in ('boto3', 'botocore', 'prefect', 'moto') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from dda_core.archives.s3_sink import MultipartUpload
 from dda_core.archives.source import open_source
-from dda_core.archives.trained import TrainedModel, read_trained_archive
 from dda_core.exceptions import (
     ArchiveBroken,
     ArchiveHostile,
@@ -29,6 +28,7 @@ from dda_core.exceptions import (
     ModelFileMissing,
     ShapeMismatch,
 )
+from dda_core.model.trained import TrainedModel, read_trained_archive
 from tests.fixtures.archives import (
     GRAPH,
     model_graph,

@@ -26,7 +26,7 @@ from dda_core.device.folder import NOTHING, Expectation, StageFile, StageFiles
 from dda_core.device.manifest import check_manifest
 from dda_core.device.package import check_compiled, check_package
 from dda_core.exceptions import AwsCallFailed
-from dda_core.manifest import MANIFEST_NAME, manifest_bytes
+from dda_core.model.manifest import MANIFEST_NAME, manifest_bytes
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

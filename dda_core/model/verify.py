@@ -22,8 +22,8 @@ from dda_core.device.folder import HEAD, MAX_META, NOTHING, Expectation, StageFi
 from dda_core.device.package import package_findings
 from dda_core.encoding import foreign_encoding
 from dda_core.exceptions import FileMissing
-from dda_core.manifest import MANIFEST_NAME
-from dda_core.package import SUFFIX
+from dda_core.model.manifest import MANIFEST_NAME
+from dda_core.model.package import SUFFIX
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 _ENCRYPTED = 0x1

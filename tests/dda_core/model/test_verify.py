@@ -17,8 +17,8 @@ from dda_core.archives.source import open_source
 from dda_core.archives.tar import MAX_TEXT
 from dda_core.archives.zip import MAX_UNPACKED
 from dda_core.exceptions import FileMissing
-from dda_core.package import package_to_file
-from dda_core.verify import verify_package as verify
+from dda_core.model.package import package_to_file
+from dda_core.model.verify import verify_package as verify
 from tests.fixtures.archives import compiled_archive, compiled_files, dda_manifest_of, elf, model_graph
 
 MANIFEST = dda_manifest_of(model_graph())
