@@ -31,7 +31,7 @@ from dda_core.role_access import (
     check_tags,
     check_upload,
 )
-from dda_core.training_job import describe_training_job
+from dda_core.training.job import describe_training_job
 from dda_core.use_case import UseCase
 
 AT_ONCE = 8

@@ -21,7 +21,7 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from dda_core.exceptions import FileMissing, InvalidEvent, PrefectUnreachable, RunParametersRefused, UnknownUseCase
-from dda_core.training_event import parse_training_event
+from dda_core.training.events import parse_training_event
 from deployments.runs import prefect_errors, read_deployment
 from tasks.use_case import block_name
 

@@ -21,11 +21,11 @@ from prefect.runtime import flow_run
 
 from dda_core.delivery import Delivery, deliveries
 from dda_core.exceptions import ComponentTaken, DdaError, PublishingRejected, RunCancelled
-from dda_core.finished_training import is_foreign
 from dda_core.history import TargetLine
 from dda_core.model.manifest import dda_manifest
 from dda_core.status import TargetStatus
-from dda_core.training_job import check_completed
+from dda_core.training.completed_jobs import is_foreign
+from dda_core.training.job import check_completed
 from flows.approval import check_can_wait, wait_for_approval
 from flows.ending import describe_page, end_state, ignore, note_failure, note_skip, refuse, reject, tag_run
 from flows.parameters import ComponentBaseName, OptionalText, TargetName, TrainingJobName

@@ -23,11 +23,11 @@ from prefect.logging import get_logger
 from pydantic import TypeAdapter, ValidationError
 
 from dda_core.exceptions import DdaError
-from dda_core.finished_training import LOOKED_AT, finished_training_jobs
 from dda_core.looking_back import ModelRun, history_page, model_page
 from dda_core.overview import OverviewRow, in_order, overview_page, overview_row, with_row
 from dda_core.sanitise import redact
 from dda_core.status import RunStatus, run_status
+from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs
 from dda_core.use_case import UseCase
 from tasks.artifacts import keep_artifact, latest_artifact
 from tasks.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of

@@ -17,7 +17,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from dda_core.aws.clients import AwsClients, error_code, error_message
 from dda_core.exceptions import DdaError
 from dda_core.sanitise import redact
-from dda_core.training_event import (
+from dda_core.training.events import (
     QueuedMessage,
     TrainingEvent,
     TrainingQueue,

@@ -15,7 +15,7 @@ from dda_core.following import patiently, run_stoppable
 from dda_core.model.manifest import dda_manifest
 from dda_core.model.trained import TrainedModel, read_trained_archive
 from dda_core.sweeping import sweep
-from dda_core.training_job import TrainingJob, describe_training_job
+from dda_core.training.job import TrainingJob, describe_training_job
 from tasks.decorators import task
 from tasks.run import current_run, tell, warn
 

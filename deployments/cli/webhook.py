@@ -144,7 +144,7 @@ def send_request(
 
 def _test_request(use_case: str, event: Path | None, training_job: str | None, url: str | None) -> WebhookRequest:
     from dda_core.naming import check_training_job_name
-    from dda_core.training_event import training_event
+    from dda_core.training.events import training_event
     from deployments.webhook import read_event, webhook_parameters, webhook_request
 
     if (event is None) == (training_job is None):

@@ -125,7 +125,7 @@ def test_every_placeholder_is_explained():
 
 def test_the_policies_have_the_actions_that_the_source_calls_need_and_no_others():
     calls = {path: operations for path, operations in source_calls().items() if path not in INSTALLERS}
-    events = calls.pop("dda_core/training_event.py")
+    events = calls.pop("dda_core/training/events.py")
     needed = {action for operations in calls.values() for each in operations for action in actions_of(each)}
     assert needed == actions("pipeline")
     assert {action for each in events for action in actions_of(each)} == actions("training-events")

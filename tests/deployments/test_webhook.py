@@ -27,7 +27,7 @@ from dda_core.exceptions import (
     UnknownUseCase,
 )
 from dda_core.naming import JOB_NAME_PATTERN
-from dda_core.training_event import parse_training_event, queue_name, undelivered_name
+from dda_core.training.events import parse_training_event, queue_name, undelivered_name
 from deployments import webhook
 from deployments.webhook import (
     TEMPLATE,

@@ -12,8 +12,8 @@ from prefect import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import State
 
-from dda_core import training_event
-from dda_core.training_event import queue_name
+from dda_core.training import events
+from dda_core.training.events import queue_name
 from deployments.local.aws import LocalAws
 from deployments.registration import save_use_case
 from flows.drain_training_events import drain_training_events
@@ -137,7 +137,7 @@ class Place:
 
 @pytest.fixture
 async def place(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
-    monkeypatch.setattr(training_event, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(events, "WAIT_SECONDS", 0)
     async with many_runs(tmp_path, monkeypatch) as runs:
         await forget_other_use_cases()
         await runs.undisturbed()

@@ -14,9 +14,9 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 
-from dda_core import training_event
 from dda_core.status import RunStatus, TargetStatus
-from dda_core.training_event import queue_name, undelivered_name
+from dda_core.training import events
+from dda_core.training.events import queue_name, undelivered_name
 from dda_core.use_case import UseCase
 from deployments.registration import save_use_case
 from deployments.webhook_stack import QUEUE_TEMPLATE, install
@@ -69,7 +69,7 @@ class Queue(NamedTuple):
 
 @pytest.fixture
 async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Queue]:
-    monkeypatch.setattr(training_event, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(events, "WAIT_SECONDS", 0)
     aws = pipeline.aws
     install(aws.client("cloudformation"), QUEUE_TEMPLATE, {"UseCase": "local", "AlarmTopic": ""}, {})
     use_case = UseCase(usecase_id="local", account_id="123456789012", region="us-east-1", s3_bucket=aws.bucket)

@@ -35,7 +35,7 @@ from dda_core.overview import (
 )
 from dda_core.status import ComponentState, RunStatus, TargetRecord, TargetStatus, run_message, run_status
 from dda_core.targets import target_names
-from dda_core.training_job import TrainingJob, check_completed
+from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase
 from flows import compile_training_job as flow_module
 from flows import ending

@@ -9,7 +9,7 @@ from typing import Any
 
 from moto.events.models import events_backends
 
-from dda_core.training_event import EVENT_SOURCE, EVENT_TYPE
+from dda_core.training.events import EVENT_SOURCE, EVENT_TYPE
 from deployments.local.aws.training import ENDED, TrainingJob
 
 log = logging.getLogger(__name__)

@@ -106,7 +106,7 @@ def test_plan_is_what_a_run_sends_for_the_training_job(archive: Path, tmp_path: 
     from dda_core.archives.source import FileSource
     from dda_core.delivery import deliveries
     from dda_core.model.trained import read_trained_archive
-    from dda_core.training_job import check_completed, describe_training_job
+    from dda_core.training.job import check_completed, describe_training_job
     from dda_core.use_case import read_use_case
     from deployments.local.aws import local_aws
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from dda_core import finished_training
-from dda_core.finished_training import belongs_to, finished_training_jobs
-from dda_core.training_job import TrainingJob
+from dda_core.training import completed_jobs
+from dda_core.training.completed_jobs import belongs_to, finished_training_jobs
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
@@ -67,7 +67,7 @@ def test_beyond_the_limit_only_the_newest_are_looked_at(
 ) -> None:
     for number in range(3):
         aws.train(f"lid-{number}", archive)
-    monkeypatch.setattr(finished_training, "LOOKED_AT", 2)
+    monkeypatch.setattr(completed_jobs, "LOOKED_AT", 2)
     found = finished_training_jobs(aws.client("sagemaker"), use_case(aws.bucket))
     assert (len(found.jobs), found.cut) == (2, True)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dda_core.exceptions import UnknownTarget
-from dda_core.training_job import TrainingJob
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 
 USE_CASE = UseCase(

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from dda_core.aws.clients import is_not_found
 from dda_core.aws.tags import Warn, silent
 from dda_core.exceptions import DdaError
-from dda_core.training_job import TrainingJob, describe_training_job
+from dda_core.training.job import TrainingJob, describe_training_job
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:

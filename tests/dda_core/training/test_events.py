@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dda_core.exceptions import InvalidEvent
-from dda_core.training_event import (
+from dda_core.training.events import (
     QueuedMessage,
     parse_training_event,
     queue_name,

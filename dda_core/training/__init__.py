@@ -1,0 +1,1 @@
+"""SageMaker training jobs: reading one, finding those that are completed, and the events of their end."""
