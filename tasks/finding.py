@@ -8,7 +8,7 @@ from typing import NamedTuple
 from prefect.client.orchestration import PrefectClient
 
 from dda_core.archives.download import Product
-from dda_core.compilation_log import log_uri
+from dda_core.compilation.logs import log_uri
 from dda_core.exceptions import ArtifactMissing
 from dda_core.naming import compilation_output
 from dda_core.sanitise import unmasked

@@ -9,10 +9,10 @@ from prefect import get_run_logger
 from prefect.cache_policies import DEFAULT
 
 from dda_core.archives.source import open_source
-from dda_core.compilation import CompiledModel
+from dda_core.compilation.job import CompiledModel
+from dda_core.compilation.waiter import run_stoppable
 from dda_core.device.folder import Expectation
 from dda_core.device.manifest import doubts
-from dda_core.following import run_stoppable
 from dda_core.model.package import ModelPackage, package_to_s3
 from dda_core.targets import CompilationTarget
 from tasks.decorators import task

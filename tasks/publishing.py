@@ -6,10 +6,10 @@ import asyncio
 
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
+from dda_core.compilation.waiter import follow_version, patiently, publish_version
 from dda_core.component import ComponentPlan, ComponentVersion
 from dda_core.delivery import Delivered, Delivery, find_delivered
 from dda_core.exceptions import ComponentTaken
-from dda_core.following import follow_version, patiently, publish_version
 from tasks.decorators import task
 from tasks.run import current_run, run_link, tell, warn
 

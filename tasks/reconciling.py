@@ -238,8 +238,8 @@ async def _stop_jobs(run: FlowRun) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
     from dda_core.aws.clients import AwsClients
+    from dda_core.compilation.own_jobs import stop_jobs_of
     from dda_core.exceptions import DdaError, UnknownUseCase
-    from dda_core.own_jobs import stop_jobs_of
     from tasks.history import own_jobs_of
     from tasks.use_case import load_use_case
 

@@ -24,7 +24,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_logger
 
-from dda_core.compilation import CompilationJob
+from dda_core.compilation.job import CompilationJob
 from dda_core.history import Attempt, AttemptStatus, Phase, TargetLine
 from dda_core.page import PROGRESS, PageContext, run_page
 from dda_core.sanitise import redact, sanitise

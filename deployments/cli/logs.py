@@ -13,7 +13,7 @@ from deployments.cli.options import AsJson, TargetName, known_targets
 from deployments.cli.printing import print_json, printable
 
 if TYPE_CHECKING:
-    from dda_core.compilation_log import LogLine
+    from dda_core.compilation.logs import LogLine
     from tasks.finding import FoundJob
 
 FOLLOW_SECONDS = 2.0
@@ -82,7 +82,7 @@ async def _in_progress(client: Any, training_job: str) -> bool:
 
 async def _read(job: FoundJob) -> list[LogLine]:
     from dda_core.aws.clients import AwsClients
-    from dda_core.compilation_log import read_log, read_saved_log
+    from dda_core.compilation.logs import read_log, read_saved_log
 
     aws = AwsClients(job.use_case)
     lines = await asyncio.to_thread(read_log, aws.logs, job.name)
@@ -92,8 +92,8 @@ async def _read(job: FoundJob) -> list[LogLine]:
 async def _follow(job: FoundJob, as_json: bool) -> list[LogLine]:
     """Print lines as they come until the job has ended; all of them."""
     from dda_core.aws.clients import AwsClients
-    from dda_core.compilation_log import job_ended, read_log
-    from dda_core.following import patiently
+    from dda_core.compilation.logs import job_ended, read_log
+    from dda_core.compilation.waiter import patiently
     from dda_core.settings import load_settings
 
     aws, settings = AwsClients(job.use_case), load_settings()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dda_core.archives.file_sink import FileSink
-from dda_core.compilation import FRAMEWORK, FRAMEWORK_VERSION
+from dda_core.compilation.job import FRAMEWORK, FRAMEWORK_VERSION
 from dda_core.targets import find_target
 from deployments.local.aws.compiled_archive import compiled_files, pack
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dda_core import naming
-from dda_core.compilation import CompilationWork
+from dda_core.compilation.job import CompilationWork
 from dda_core.exceptions import InvalidName
 from dda_core.targets import all_targets, find_target, target_names
 

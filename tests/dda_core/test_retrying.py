@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from dda_core.compilation import CompilationJob
+from dda_core.compilation.job import CompilationJob
+from dda_core.compilation.waiter import _end_of
 from dda_core.exceptions import CompilationStopped, QuotaReached, StepTimedOut
 from dda_core.failures import RETRY_HELPS, guidance_for
-from dda_core.following import _end_of
 from dda_core.retrying import (
     FailedTarget,
     RetryClass,

@@ -18,7 +18,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact
 from typer.testing import Result
 
-from dda_core.compilation_log import LOG_GROUP
+from dda_core.compilation.logs import LOG_GROUP
 from dda_core.sanitise import ACCOUNT_MASK
 from dda_core.use_case import UseCase
 from flows.artifact_links import artifact_links

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dda_core.archives.download import presign
 from dda_core.aws.clients import AwsClients
-from dda_core.compilation_log import LOG_GROUP, log_tail, read_log, read_saved_log, save_log
+from dda_core.compilation.logs import LOG_GROUP, log_tail, read_log, read_saved_log, save_log
 from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.devices import Spacing, installed_versions
 from dda_core.exceptions import UsageError

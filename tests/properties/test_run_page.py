@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dda_core.compilation import CompilationJob
+from dda_core.compilation.job import CompilationJob
 from dda_core.history import AttemptStatus, CompilationFacts, Phase, TargetLine
 from dda_core.page import MARKS, PROGRESS, PageContext, run_page
 from dda_core.status import CompilationStatus, TargetStatus

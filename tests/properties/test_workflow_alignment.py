@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from dda_core import exceptions
 from dda_core.archives.source import FileSource
-from dda_core.compilation import CompilationWork, CompiledModel
+from dda_core.compilation.job import CompilationWork, CompiledModel
 from dda_core.component import ComponentPlan
 from dda_core.device.findings import errors
 from dda_core.device.folder import StageFiles

@@ -13,7 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.exceptions import ObjectNotFound
 
-from dda_core.following import patiently
+from dda_core.compilation.waiter import patiently
 from dda_core.settings import Settings
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws

@@ -245,7 +245,7 @@ async def test_what_a_person_ended_is_left_alone(
 async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dda_core.compilation.MAX_RUNTIME_SECONDS", 1)
+    monkeypatch.setattr("dda_core.compilation.job.MAX_RUNTIME_SECONDS", 1)
     deployed.pipeline.train("limit-1")
     view = await deployed.pipeline.go_on(await deployed.scheduled("limit-1", targets=["arm64-cpu"]))
     assert view.targets["arm64-cpu"].status is TargetStatus.STOPPED

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dda_core import naming
-from dda_core.compilation import (
+from dda_core.compilation.job import (
     CompilationJob,
     CompilationWork,
     NextStep,

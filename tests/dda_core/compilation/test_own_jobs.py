@@ -8,9 +8,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dda_core.aws.clients import AwsClients
-from dda_core.compilation import CompilationWork, describe_job
+from dda_core.compilation.job import CompilationWork, describe_job
+from dda_core.compilation.own_jobs import create_job, creator_of, own_first_attempt, stop_jobs_of
 from dda_core.exceptions import QuotaReached
-from dda_core.own_jobs import create_job, creator_of, own_first_attempt, stop_jobs_of
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from dda_core.compilation_log import LOG_GROUP, job_ended, log_tail, log_uri, read_log, read_saved_log, save_log
+from dda_core.compilation.logs import LOG_GROUP, job_ended, log_tail, log_uri, read_log, read_saved_log, save_log
 from deployments.local.aws import LocalAws, local_aws
 
 ARCHIVE = "models/compilation/lid-1/x86_64-cpu/model-LINUX_X86_64.tar.gz"

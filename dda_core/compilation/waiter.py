@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dda_core.aws.clients import error_code, error_message
 from dda_core.aws.tags import Warn, silent
-from dda_core.compilation import (
+from dda_core.compilation.job import (
     CompilationJob,
     CompilationWork,
     CompiledModel,
@@ -30,6 +30,7 @@ from dda_core.compilation import (
     newest_job,
     next_step,
 )
+from dda_core.compilation.own_jobs import JobLedger, create_job
 from dda_core.component import (
     ComponentPlan,
     ComponentVersion,
@@ -48,7 +49,6 @@ from dda_core.exceptions import (
     StepTimedOut,
 )
 from dda_core.failures import guidance_for
-from dda_core.own_jobs import JobLedger, create_job
 from dda_core.settings import Settings
 from dda_core.status import CompilationStatus
 
