@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
 from dda_core.compilation.job import CompilationWork, describe_job
-from dda_core.component import CREATED_BY, ComponentPlan, ComponentVersion, find_deployable
+from dda_core.components.versions import CREATED_BY, ComponentPlan, ComponentVersion, find_deployable
 from dda_core.device.findings import errors
 from dda_core.device.folder import Expectation
 from dda_core.device.published import package_findings_in_s3

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.devices import InstalledVersion
+from dda_core.components.devices import InstalledVersion
 from dda_core.markdown import cell, link, table
 from dda_core.page import component_link
 from dda_core.sanitise import sanitise

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dda_core import naming
+from dda_core.components.recipe import check_recipe
 from dda_core.delivery import deliveries
 from dda_core.exceptions import InvalidName
 from dda_core.model.manifest import dda_manifest
 from dda_core.model.package import package_key
-from dda_core.recipe import check_recipe
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 

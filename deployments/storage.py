@@ -10,7 +10,7 @@ from typing import NamedTuple
 from prefect import get_client
 
 from dda_core.aws.clients import AwsClients
-from dda_core.devices import Spacing
+from dda_core.components.devices import Spacing
 from dda_core.settings import load_settings
 from dda_core.storage import (
     InUse,

@@ -7,7 +7,7 @@ import asyncio
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core.compilation.waiter import follow_version, patiently, publish_version
-from dda_core.component import ComponentPlan, ComponentVersion
+from dda_core.components.versions import ComponentPlan, ComponentVersion
 from dda_core.delivery import Delivered, Delivery, find_delivered
 from dda_core.exceptions import ComponentTaken
 from tasks.decorators import task

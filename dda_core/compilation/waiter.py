@@ -31,7 +31,7 @@ from dda_core.compilation.job import (
     next_step,
 )
 from dda_core.compilation.own_jobs import JobLedger, create_job
-from dda_core.component import (
+from dda_core.components.versions import (
     ComponentPlan,
     ComponentVersion,
     check_deployable,

@@ -11,14 +11,14 @@ from botocore.exceptions import ClientError
 
 from dda_core.archives.seekable import open_seekable
 from dda_core.aws.clients import is_not_found
-from dda_core.component import list_versions, read_recipe
+from dda_core.components.recipe_comparison import artifact_uri_of
+from dda_core.components.versions import list_versions, read_recipe
 from dda_core.device.check import DeviceCheck, check_on_device
 from dda_core.device.findings import DeviceFinding
 from dda_core.device.folder import NOTHING, Expectation
 from dda_core.device.startup import read_start_up
 from dda_core.exceptions import ComponentMissing, FileMissing
 from dda_core.model.verify import PackageContents, name_findings, read_package
-from dda_core.recipe_comparison import artifact_uri_of
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

@@ -45,9 +45,9 @@ def check(
     package would not run the exit code is 1. Files need no AWS.
     """
     if _is_file(package):
+        from dda_core.components.recipe import parse_recipe
         from dda_core.device.published import check_file
         from dda_core.exceptions import FileMissing
-        from dda_core.recipe import parse_recipe
         from dda_core.safe_yaml import MAX_BYTES
 
         given = None

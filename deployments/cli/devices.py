@@ -31,7 +31,7 @@ def devices_command(
     last_seen.
     """
     from dda_core.aws.clients import AwsClients
-    from dda_core.devices import Spacing, installed_versions
+    from dda_core.components.devices import Spacing, installed_versions
     from dda_core.settings import load_settings
     from deployments.runs import prefect_errors
 

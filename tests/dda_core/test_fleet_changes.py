@@ -1,4 +1,4 @@
-from dda_core.component import ComponentPlan
+from dda_core.components.versions import ComponentPlan
 from dda_core.fleet_changes import fleet_changes
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dda_core.archives.source import FileSource
+from dda_core.components.recipe import check_recipe
 from dda_core.exceptions import InvalidName
 from dda_core.model.trained import TrainedModel, read_trained_archive
 from dda_core.plan import plan
-from dda_core.recipe import check_recipe
 from dda_core.targets import CompilationTarget, find_target, find_targets, target_names
 from dda_core.use_case import UseCase
 from tests.fixtures.archives import GRAPH, trained_archive

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dda_core.devices import Spacing
+from dda_core.components.devices import Spacing
 from dda_core.storage import (
     InUse,
     Kind,

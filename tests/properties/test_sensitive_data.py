@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from dda_core import sanitised_logs
 from dda_core.archives.download import DownloadLink, Product
 from dda_core.compilation.logs import LogLine, log_tail, sanitised
+from dda_core.components.devices import DeviceEntry, InstalledVersion
 from dda_core.device_page import DeviceSurvey, component_page
-from dda_core.devices import DeviceEntry, InstalledVersion
 from dda_core.exceptions import CompilationFailed, PublishFailed
 from dda_core.sanitise import remember_secret
 from dda_core.sanitised_errors import without_secrets

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from dda_core.component import ComponentVersion
+from dda_core.components.versions import ComponentVersion
 from dda_core.delivery import Delivered
 from dda_core.exceptions import TrainingJobNotCompleted
 from dda_core.history import Attempt, AttemptStatus, TargetLine, merged

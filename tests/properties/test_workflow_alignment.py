@@ -30,7 +30,9 @@ from hypothesis import strategies as st
 from dda_core import exceptions
 from dda_core.archives.source import FileSource
 from dda_core.compilation.job import CompilationWork, CompiledModel
-from dda_core.component import ComponentPlan
+from dda_core.components.recipe import check_recipe, component_recipe, recipe_bytes
+from dda_core.components.recipe_comparison import same_recipe
+from dda_core.components.versions import ComponentPlan
 from dda_core.device.findings import errors
 from dda_core.device.folder import StageFiles
 from dda_core.device.manifest import manifest_findings
@@ -48,8 +50,6 @@ from dda_core.model.manifest import dda_manifest, manifest_bytes
 from dda_core.model.package import package_to_file
 from dda_core.model.trained import read_trained_archive
 from dda_core.model.verify import verify_package
-from dda_core.recipe import check_recipe, component_recipe, recipe_bytes
-from dda_core.recipe_comparison import same_recipe
 from dda_core.status import run_message, run_status
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dda_core.component import ComponentPlan, ensure_version
+from dda_core.components.versions import ComponentPlan, ensure_version
 from dda_core.settings import Settings
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase

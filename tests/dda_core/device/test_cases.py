@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dda_core.archives.source import open_source
+from dda_core.components.recipe import check_recipe
 from dda_core.device.findings import DeviceFinding, Failure, errors, warnings
 from dda_core.device.folder import Expectation
 from dda_core.exceptions import DeviceWouldRefuse, InputRefused
@@ -16,10 +17,9 @@ from dda_core.model.manifest import dda_manifest
 from dda_core.model.package import SUFFIX, package_to_file
 from dda_core.model.trained import read_trained_archive
 from dda_core.model.verify import verify_package
-from dda_core.recipe import check_recipe
 from dda_core.targets import find_target
+from tests.dda_core.components.test_recipe import recipe
 from tests.dda_core.device.cases import CASES, Case
-from tests.dda_core.test_recipe import recipe
 from tests.fixtures.archives import write_tar_gz
 
 EXPECTED = Expectation.of(find_target("x86_64-cpu"))

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from dda_core.components.recipe import component_recipe, parse_recipe
 from dda_core.device.check import NOT_KNOWN, DeviceCheck
 from dda_core.device.published import check_file
 from dda_core.device.startup import arguments, read_start_up
 from dda_core.exceptions import FileMissing, RecipeInvalid
-from dda_core.recipe import component_recipe, parse_recipe
 from dda_core.targets import find_target
 from tests.dda_core.device.cases import CASES, Case
 

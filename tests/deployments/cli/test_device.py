@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dda_core.recipe import component_recipe
+from dda_core.components.recipe import component_recipe
 from dda_core.targets import find_target
 from deployments.local.aws import local_aws
 from tests.deployments.cli.command import dda, dda_json, refusal

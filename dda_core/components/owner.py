@@ -11,7 +11,7 @@ from dda_core.aws.tags import Warn, silent
 from dda_core.exceptions import ComponentTaken
 
 if TYPE_CHECKING:
-    from dda_core.component import ComponentPlan, ComponentVersion
+    from dda_core.components.versions import ComponentPlan, ComponentVersion
 
 USE_CASE_TAG = "dda-portal:usecase-id"
 MODEL_NAME_TAG = "dda-portal:model-name"

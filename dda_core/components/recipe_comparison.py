@@ -10,7 +10,7 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any
 
-from dda_core.startup import without_wait
+from dda_core.components.startup import without_wait
 
 _STEPS = ("bootstrap", "install", "recover", "run", "setenv", "shutdown", "startup")
 """The keys of a lifecycle that make a device do something."""

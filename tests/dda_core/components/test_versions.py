@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dda_core.component import (
+from dda_core.components.recipe import recipe_bytes
+from dda_core.components.versions import (
     ComponentPlan,
     check_deployable,
     describe_version,
@@ -20,7 +21,6 @@ from dda_core.component import (
 )
 from dda_core.exceptions import ComponentTaken, PublishFailed
 from dda_core.failures import guidance_for
-from dda_core.recipe import recipe_bytes
 from dda_core.status import ComponentState
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase

@@ -18,10 +18,10 @@ from dda_core import naming
 from dda_core.aws.clients import error_code, is_not_found
 from dda_core.aws.tags import Warn, silent
 from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG
-from dda_core.component_owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner, may_share
+from dda_core.components.owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner, may_share
+from dda_core.components.recipe import check_recipe, component_recipe, component_version_for, parse_recipe, recipe_bytes
+from dda_core.components.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.exceptions import PublishFailed
-from dda_core.recipe import check_recipe, component_recipe, component_version_for, parse_recipe, recipe_bytes
-from dda_core.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.status import ComponentState
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase

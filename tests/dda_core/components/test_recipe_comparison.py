@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dda_core.recipe_comparison import artifact_uri_of, same_recipe
+from dda_core.components.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.targets import find_target
 from tests.fixtures.recipes import URI, change, recipe
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.aws.clients import is_not_found
-from dda_core.component import version_key
+from dda_core.components.versions import version_key
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dda_core.startup import COPIED_LAST, FILES, startup_line, startup_script, startup_timeout, without_wait
+from dda_core.components.startup import COPIED_LAST, FILES, startup_line, startup_script, startup_timeout, without_wait
 
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
 LINE = startup_line("model-lid-arm64-cpu", "3.0.0", "0123456789ab_greengrass_model_component")

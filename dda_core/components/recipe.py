@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from dda_core.components.startup import PLAIN_TIMEOUT_SECONDS, startup_line, startup_script, startup_timeout
 from dda_core.exceptions import RecipeInvalid, YamlRefused
 from dda_core.safe_yaml import MAX_BYTES, MAX_SHOWN, load_yaml
-from dda_core.startup import PLAIN_TIMEOUT_SECONDS, startup_line, startup_script, startup_timeout
 from dda_core.targets import CompilationTarget
 
 RECIPE_LIMIT = 16 * 1024

@@ -2,13 +2,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dda_core.exceptions import RecipeInvalid
-from dda_core.recipe import (
+from dda_core.components.recipe import (
     RECIPE_LIMIT,
     check_recipe,
     component_version_for,
     recipe_bytes,
 )
+from dda_core.exceptions import RecipeInvalid
 from tests.fixtures.recipes import URI, change, recipe
 
 
