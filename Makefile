@@ -29,7 +29,7 @@ test: setup
 
 # The inner loop: unit and property tests. What is left to `test` simulates an account, or thousands of packages.
 FAST := tests/dda_core tests/test_architecture.py tests/test_locks.py
-LEFT_OUT := tests/dda_core/test_preflight.py tests/dda_core/device/test_oracle.py
+LEFT_OUT := tests/dda_core/access/test_preflight.py tests/dda_core/device/test_oracle.py
 test-fast: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(FAST) $(LEFT_OUT:%=--ignore %)
 

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_client, get_run_logger
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
+from dda_core.access.findings import POLICIES
 from dda_core.archives.source import open_source
 from dda_core.compilation.job import (
     CompilationJob,
@@ -26,7 +27,6 @@ from dda_core.compilation.logs import log_tail, read_log, save_log
 from dda_core.compilation.own_jobs import creator_of, own_first_attempt, stop_jobs_of
 from dda_core.compilation.waiter import begin_compilation, follow_compilation, patiently, wait_unless_given_up
 from dda_core.exceptions import DdaError
-from dda_core.findings import POLICIES
 from dda_core.history import CompilationFacts
 from dda_core.status import CompilationStatus
 from tasks.decorators import task

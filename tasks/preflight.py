@@ -7,8 +7,8 @@ import asyncio
 from prefect import get_run_logger
 from prefect.cache_policies import NO_CACHE
 
-from dda_core.findings import Level
-from dda_core.preflight import inspect_access, refuse_errors
+from dda_core.access.findings import Level
+from dda_core.access.preflight import inspect_access, refuse_errors
 from tasks.decorators import task
 from tasks.run import current_run
 

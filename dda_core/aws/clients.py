@@ -18,10 +18,10 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dda_core.access.iam import is_denied, principal_of
 from dda_core.archives.source import error_code as error_code
 from dda_core.aws.responses import expect_whole_answers
 from dda_core.exceptions import MissingCredentials, RoleNotAssumable
-from dda_core.iam import is_denied, principal_of
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import ClientError
 
 from dda_core import naming
+from dda_core.access.iam import is_denied
 from dda_core.aws.clients import error_code, error_message
 from dda_core.aws.tags import Warn, read_tags, silent
 from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG, CompilationJob, CompilationWork, describe_job
 from dda_core.exceptions import QuotaReached
-from dda_core.iam import is_denied
 from dda_core.status import CompilationStatus
 
 if TYPE_CHECKING:

@@ -24,10 +24,10 @@ def preflight_command(
     Nothing is written. The exit code is 0 without an error (warnings are allowed), 3 with one, 4 if AWS does not
     answer. Every run begins with the same checks.
     """
+    from dda_core.access.findings import Level
+    from dda_core.access.preflight import inspect_access
     from dda_core.aws.clients import IMPATIENT, AwsClients
     from dda_core.exceptions import AwsCallFailed
-    from dda_core.findings import Level
-    from dda_core.preflight import inspect_access
     from dda_core.settings import load_settings
     from deployments.runs import prefect_errors
     from tasks.use_case import block_name, load_use_case

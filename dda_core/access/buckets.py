@@ -7,10 +7,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from dda_core.access.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
+from dda_core.access.iam import is_denied
 from dda_core.archives.source import parse_s3_uri
 from dda_core.aws.clients import error_code
-from dda_core.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
-from dda_core.iam import is_denied
 from dda_core.use_case import UseCase
 
 NOT_THERE = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})

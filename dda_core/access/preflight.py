@@ -11,26 +11,26 @@ from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dda_core.aws.clients import AwsClients, error_code, error_message
-from dda_core.bucket_access import (
+from dda_core.access.buckets import (
     check_artifacts,
     check_buckets,
     check_devices,
     check_encryption,
     check_trained_archive,
 )
-from dda_core.exceptions import AccessRefused, RoleNotAssumable, TrainingJobMissing
-from dda_core.failures import guidance_for
-from dda_core.findings import POLICIES, Finding, Level, Subject, finding
-from dda_core.fleets import new_fleet
-from dda_core.iam import is_denied
-from dda_core.role_access import (
+from dda_core.access.findings import POLICIES, Finding, Level, Subject, finding
+from dda_core.access.iam import is_denied
+from dda_core.access.roles import (
     check_pass_role,
     check_sagemaker_role,
     check_sagemaker_role_access,
     check_tags,
     check_upload,
 )
+from dda_core.aws.clients import AwsClients, error_code, error_message
+from dda_core.exceptions import AccessRefused, RoleNotAssumable, TrainingJobMissing
+from dda_core.failures import guidance_for
+from dda_core.fleets import new_fleet
 from dda_core.training.job import describe_training_job
 from dda_core.use_case import UseCase
 

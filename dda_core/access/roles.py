@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
+from dda_core.access.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
+from dda_core.access.iam import SAGEMAKER, Decision, find_principal, is_denied, may_grant, simulate, trusts_service
 from dda_core.aws.clients import error_code
-from dda_core.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
-from dda_core.iam import SAGEMAKER, Decision, find_principal, is_denied, may_grant, simulate, trusts_service
 from dda_core.naming import compilation_output, repackaged_uri, trained_archive_uri
 
 EXAMPLE = "preflight"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dda_core.iam import SAGEMAKER, may_grant, principal_of, trusts_service
+from dda_core.access.iam import SAGEMAKER, may_grant, principal_of, trusts_service
 
 ROLE = "arn:aws:iam::123456789012:role/DDA"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from dda_core.access.findings import Finding, Level
+from dda_core.access.preflight import inspect_access, refuse_errors
 from dda_core.aws.clients import AwsClients
 from dda_core.exceptions import AccessRefused
-from dda_core.findings import Finding, Level
-from dda_core.preflight import inspect_access, refuse_errors
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from deployments.policies import policy
