@@ -14,7 +14,7 @@ from dda_core.aws.clients import is_not_found
 from dda_core.aws.tags import Warn, read_tags, silent
 from dda_core.compilation.job import FLOW_RUN_TAG
 from dda_core.naming import JOB_NAME_PATTERN, attempt_of, compilation_output, training_part
-from dda_core.status import CompilationStatus
+from dda_core.runs.status import CompilationStatus
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from dda_core.history import AttemptStatus, HistoryRow, TargetLine
 from dda_core.markdown import cell, hover, link, table
 from dda_core.overview import OVERVIEW, RUN_MARKS, RUNS, moment, stamp, tag_link
+from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
+from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.sanitise import sanitise
-from dda_core.status import RunStatus, TargetStatus
 
 ATTEMPT_MARKS = {
     AttemptStatus.NOT_STARTED: "⚪",

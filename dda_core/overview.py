@@ -10,8 +10,8 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.markdown import cell, hover, link, table
+from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import sanitise
-from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
 
 RUN_MARKS = {
     RunStatus.NOT_STARTED: "⚪",

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from dda_core import naming
-from dda_core.history import TargetLine
 from dda_core.markdown import cell, hover, link, table
+from dda_core.runs.history import TargetLine
+from dda_core.runs.status import TargetStatus, run_status
 from dda_core.sanitise import sanitise
-from dda_core.status import TargetStatus, run_status
 from dda_core.timeline import timeline_image
 
 MARKS = {

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from dda_core.history import TargetLine
-from dda_core.status import TargetStatus
+from dda_core.runs.history import TargetLine
+from dda_core.runs.status import TargetStatus
 
 COLOURS = {
     TargetStatus.NOT_STARTED: "#d4d4d8",

@@ -10,8 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from dda_core.aws.clients import AwsClients, is_not_found
 from dda_core.exceptions import DdaError
-from dda_core.history import HistoryRow
 from dda_core.naming import component_arn
+from dda_core.runs.history import HistoryRow
 from dda_core.settings import load_settings
 from tasks.use_case import load_use_case
 

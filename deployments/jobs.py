@@ -8,10 +8,10 @@ from typing import NamedTuple
 from prefect import get_client
 
 from dda_core.exceptions import DdaError
-from dda_core.history import HistoryRow
 from dda_core.overview import OverviewRow, in_order
+from dda_core.runs.history import HistoryRow
+from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import unmasked
-from dda_core.status import RunStatus, run_status
 from dda_core.use_case import UseCase
 from deployments.runs import prefect_errors
 from tasks.history import JobRun, RunView, history_of, runs_of, view_of_runs

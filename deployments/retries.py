@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from prefect import get_client
 
 from dda_core.exceptions import FlowRunMissing, UnknownTarget
-from dda_core.history import merged
-from dda_core.retrying import RetryDecision, decide
+from dda_core.runs.history import merged
+from dda_core.runs.retry_policy import RetryDecision, decide
 from dda_core.settings import load_settings
 from deployments.jobs import read_runs
 from deployments.runs import prefect_errors

@@ -21,9 +21,9 @@ from prefect.runtime import flow_run
 
 from dda_core.delivery import Delivery, deliveries
 from dda_core.exceptions import ComponentTaken, DdaError, PublishingRejected, RunCancelled
-from dda_core.history import TargetLine
 from dda_core.model.manifest import dda_manifest
-from dda_core.status import TargetStatus
+from dda_core.runs.history import TargetLine
+from dda_core.runs.status import TargetStatus
 from dda_core.training.completed_jobs import is_foreign
 from dda_core.training.job import check_completed
 from flows.approval import check_can_wait, wait_for_approval

@@ -15,10 +15,10 @@ from prefect.states import Cancelled, Completed, Failed
 from dda_core.delivery import Delivered
 from dda_core.exceptions import CompilationStopped, DdaError, PublishingRejected, RunCancelled, TrainingJobMissing
 from dda_core.failures import RETRY_HELPS, guidance_for
-from dda_core.history import TargetLine
 from dda_core.page import PageContext
+from dda_core.runs.history import TargetLine
+from dda_core.runs.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.sanitise import redact
-from dda_core.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.training.completed_jobs import USE_CASE_TAG
 from dda_core.training.job import TrainingJob
 from tasks.history import IGNORED

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from dda_core.retrying import RetryDecision, retries_page, summary
+from dda_core.runs.retry_policy import RetryDecision, retries_page, summary
 from dda_core.sanitise import sanitise
 from tasks.artifacts import latest_artifact
 from tasks.decorators import flow

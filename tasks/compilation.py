@@ -27,8 +27,8 @@ from dda_core.compilation.logs import log_tail, read_log, save_log
 from dda_core.compilation.own_jobs import creator_of, own_first_attempt, stop_jobs_of
 from dda_core.compilation.waiter import begin_compilation, follow_compilation, patiently, wait_unless_given_up
 from dda_core.exceptions import DdaError
-from dda_core.history import CompilationFacts
-from dda_core.status import CompilationStatus
+from dda_core.runs.history import CompilationFacts
+from dda_core.runs.status import CompilationStatus
 from tasks.decorators import task
 from tasks.history import recorded_maker
 from tasks.run import Run, current_run, run_link, tell, warn

@@ -16,7 +16,7 @@ from prefect.logging import get_logger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from prefect.states import Running
 
-from dda_core.liveness import Process
+from dda_core.runs.liveness import Process
 from tasks.life_signs import Processes, last_heartbeat
 
 logger = get_logger("dda.reconcile")

@@ -26,10 +26,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import DdaError
 from dda_core.failures import explain
-from dda_core.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
 from dda_core.naming import component_arn
+from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
+from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import unmasked
-from dda_core.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.use_case import UseCase
 from tasks.origin import trigger_of
 from tasks.paging import FLOW, PAGE, every_artifact, every_run

@@ -21,7 +21,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
-from dda_core.liveness import CRASHED, STACK_ENDED, Limits, Process, Signs
+from dda_core.runs.liveness import CRASHED, STACK_ENDED, Limits, Process, Signs
 from dda_core.settings import Settings
 from tasks.history import IGNORED
 

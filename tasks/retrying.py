@@ -19,9 +19,9 @@ from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, to_state_create
 
-from dda_core.retrying import FailedTarget, RetryClass, RetryDecision, decide, retry_class
+from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide, retry_class
+from dda_core.runs.status import TargetRecord, TargetStatus
 from dda_core.settings import load_settings
-from dda_core.status import TargetRecord, TargetStatus
 from tasks.history import JobRun, all_runs, records_of
 from tasks.paging import PAGE
 from tasks.retry_order import RETRY, retry_tags

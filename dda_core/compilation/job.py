@@ -19,8 +19,8 @@ from dda_core import naming
 from dda_core.aws.clients import is_not_found
 from dda_core.exceptions import CompilationMismatch
 from dda_core.failures import explain
-from dda_core.history import CompilationFacts
-from dda_core.status import CompilationStatus
+from dda_core.runs.history import CompilationFacts
+from dda_core.runs.status import CompilationStatus
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 

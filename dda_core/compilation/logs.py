@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.source import parse_s3_uri
 from dda_core.aws.clients import error_code, is_not_found
+from dda_core.runs.status import CompilationStatus
 from dda_core.sanitise import sanitise
-from dda_core.status import CompilationStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_logs import CloudWatchLogsClient

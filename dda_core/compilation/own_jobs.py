@@ -17,7 +17,7 @@ from dda_core.aws.clients import error_code, error_message
 from dda_core.aws.tags import Warn, read_tags, silent
 from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG, CompilationJob, CompilationWork, describe_job
 from dda_core.exceptions import QuotaReached
-from dda_core.status import CompilationStatus
+from dda_core.runs.status import CompilationStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -49,8 +49,8 @@ from dda_core.exceptions import (
     StepTimedOut,
 )
 from dda_core.failures import guidance_for
+from dda_core.runs.status import CompilationStatus
 from dda_core.settings import Settings
-from dda_core.status import CompilationStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client

@@ -22,7 +22,7 @@ from dda_core.components.owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner,
 from dda_core.components.recipe import check_recipe, component_recipe, component_version_for, parse_recipe, recipe_bytes
 from dda_core.components.recipe_comparison import artifact_uri_of, same_recipe
 from dda_core.exceptions import PublishFailed
-from dda_core.status import ComponentState
+from dda_core.runs.status import ComponentState
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 

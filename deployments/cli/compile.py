@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from dda_core.naming import check_training_job_name, component_base
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from deployments.cli.options import AsJson, Targets, known_targets, split_names
 from deployments.cli.person import caller_tag
 from deployments.cli.printing import print_table, printable

@@ -13,7 +13,7 @@ from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from dda_core.history import HistoryRow
+    from dda_core.runs.history import HistoryRow
 
 COLUMNS = ("started", "seconds", "target", "attempt", "status", "version", "started by")
 """Of the table for people: what is longer than a column stands below its row, and ``--json`` has all fields."""

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from dda_core.exceptions import DdaError, Interrupted
 from dda_core.fleets import new_fleet
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.targets import find_target
 from deployments.cli.errors import report
 from deployments.cli.printing import print_table

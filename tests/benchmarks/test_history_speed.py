@@ -10,8 +10,8 @@ from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
 from dda_core.fleets import new_fleet
-from dda_core.history import Attempt, AttemptStatus, TargetLine
-from dda_core.status import TargetStatus
+from dda_core.runs.history import Attempt, AttemptStatus, TargetLine
+from dda_core.runs.status import TargetStatus
 from tasks.history import history_of, runs_of
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 

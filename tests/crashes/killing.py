@@ -14,9 +14,9 @@ from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
 import dda_core.sweeping
-from dda_core.history import AttemptStatus, HistoryRow, TargetLine
 from dda_core.model.package import STAGING
-from dda_core.status import TargetStatus
+from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
+from dda_core.runs.status import TargetStatus
 from tasks.history import history_of, runs_of
 from tests.crashes.processes import (
     BUCKET,

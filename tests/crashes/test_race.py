@@ -16,7 +16,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from tasks.history import JobRun, history_of, runs_of, view_of_runs
 from tasks.run import run_link
 from tests.crashes.processes import Aws, Ended, embedded_aws, ended, new_run, processes

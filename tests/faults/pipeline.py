@@ -22,7 +22,7 @@ from dda_core.aws.clients import IMPATIENT
 from dda_core.device.published import check_component
 from dda_core.failures import catalogue
 from dda_core.model.package import STAGING
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from deployments.local.aws.connection import ConnectionFault

@@ -12,7 +12,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Cancelling
 
-from dda_core.status import TargetStatus
+from dda_core.runs.status import TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tasks.history import view_of
 from tests.faults.cases import Case

@@ -15,7 +15,7 @@ from botocore.credentials import DeferredRefreshableCredentials
 from prefect.client.schemas.objects import StateType
 
 import dda_core.aws.clients
-from dda_core.status import RunStatus
+from dda_core.runs.status import RunStatus
 from dda_core.use_case import UseCase
 from deployments.policies import policy
 from tasks.use_case import UseCaseBlock

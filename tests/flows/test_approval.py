@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import Pause
 from prefect.states import Crashed, Scheduled
 
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
 from deployments.approval import decide
 from deployments.registration import save_use_case

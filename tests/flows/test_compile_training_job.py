@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Cancelling
 
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tasks.artifacts import latest_artifact
 from tasks.history import runs_of, view_of_runs

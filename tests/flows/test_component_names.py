@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from tests.flows.conftest import Pipeline
 
 pytestmark = [pytest.mark.xdist_group("prefect")]

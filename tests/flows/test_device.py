@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from deployments.local.aws.spoiling import Spoil
 from tests.fixtures.device_checks import device_checks, refused_by_devices, refused_here
 from tests.flows.conftest import Pipeline

@@ -14,7 +14,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.training import events
 from dda_core.training.events import queue_name, undelivered_name
 from dda_core.use_case import UseCase

@@ -15,7 +15,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from dda_core.status import TargetStatus
+from dda_core.runs.status import TargetStatus
 from tasks.history import RunView, history_of, runs_of
 from tasks.record import RunRecord
 from tests.flows.conftest import Pipeline

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dda_core.status import RunStatus
+from dda_core.runs.status import RunStatus
 from dda_core.use_case import UseCase, check_use_case
 from tasks.use_case import UseCaseBlock
 from tests.deployments.cli.command import dda, refusal

@@ -10,8 +10,8 @@ from prefect import get_client
 from prefect.client.schemas.objects import State, StateType
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed, Pending, Running, Scheduled, Suspended
 
-from dda_core.history import HistoryRow
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.history import HistoryRow
+from dda_core.runs.status import RunStatus, TargetStatus
 from deployments.local.aws.control import add_job
 from tasks.history import history_of, runs_of
 from tasks.retry_order import order_of, retry_tags

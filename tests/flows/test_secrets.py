@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from dda_core import sanitise
 from dda_core.exceptions import RoleNotAssumable
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
 from deployments.approval import decide
 from deployments.registration import save_use_case

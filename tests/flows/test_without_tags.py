@@ -12,7 +12,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.states import Cancelled, Cancelling
 
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.status import RunStatus, TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tasks.history import RunView, own_jobs_of
 from tests.fixtures.denials import deny, deny_tags

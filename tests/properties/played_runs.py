@@ -28,9 +28,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Cancelling, Crashed, Scheduled
 
-from dda_core.history import TargetLine
 from dda_core.naming import attempt_of
-from dda_core.status import TargetStatus
+from dda_core.runs.history import TargetLine
+from dda_core.runs.status import TargetStatus
 from dda_core.use_case import UseCase
 from deployments.local.aws import local_aws
 from deployments.local.aws.compilation import LIVE, CompilationJob, target_of

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dda_core.failures import catalogue
-from dda_core.retrying import FailedTarget, RetryClass, decide, retry_class, wait_after
+from dda_core.runs.retry_policy import FailedTarget, RetryClass, decide, retry_class, wait_after
+from dda_core.runs.status import TargetStatus
 from dda_core.settings import Settings
-from dda_core.status import TargetStatus
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 NUMBERS = st.integers(1, 6)

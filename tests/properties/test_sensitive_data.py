@@ -21,9 +21,9 @@ from dda_core.compilation.logs import LogLine, log_tail, sanitised
 from dda_core.components.devices import DeviceEntry, InstalledVersion
 from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.exceptions import CompilationFailed, PublishFailed
+from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import remember_secret
 from dda_core.sanitised_errors import without_secrets
-from dda_core.status import TargetStatus
 from flows.ending import end_state, note_failure
 from tasks.links import MadeLink, links_page
 from tasks.record import RunRecord

@@ -27,9 +27,9 @@ from hypothesis.stateful import (
 from prefect.client.schemas.objects import StateType
 
 from dda_core.components.recipe_comparison import artifact_uri_of
-from dda_core.history import HistoryRow, TargetLine
 from dda_core.naming import attempt_of
-from dda_core.status import RunStatus
+from dda_core.runs.history import HistoryRow, TargetLine
+from dda_core.runs.status import RunStatus
 from deployments.local.aws.compilation import LIVE
 from tasks.history import JobRun, history_of, view_of_runs
 from tasks.retry_order import retry_tags

@@ -21,7 +21,6 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from dda_core.components.versions import ComponentVersion
 from dda_core.delivery import Delivered
 from dda_core.exceptions import TrainingJobNotCompleted
-from dda_core.history import Attempt, AttemptStatus, TargetLine, merged
 from dda_core.markdown import cell, hover
 from dda_core.overview import (
     RUN_MARKS,
@@ -33,7 +32,8 @@ from dda_core.overview import (
     overview_row,
     with_row,
 )
-from dda_core.status import ComponentState, RunStatus, TargetRecord, TargetStatus, run_message, run_status
+from dda_core.runs.history import Attempt, AttemptStatus, TargetLine, merged
+from dda_core.runs.status import ComponentState, RunStatus, TargetRecord, TargetStatus, run_message, run_status
 from dda_core.targets import target_names
 from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase

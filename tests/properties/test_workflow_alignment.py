@@ -50,7 +50,7 @@ from dda_core.model.manifest import dda_manifest, manifest_bytes
 from dda_core.model.package import package_to_file
 from dda_core.model.trained import read_trained_archive
 from dda_core.model.verify import verify_package
-from dda_core.status import run_message, run_status
+from dda_core.runs.status import run_message, run_status
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.cli.errors import report

@@ -13,7 +13,7 @@ from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
 from prefect.states import Crashed, Running, Suspended
 
-from dda_core.liveness import Process
+from dda_core.runs.liveness import Process
 from tasks.false_alarms import LATE_SECONDS, SILENT
 from tasks.life_signs import HEARTBEAT, last_heartbeat
 from tasks.reconciling import reconcile_runs

@@ -6,8 +6,8 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
-from dda_core.history import Attempt, AttemptStatus, HistoryRow, Phase, TargetLine
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, Phase, TargetLine
+from dda_core.runs.status import RunStatus, TargetStatus
 from tasks.history import CANCELLED, LOST, JobRun, RunView, all_runs, history_of, runs_of, view_of_runs
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 

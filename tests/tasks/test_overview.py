@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, Fl
 from prefect.client.schemas.objects import StateType
 
 from dda_core.overview import OverviewRow
-from dda_core.status import RunStatus
+from dda_core.runs.status import RunStatus
 from deployments.registration import save_use_case
 from flows import refresh_overview as refreshing
 from tasks.artifacts import keep_artifact, latest_artifact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dda_core.status import TargetStatus
+from dda_core.runs.status import TargetStatus
 from tasks.record import RunRecord
 
 

@@ -19,10 +19,10 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Failed, Pending, Running
 from prefect.types.entrypoint import EntrypointType
 
-from dda_core.history import AttemptStatus
-from dda_core.retrying import FailedTarget, RetryClass, RetryDecision, decide
+from dda_core.runs.history import AttemptStatus
+from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide
+from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.settings import load_settings
-from dda_core.status import RunStatus, TargetStatus
 from flows import retry_failed as retrying
 from flows.compile_training_job import compile_training_job
 from tasks.artifacts import latest_artifact

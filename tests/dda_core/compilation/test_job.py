@@ -21,7 +21,7 @@ from dda_core.compilation.job import (
     next_step,
 )
 from dda_core.exceptions import CompilationMismatch
-from dda_core.status import CompilationStatus
+from dda_core.runs.status import CompilationStatus
 from dda_core.targets import find_target, target_names
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws

@@ -21,7 +21,7 @@ from dda_core.components.versions import (
 )
 from dda_core.exceptions import ComponentTaken, PublishFailed
 from dda_core.failures import guidance_for
-from dda_core.status import ComponentState
+from dda_core.runs.status import ComponentState
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws

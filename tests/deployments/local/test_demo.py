@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dda_core.history import TargetRecord
-from dda_core.status import RunStatus, TargetStatus
+from dda_core.runs.history import TargetRecord
+from dda_core.runs.status import RunStatus, TargetStatus
 from deployments.local.demo import print_end
 from tasks.history import RunView
 from tests.deployments.local.conftest import PYTHON, processes_of, until

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dda_core.status import TargetRecord, TargetStatus
+from dda_core.runs.status import TargetRecord, TargetStatus
 
 
 class AttemptStatus(StrEnum):

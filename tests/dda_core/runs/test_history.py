@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dda_core.history import Attempt, AttemptStatus, merged
-from dda_core.status import TargetRecord, TargetStatus
+from dda_core.runs.history import Attempt, AttemptStatus, merged
+from dda_core.runs.status import TargetRecord, TargetStatus
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from dda_core.compilation.job import CompilationJob
 from dda_core.compilation.waiter import _end_of
 from dda_core.exceptions import CompilationStopped, QuotaReached, StepTimedOut
 from dda_core.failures import RETRY_HELPS, guidance_for
-from dda_core.retrying import (
+from dda_core.runs.retry_policy import (
     FailedTarget,
     RetryClass,
     RetryDecision,
@@ -19,8 +19,8 @@ from dda_core.retrying import (
     summary,
     wait_after,
 )
+from dda_core.runs.status import CompilationStatus, TargetStatus
 from dda_core.settings import Settings
-from dda_core.status import CompilationStatus, TargetStatus
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SETTINGS = Settings()

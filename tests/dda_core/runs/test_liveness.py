@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dda_core.liveness import (
+from dda_core.runs.liveness import (
     CRASHED,
     IN_PROGRESS,
     RESTARTED_WITHIN,

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from dda_core.exceptions import StepTimedOut
 from dda_core.failures import RETRY_HELPS, explain, guidance_for
 from dda_core.markdown import cell, link, table
+from dda_core.runs.status import TargetStatus
 from dda_core.settings import Settings
-from dda_core.status import TargetStatus
 
 TIME_LIMIT = "MaxRuntimeInSeconds"
 """What the reason names where a compilation job was stopped by its time limit, and not by a person."""

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dda_core.status import (
+from dda_core.runs.status import (
     CompilationStatus,
     ComponentState,
     RunStatus,

@@ -1,0 +1,1 @@
+"""Where a flow run and its targets stand: statuses, the history of attempts, and what a retry does."""
