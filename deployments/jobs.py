@@ -8,7 +8,7 @@ from typing import NamedTuple
 from prefect import get_client
 
 from dda_core.exceptions import DdaError
-from dda_core.overview import OverviewRow, in_order
+from dda_core.pages.overview import OverviewRow, in_order
 from dda_core.runs.history import HistoryRow
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import unmasked

@@ -12,7 +12,7 @@ from prefect.flow_runs import asuspend_flow_run
 from prefect.runtime import deployment
 
 from dda_core.exceptions import ApprovalImpossible, PublishingRejected
-from dda_core.markdown import cell, table
+from dda_core.pages.markdown import cell, table
 from dda_core.sanitise import redact
 from tasks.approval import Approval, given_for, pause_key
 from tasks.packaging import Packaged

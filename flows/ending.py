@@ -15,7 +15,7 @@ from prefect.states import Cancelled, Completed, Failed
 from dda_core.delivery import Delivered
 from dda_core.exceptions import CompilationStopped, DdaError, PublishingRejected, RunCancelled, TrainingJobMissing
 from dda_core.failures import RETRY_HELPS, guidance_for
-from dda_core.page import PageContext
+from dda_core.pages.run import PageContext
 from dda_core.runs.history import TargetLine
 from dda_core.runs.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.sanitise import redact

@@ -17,8 +17,8 @@ from prefect.context import FlowRunContext
 
 from dda_core.aws.clients import error_code, error_message
 from dda_core.components.devices import Spacing, installed_versions, list_components
-from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.exceptions import DdaError
+from dda_core.pages.devices import DeviceSurvey, component_page
 from dda_core.sanitise import redact
 from dda_core.settings import load_settings
 from dda_core.use_case import UseCase

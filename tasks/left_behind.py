@@ -22,7 +22,7 @@ from prefect.logging import get_logger
 
 from dda_core.exceptions import DdaError
 from dda_core.left_behind import OurJob, job_is_there, our_jobs
-from dda_core.markdown import cell, table
+from dda_core.pages.markdown import cell, table
 from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import sanitise, unmasked
 from dda_core.sweeping import sweep

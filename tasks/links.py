@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import Artifact
 from dda_core.archives.download import DownloadLink, Product, presign
 from dda_core.aws.clients import AwsClients
 from dda_core.exceptions import FileMissing
-from dda_core.markdown import cell, link, table
+from dda_core.pages.markdown import cell, link, table
 from dda_core.sanitise import sanitise
 from tasks.decorators import task
 from tasks.finding import find_products

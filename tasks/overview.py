@@ -23,8 +23,8 @@ from prefect.logging import get_logger
 from pydantic import TypeAdapter, ValidationError
 
 from dda_core.exceptions import DdaError
-from dda_core.looking_back import ModelRun, history_page, model_page
-from dda_core.overview import OverviewRow, in_order, overview_page, overview_row, with_row
+from dda_core.pages.history import ModelRun, history_page, model_page
+from dda_core.pages.overview import OverviewRow, in_order, overview_page, overview_row, with_row
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs

@@ -28,7 +28,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_logger
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
-from dda_core.markdown import cell, link, table
+from dda_core.pages.markdown import cell, link, table
 from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Verdict, judge
 from dda_core.settings import load_settings
 from tasks.false_alarms import undo_false_alarms

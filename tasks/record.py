@@ -25,7 +25,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_logger
 
 from dda_core.compilation.job import CompilationJob
-from dda_core.page import PROGRESS, PageContext, run_page
+from dda_core.pages.run import PROGRESS, PageContext, run_page
 from dda_core.runs.history import Attempt, AttemptStatus, Phase, TargetLine
 from dda_core.runs.status import CompilationStatus, TargetStatus
 from dda_core.sanitise import redact, sanitise

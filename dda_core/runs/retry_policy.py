@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import StepTimedOut
 from dda_core.failures import RETRY_HELPS, explain, guidance_for
-from dda_core.markdown import cell, link, table
+from dda_core.pages.markdown import cell, link, table
 from dda_core.runs.status import TargetStatus
 from dda_core.settings import Settings
 

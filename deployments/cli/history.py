@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dda_core.naming import check_training_job_name
-from dda_core.overview import moment
+from dda_core.pages.overview import moment
 from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, print_table
 

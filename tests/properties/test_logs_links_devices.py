@@ -19,8 +19,8 @@ from dda_core.archives.download import presign
 from dda_core.aws.clients import AwsClients
 from dda_core.compilation.logs import LOG_GROUP, log_tail, read_log, read_saved_log, save_log
 from dda_core.components.devices import Spacing, installed_versions
-from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.exceptions import UsageError
+from dda_core.pages.devices import DeviceSurvey, component_page
 from dda_core.sanitise import sanitise
 from dda_core.use_case import UseCase
 from deployments.cli.artifacts import duration

@@ -19,8 +19,8 @@ from dda_core import sanitised_logs
 from dda_core.archives.download import DownloadLink, Product
 from dda_core.compilation.logs import LogLine, log_tail, sanitised
 from dda_core.components.devices import DeviceEntry, InstalledVersion
-from dda_core.device_page import DeviceSurvey, component_page
 from dda_core.exceptions import CompilationFailed, PublishFailed
+from dda_core.pages.devices import DeviceSurvey, component_page
 from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import remember_secret
 from dda_core.sanitised_errors import without_secrets

@@ -21,8 +21,8 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from dda_core.components.versions import ComponentVersion
 from dda_core.delivery import Delivered
 from dda_core.exceptions import TrainingJobNotCompleted
-from dda_core.markdown import cell, hover
-from dda_core.overview import (
+from dda_core.pages.markdown import cell, hover
+from dda_core.pages.overview import (
     RUN_MARKS,
     OverviewRow,
     form_address,

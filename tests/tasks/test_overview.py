@@ -10,7 +10,7 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import StateType
 
-from dda_core.overview import OverviewRow
+from dda_core.pages.overview import OverviewRow
 from dda_core.runs.status import RunStatus
 from deployments.registration import save_use_case
 from flows import refresh_overview as refreshing
@@ -169,6 +169,6 @@ async def test_the_flow_keeps_few_runs_of_its_own(pipeline: Any, monkeypatch: py
 
 
 def test_moments_are_told_in_utc() -> None:
-    from dda_core.overview import moment
+    from dda_core.pages.overview import moment
 
     assert moment(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02 03:04:05 UTC"

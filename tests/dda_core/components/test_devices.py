@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dda_core.components.devices import DeviceEntry, InstalledVersion, Spacing, installed_versions, list_components
-from dda_core.device_page import SHOWN, DeviceSurvey, component_page
+from dda_core.pages.devices import SHOWN, DeviceSurvey, component_page
 from deployments.local.aws import LocalAws, local_aws
 
 QUICK = Spacing(1e6)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dda_core.markdown import cell, hover, link, table
+from dda_core.pages.markdown import cell, hover, link, table
 
 
 def test_other_peoples_texts_stay_texts() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from dda_core.markdown import cell, hover, link, table
-from dda_core.overview import OVERVIEW, RUN_MARKS, RUNS, moment, stamp, tag_link
+from dda_core.pages.markdown import cell, hover, link, table
+from dda_core.pages.overview import OVERVIEW, RUN_MARKS, RUNS, moment, stamp, tag_link
 from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.sanitise import sanitise

@@ -8,11 +8,11 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from dda_core import naming
-from dda_core.markdown import cell, hover, link, table
+from dda_core.pages.markdown import cell, hover, link, table
+from dda_core.pages.timeline import timeline_image
 from dda_core.runs.history import TargetLine
 from dda_core.runs.status import TargetStatus, run_status
 from dda_core.sanitise import sanitise
-from dda_core.timeline import timeline_image
 
 MARKS = {
     TargetStatus.NOT_STARTED: "⚪",

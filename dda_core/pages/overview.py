@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.markdown import cell, hover, link, table
+from dda_core.pages.markdown import cell, hover, link, table
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import sanitise
 
