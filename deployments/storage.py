@@ -10,9 +10,7 @@ from typing import NamedTuple
 from prefect import get_client
 
 from dda_core.aws.clients import AwsClients
-from dda_core.components.devices import Spacing
-from dda_core.settings import load_settings
-from dda_core.storage import (
+from dda_core.cleanup.unused_objects import (
     InUse,
     StoredObject,
     delete,
@@ -21,6 +19,8 @@ from dda_core.storage import (
     stored_objects,
     together,
 )
+from dda_core.components.devices import Spacing
+from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
 from deployments.runs import prefect_errors
 from tasks.history import all_runs

@@ -20,12 +20,12 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.logging import get_logger
 
+from dda_core.cleanup.orphaned_jobs import OurJob, job_is_there, our_jobs
+from dda_core.cleanup.stale_uploads import sweep
 from dda_core.exceptions import DdaError
-from dda_core.left_behind import OurJob, job_is_there, our_jobs
 from dda_core.pages.markdown import cell, table
 from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import sanitise, unmasked
-from dda_core.sweeping import sweep
 from dda_core.use_case import UseCase
 from tasks.artifacts import keep_artifact, latest_artifact
 from tasks.history import JobRun, newest_runs, runs_of

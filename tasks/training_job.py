@@ -10,11 +10,11 @@ from prefect.cache_policies import DEFAULT, NO_CACHE
 from dda_core import naming
 from dda_core.archives.s3_sink import MultipartUpload
 from dda_core.archives.source import open_source, parse_s3_uri
+from dda_core.cleanup.stale_uploads import sweep
 from dda_core.compilation.waiter import patiently, run_stoppable
 from dda_core.device.manifest import doubts
 from dda_core.model.manifest import dda_manifest
 from dda_core.model.trained import TrainedModel, read_trained_archive
-from dda_core.sweeping import sweep
 from dda_core.training.job import TrainingJob, describe_training_job
 from tasks.decorators import task
 from tasks.run import current_run, tell, warn

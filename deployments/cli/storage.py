@@ -15,7 +15,7 @@ from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from dda_core.storage import StoredObject
+    from dda_core.cleanup.unused_objects import StoredObject
     from deployments.storage import Unused
 
 app = typer.Typer(no_args_is_help=True, help="Find, and delete, what was stored in buckets and nothing uses any more.")

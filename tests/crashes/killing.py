@@ -13,7 +13,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
-import dda_core.sweeping
+import dda_core.cleanup.stale_uploads
 from dda_core.model.package import STAGING
 from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
 from dda_core.runs.status import TargetStatus
@@ -105,10 +105,10 @@ def check_once(run: FlowRunProcesses) -> None:
 def check_nothing_is_left(aws: Aws) -> None:
     """Nothing staged; uploads of killed processes may be open, and the sweep of a later day aborts them."""
     assert [key for key in aws.stored() if key.startswith(STAGING)] == []
-    assert [key for key in aws.open_uploads() if not dda_core.sweeping._is_ours(key)] == []
+    assert [key for key in aws.open_uploads() if not dda_core.cleanup.stale_uploads._is_ours(key)] == []
     with _a_later_day, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dda_core.sweeping, "STALE_AFTER", timedelta(days=-1))
-        dda_core.sweeping.sweep(aws.client("s3"), BUCKET)
+        patch.setattr(dda_core.cleanup.stale_uploads, "STALE_AFTER", timedelta(days=-1))
+        dda_core.cleanup.stale_uploads.sweep(aws.client("s3"), BUCKET)
     assert aws.open_uploads() == []
 
 

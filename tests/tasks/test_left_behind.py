@@ -7,7 +7,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
-from dda_core.left_behind import our_jobs
+from dda_core.cleanup.orphaned_jobs import our_jobs
 from dda_core.naming import TRAINING_PART_LIMIT
 from dda_core.use_case import UseCase
 from tasks import left_behind

@@ -8,7 +8,7 @@ from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import TERMINAL_STATES
 
-from dda_core import storage as stored
+from dda_core.cleanup import unused_objects as stored
 from dda_core.use_case import UseCase
 from tasks.use_case import UseCaseBlock
 from tests.deployments.cli.command import dda, dda_json, refusal

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from dda_core.cleanup.stale_uploads import sweep
 from dda_core.model.package import STAGING
-from dda_core.sweeping import sweep
 from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
 
 UPLOADS = ["models/training/job/output/model_for_compilation.tar.gz", f"{STAGING}a.zip"]

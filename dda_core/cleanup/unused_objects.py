@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.source import parse_s3_uri
 from dda_core.aws.clients import error_code, is_not_found
+from dda_core.cleanup.stale_uploads import answered_at
 from dda_core.components.devices import Spacing
 from dda_core.components.versions import COMPILATION_JOB_TAG
 from dda_core.model.package import SUFFIX
 from dda_core.naming import REPACKAGED_NAME, attempt_of, training_part
-from dda_core.sweeping import answered_at
 from dda_core.targets import target_names
 
 if TYPE_CHECKING:

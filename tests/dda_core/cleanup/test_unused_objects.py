@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dda_core.components.devices import Spacing
-from dda_core.storage import (
+from dda_core.cleanup.unused_objects import (
     InUse,
     Kind,
     StoredObject,
@@ -22,6 +21,7 @@ from dda_core.storage import (
     stored_objects,
     together,
 )
+from dda_core.components.devices import Spacing
 from dda_core.targets import target_names
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.s3 import BUCKET, keys, s3_in_process
