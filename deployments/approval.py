@@ -14,9 +14,9 @@ from prefect.input.run_input import keyset_from_paused_state
 
 from dda_core.exceptions import DdaError, NothingToDecide
 from deployments.runs import prefect_errors
-from tasks.approval import Approval
-from tasks.history import JobRun, runs_of
-from tasks.use_case import block_name, find_use_case
+from tasks.store.approvals import Approval
+from tasks.store.history import JobRun, runs_of
+from tasks.store.use_cases import block_name, find_use_case
 
 Decision = Literal["publish", "reject"]
 

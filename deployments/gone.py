@@ -13,7 +13,7 @@ from dda_core.exceptions import DdaError
 from dda_core.naming import component_arn
 from dda_core.runs.history import HistoryRow
 from dda_core.settings import load_settings
-from tasks.use_case import load_use_case
+from tasks.store.use_cases import load_use_case
 
 LOOKED_AT = 200
 """The newest names of each kind that are looked up."""

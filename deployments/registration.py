@@ -18,7 +18,7 @@ from deployments.server_setup import ensure_automation, ensure_limits
 from flows.artifact_links import artifact_links
 from flows.compile_training_job import compile_training_job
 from tasks.overview import ensure_overview
-from tasks.use_case import UseCaseBlock, block_name
+from tasks.store.use_cases import UseCaseBlock, block_name
 
 WORK_POOL = "dda"
 CONCURRENT_RUNS = 10

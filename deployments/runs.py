@@ -20,9 +20,9 @@ from prefect.settings import PREFECT_API_URL
 from dda_core.exceptions import FlowRunMissing, PrefectUnreachable, RunParametersRefused, UnknownUseCase
 from dda_core.sanitise import bare_url
 from dda_core.sanitised_errors import masked
-from tasks.history import RunView, view_of
-from tasks.paging import FLOW
-from tasks.use_case import block_name, use_case_names
+from tasks.store.history import RunView, view_of
+from tasks.store.queries import FLOW
+from tasks.store.use_cases import block_name, use_case_names
 
 
 @contextmanager

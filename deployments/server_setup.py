@@ -20,9 +20,9 @@ from dda_core.settings import load_settings
 from tasks.false_alarms import SILENT
 from tasks.life_signs import HEARTBEAT, HEARTBEATS
 from tasks.limits import Limit, ensure_limit
-from tasks.paging import FLOW
 from tasks.reconciling import HOUSEKEEPING
-from tasks.use_case import load_use_case, use_case_names
+from tasks.store.queries import FLOW
+from tasks.store.use_cases import load_use_case, use_case_names
 
 AUTOMATION = "dda: a run whose heartbeats stop has crashed"
 WITHOUT_HEARTBEATS = (

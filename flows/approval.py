@@ -14,9 +14,9 @@ from prefect.runtime import deployment
 from dda_core.exceptions import ApprovalImpossible, PublishingRejected
 from dda_core.pages.markdown import cell, table
 from dda_core.sanitise import redact
-from tasks.approval import Approval, given_for, pause_key
 from tasks.packaging import Packaged
 from tasks.run import Run, set_tags, tags_of
+from tasks.store.approvals import Approval, given_for, pause_key
 
 APPROVAL = "approval:"
 """The tag says ``waiting``, ``given`` or ``rejected``."""

@@ -31,13 +31,13 @@ from flows.ending import describe_page, end_state, ignore, note_failure, note_sk
 from flows.parameters import ComponentBaseName, OptionalText, TargetName, TrainingJobName
 from tasks.compilation import choose_attempts, compile_model, start_compilation, stop_own_jobs
 from tasks.decorators import flow
-from tasks.history import last_lines
 from tasks.packaging import Packaged, package_model
 from tasks.preflight import check_access
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
-from tasks.record import RunRecord
 from tasks.retry_order import RetryOrder, read_retry_order
 from tasks.run import Run, begin_run, begun, is_cancelling
+from tasks.store.history import last_lines
+from tasks.store.record import RunRecord
 from tasks.training_job import read_trained_model, read_training_job
 
 

@@ -9,8 +9,8 @@ from prefect.states import Completed, Failed
 
 from tasks.decorators import flow
 from tasks.idle_runs import forget_idle_runs
+from tasks.store.use_cases import use_case_names
 from tasks.training_events import drain
-from tasks.use_case import use_case_names
 
 
 @flow(name="drain-training-events", flow_run_name="training events")

@@ -21,11 +21,11 @@ from dda_core.runs.status import RunStatus, TargetStatus, run_message, run_statu
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import USE_CASE_TAG
 from dda_core.training.job import TrainingJob
-from tasks.history import IGNORED
 from tasks.overview import show_run
-from tasks.record import artifact_key
 from tasks.retry_order import RETRY
 from tasks.run import Run, artifact_link, run_link, set_tags, tags_of
+from tasks.store.history import IGNORED
+from tasks.store.record import artifact_key
 
 OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:", RETRY)
 

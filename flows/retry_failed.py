@@ -16,11 +16,11 @@ from prefect.states import Completed
 
 from dda_core.runs.retry_policy import RetryDecision, retries_page, summary
 from dda_core.sanitise import sanitise
-from tasks.artifacts import latest_artifact
 from tasks.decorators import flow
 from tasks.idle_runs import forget_idle_runs
 from tasks.retrying import sweep
 from tasks.run import artifact_link, run_link
+from tasks.store.artifacts import latest_artifact
 
 FLOW = "retry-failed"
 KEY, ROWS_KEY = "retries", "retries-rows"

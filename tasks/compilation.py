@@ -30,8 +30,8 @@ from dda_core.exceptions import DdaError
 from dda_core.runs.history import CompilationFacts
 from dda_core.runs.status import CompilationStatus
 from tasks.decorators import task
-from tasks.history import recorded_maker
 from tasks.run import Run, current_run, run_link, tell, warn
+from tasks.store.history import recorded_maker
 
 
 class RecordedJobs:

@@ -24,9 +24,9 @@ from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
 from tasks.decorators import task
 from tasks.limits import limited_clients
-from tasks.paging import PAGE
-from tasks.record import artifact_key
-from tasks.use_case import load_use_case, use_case_names
+from tasks.store.queries import PAGE
+from tasks.store.record import artifact_key
+from tasks.store.use_cases import load_use_case, use_case_names
 
 PREFIX = "component"
 

@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from dda_core.runs.liveness import CRASHED, STACK_ENDED, Limits, Process, Signs
 from dda_core.settings import Settings
-from tasks.history import IGNORED
+from tasks.store.history import IGNORED
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 HEARTBEATS = 3

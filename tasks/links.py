@@ -21,8 +21,8 @@ from dda_core.exceptions import FileMissing
 from dda_core.pages.markdown import cell, link, table
 from dda_core.sanitise import sanitise
 from tasks.decorators import task
-from tasks.finding import find_products
-from tasks.paging import PAGE
+from tasks.store.products import find_products
+from tasks.store.queries import PAGE
 
 FLOW = "artifact-links"
 EXPIRES = "expires"

@@ -29,13 +29,13 @@ from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs
 from dda_core.use_case import UseCase
-from tasks.artifacts import keep_artifact, latest_artifact
-from tasks.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
 from tasks.limits import limited_clients
-from tasks.paging import FLOW
-from tasks.record import artifact_key
 from tasks.run import Run
-from tasks.use_case import block_name, load_use_case, use_case_names
+from tasks.store.artifacts import keep_artifact, latest_artifact
+from tasks.store.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
+from tasks.store.queries import FLOW
+from tasks.store.record import artifact_key
+from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 logger = get_logger("dda.overview")
 

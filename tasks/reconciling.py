@@ -33,8 +33,8 @@ from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits
 from dda_core.settings import load_settings
 from tasks.false_alarms import undo_false_alarms
 from tasks.life_signs import Processes, limits_of, signs_of
-from tasks.paging import FLOW, PAGE
 from tasks.run import GOES_ON, run_link
+from tasks.store.queries import FLOW, PAGE
 
 logger = get_logger("dda.reconcile")
 
@@ -240,8 +240,8 @@ async def _stop_jobs(run: FlowRun) -> bool:
     from dda_core.aws.clients import AwsClients
     from dda_core.compilation.own_jobs import stop_jobs_of
     from dda_core.exceptions import DdaError, UnknownUseCase
-    from tasks.history import own_jobs_of
-    from tasks.use_case import load_use_case
+    from tasks.store.history import own_jobs_of
+    from tasks.store.use_cases import load_use_case
 
     try:
         use_case = await load_use_case(str(run.parameters.get("use_case")))

@@ -22,9 +22,9 @@ from prefect.states import AwaitingRetry, to_state_create
 from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide, retry_class
 from dda_core.runs.status import TargetRecord, TargetStatus
 from dda_core.settings import load_settings
-from tasks.history import JobRun, all_runs, records_of
-from tasks.paging import PAGE
 from tasks.retry_order import RETRY, retry_tags
+from tasks.store.history import JobRun, all_runs, records_of
+from tasks.store.queries import PAGE
 
 REJECTED = "approval:rejected"
 """The tag of a run whose components a person does not want published."""

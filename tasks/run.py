@@ -23,11 +23,11 @@ from prefect.settings import PREFECT_UI_URL
 from dda_core.aws.clients import AwsClients
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
-from tasks.history import own_jobs_of
 from tasks.limits import limited_clients
-from tasks.origin import started_by
-from tasks.record import RunRecord
-from tasks.use_case import load_use_case
+from tasks.store.history import own_jobs_of
+from tasks.store.provenance import started_by
+from tasks.store.record import RunRecord
+from tasks.store.use_cases import load_use_case
 
 _current: ContextVar[Run] = ContextVar("dda_run")
 GOES_ON = "Goes on where it was"

@@ -25,9 +25,9 @@ from dda_core.training.events import (
     queue_name,
     undelivered_name,
 )
-from tasks.paging import FLOW
 from tasks.run import run_link
-from tasks.use_case import load_use_case
+from tasks.store.queries import FLOW
+from tasks.store.use_cases import load_use_case
 
 TRIGGER = "trigger:queue"
 MOST_BATCHES = 100

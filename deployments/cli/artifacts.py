@@ -110,7 +110,7 @@ def _find(training_job: str, target: str, what: Product) -> tuple[str, UseCase]:
     from prefect import get_client
 
     from deployments.runs import prefect_errors
-    from tasks.finding import find_product
+    from tasks.store.products import find_product
 
     (target,) = known_targets([target])
 

@@ -14,7 +14,7 @@ from deployments.cli.options import AsJson
 from deployments.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from tasks.audit import AuditRow
+    from tasks.store.audit import AuditRow
 
 COLUMNS = ("started", "from", "who", "use case", "training job", "state", "result", "approval", "run")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -65,7 +65,7 @@ async def _rows(since: datetime | None) -> list[AuditRow]:
     from prefect import get_client
 
     from deployments.runs import prefect_errors
-    from tasks.audit import audit
+    from tasks.store.audit import audit
 
     with prefect_errors():
         async with get_client() as client:

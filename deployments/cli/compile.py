@@ -20,7 +20,7 @@ from deployments.cli.person import caller_tag
 from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
-    from tasks.history import RunView
+    from tasks.store.history import RunView
 
 STYLES = {
     TargetStatus.NOT_STARTED: "dim",

@@ -76,7 +76,7 @@ def _check_component(text: str, use_case: str | None) -> DeviceCheck:
     if use_case:
         from dda_core.aws.clients import AwsClients
         from deployments.runs import prefect_errors
-        from tasks.use_case import block_name, load_use_case
+        from tasks.store.use_cases import block_name, load_use_case
 
         with prefect_errors():
             aws = AwsClients(asyncio.run(load_use_case(block_name(use_case))))

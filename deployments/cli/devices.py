@@ -67,7 +67,7 @@ def devices_command(
 
 
 async def _use_case(name: str | None) -> UseCase:
-    from tasks.use_case import block_name, load_use_case, use_case_names
+    from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
     if name:
         return await load_use_case(block_name(name))

@@ -30,7 +30,7 @@ def history_command(
     """
     check_training_job_name(training_job)
     from deployments.jobs import read_runs
-    from tasks.history import history_of
+    from tasks.store.history import history_of
 
     runs = asyncio.run(read_runs(training_job, use_case))
     rows = history_of(runs)

@@ -14,7 +14,7 @@ from deployments.cli.printing import print_json, printable
 
 if TYPE_CHECKING:
     from dda_core.compilation.logs import LogLine
-    from tasks.finding import FoundJob
+    from tasks.store.products import FoundJob
 
 FOLLOW_SECONDS = 2.0
 """Time between two looks at a log that is followed."""
@@ -46,7 +46,7 @@ def logs_command(
 async def _show(training_job: str, target: str, attempt: int | None, *, follow: bool, as_json: bool) -> None:
     from prefect import get_client
 
-    from tasks.finding import find_job
+    from tasks.store.products import find_job
 
     which = f"attempt {attempt}" if attempt else "a compilation job"
     waiting = False
@@ -75,7 +75,7 @@ async def _show(training_job: str, target: str, attempt: int | None, *, follow: 
 
 
 async def _in_progress(client: Any, training_job: str) -> bool:
-    from tasks.history import runs_of
+    from tasks.store.history import runs_of
 
     return any(not (run.run.state and run.run.state.is_final()) for run in await runs_of(client, training_job))
 

@@ -87,7 +87,7 @@ def known_targets(names: Iterable[str], use_case: str | None = None) -> list[str
     if all(map(look_up, names)) and not (use_case and names):
         return [target.name for target in find_targets(names)]
     from deployments.runs import prefect_errors
-    from tasks.use_case import find_target_names
+    from tasks.store.use_cases import find_target_names
 
     try:
         with prefect_errors():

@@ -30,7 +30,7 @@ def preflight_command(
     from dda_core.exceptions import AwsCallFailed
     from dda_core.settings import load_settings
     from deployments.runs import prefect_errors
-    from tasks.use_case import block_name, load_use_case
+    from tasks.store.use_cases import block_name, load_use_case
 
     with prefect_errors():
         loaded = asyncio.run(load_use_case(block_name(use_case)))

@@ -22,7 +22,7 @@ from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
     from deployments.jobs import JobView
-    from tasks.history import RunView
+    from tasks.store.history import RunView
 
 WATCH_SECONDS = 2.0
 COLUMNS = ("training job", "status", "deployable", "failed", "use case", "model", "last change", "next")

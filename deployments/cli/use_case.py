@@ -29,8 +29,8 @@ def save(
     given = read_use_case(file, saved_fleet=True)
     from deployments.registration import save_use_case
     from deployments.runs import prefect_errors
-    from tasks.paging import FLOW
-    from tasks.use_case import block_name, saved_fleet
+    from tasks.store.queries import FLOW
+    from tasks.store.use_cases import block_name, saved_fleet
 
     name = block_name(given.usecase_id)
     with prefect_errors():
@@ -84,7 +84,7 @@ def list_use_cases(as_json: AsJson = False) -> None:
 def show(name: Annotated[str, typer.Argument(help="The use case's name.")], as_json: AsJson = False) -> None:
     """Show one use case. Its external id is never printed."""
     from deployments.runs import prefect_errors
-    from tasks.use_case import block_name, load_use_case
+    from tasks.store.use_cases import block_name, load_use_case
 
     with prefect_errors():
         fields = _fields(asyncio.run(load_use_case(block_name(name))))
@@ -97,7 +97,7 @@ def show(name: Annotated[str, typer.Argument(help="The use case's name.")], as_j
 
 def _load_all() -> list[UseCase]:
     from deployments.runs import prefect_errors
-    from tasks.use_case import load_use_case, use_case_names
+    from tasks.store.use_cases import load_use_case, use_case_names
 
     async def load() -> list[UseCase]:
         return [await load_use_case(name) for name in await use_case_names()]

@@ -80,7 +80,7 @@ def uninstall(use_case: UseCaseName) -> None:
     from dda_core.aws.clients import AwsClients
     from deployments.webhook_stack import stack_name
     from deployments.webhook_stack import uninstall as uninstall_stack
-    from tasks.use_case import block_name
+    from tasks.store.use_cases import block_name
 
     loaded = _load(use_case)
     name = block_name(use_case)
@@ -160,7 +160,7 @@ def _test_request(use_case: str, event: Path | None, training_job: str | None, u
 
 def _load(use_case: str) -> UseCase:
     from deployments.runs import prefect_errors
-    from tasks.use_case import block_name, load_use_case
+    from tasks.store.use_cases import block_name, load_use_case
 
     with prefect_errors():
         return asyncio.run(load_use_case(block_name(use_case)))
@@ -168,7 +168,7 @@ def _load(use_case: str) -> UseCase:
 
 def _only_use_case() -> str:
     from deployments.runs import prefect_errors
-    from tasks.use_case import use_case_names
+    from tasks.store.use_cases import use_case_names
 
     with prefect_errors():
         names = asyncio.run(use_case_names())

@@ -31,7 +31,7 @@ from deployments.local.sample import write_sample_archive
 from deployments.local.stack import STOP_SECONDS, USE_CASE, LocalStack, supervisor
 
 if TYPE_CHECKING:
-    from tasks.history import RunView
+    from tasks.store.history import RunView
 
 DIRECTORY = Path(".dda/demo")
 FIRST, SECOND = "lid-inspection-demo", "cap-inspection-demo"

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import StateType
 from dda_core.fleets import new_fleet
 from dda_core.runs.history import Attempt, AttemptStatus, TargetLine
 from dda_core.runs.status import TargetStatus
-from tasks.history import history_of, runs_of
+from tasks.store.history import history_of, runs_of
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 
 JOBS, RUNS, TARGETS = 100, 25, 4

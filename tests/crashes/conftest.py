@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dda_core.use_case import UseCase
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 from tests.crashes.processes import BUCKET, REGION, USE_CASE, load_server
 from tests.fixtures.archives import trained_archive
 

@@ -17,7 +17,7 @@ import dda_core.cleanup.stale_uploads
 from dda_core.model.package import STAGING
 from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
 from dda_core.runs.status import TargetStatus
-from tasks.history import history_of, runs_of
+from tasks.store.history import history_of, runs_of
 from tests.crashes.processes import (
     BUCKET,
     Aws,

@@ -10,7 +10,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
-from tasks.history import history_of, runs_of
+from tasks.store.history import history_of, runs_of
 from tests.crashes.killing import (
     TARGETS,
     carry_out,

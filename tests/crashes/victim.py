@@ -44,10 +44,10 @@ from prefect.task_engine import AsyncTaskRunEngine
 import dda_core.archives.s3_sink
 import dda_core.model.package
 import tasks.packaging
-import tasks.record
+import tasks.store.record
 from dda_core.targets import all_targets
 from flows.compile_training_job import compile_training_job
-from tasks.record import RunRecord
+from tasks.store.record import RunRecord
 
 PART = 256 << 10
 """Bytes per part of an upload here, so that small packages go up in parts too."""
@@ -154,7 +154,7 @@ def target_of_component(name: str) -> str:
 def install(trap: Trap) -> None:
     """Put the trap on every seam."""
     dda_core.archives.s3_sink.PART = PART
-    tasks.record.WRITE_SECONDS = 0.2
+    tasks.store.record.WRITE_SECONDS = 0.2
     _on_aws(trap)
     _on_packaging(trap)
     _on_the_record(trap)

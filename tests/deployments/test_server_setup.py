@@ -15,7 +15,7 @@ import flows
 from dda_core.use_case import UseCase
 from deployments.registration import save_use_case
 from deployments.server_setup import AUTOMATION, ensure_automation, set_up_server, silence_automation
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 
 ACCOUNT = "210987654321"
 

@@ -27,8 +27,8 @@ from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from deployments.local.aws.connection import ConnectionFault
 from deployments.policies import policy
-from tasks.history import LOST, RunView
-from tasks.use_case import UseCaseBlock
+from tasks.store.history import LOST, RunView
+from tasks.store.use_cases import UseCaseBlock
 from tests.faults.cases import ATTEMPTS, Case, Storm
 from tests.faults.documented import RECOVERED, Expected, Outcome, Reason, expected
 from tests.fixtures.archives import trained_archive

@@ -14,7 +14,7 @@ from prefect.states import Cancelled, Cancelling
 
 from dda_core.runs.status import TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
-from tasks.history import view_of
+from tasks.store.history import view_of
 from tests.faults.cases import Case
 from tests.faults.pipeline import LIMIT_SECONDS, TARGET, ManyRuns, many_runs
 

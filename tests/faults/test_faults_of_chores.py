@@ -21,8 +21,8 @@ from flows.reconcile import reconcile
 from flows.refresh_devices import refresh_devices
 from flows.refresh_overview import refresh_overview
 from tasks import left_behind, overview
-from tasks.artifacts import latest_artifact
-from tasks.use_case import load_use_case
+from tasks.store.artifacts import latest_artifact
+from tasks.store.use_cases import load_use_case
 from tests.faults.cases import ATTEMPTS, Case, dialect_of, modelled
 from tests.faults.pipeline import many_runs
 from tests.fixtures.events import sagemaker_event

@@ -16,8 +16,8 @@ from prefect.states import Scheduled
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from flows.compile_training_job import compile_training_job
-from tasks.history import RunView, view_of
-from tasks.use_case import UseCaseBlock, use_case_names
+from tasks.store.history import RunView, view_of
+from tasks.store.use_cases import UseCaseBlock, use_case_names
 from tests.fixtures.archives import trained_archive
 from tests.fixtures.device_checks import refused_here
 

@@ -18,7 +18,7 @@ import dda_core.aws.clients
 from dda_core.runs.status import RunStatus
 from dda_core.use_case import UseCase
 from deployments.policies import policy
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/DDASageMakerExecutionRole"

@@ -16,7 +16,7 @@ from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
 from deployments.approval import decide
 from deployments.registration import save_use_case
-from tasks.history import RunView, history_of, runs_of
+from tasks.store.history import RunView, history_of, runs_of
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 PAIR = ["arm64-cpu", "x86_64-cpu"]

@@ -25,8 +25,8 @@ from prefect.states import Cancelled, Cancelling
 
 from dda_core.runs.status import RunStatus, TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
-from tasks.artifacts import latest_artifact
-from tasks.history import runs_of, view_of_runs
+from tasks.store.artifacts import latest_artifact
+from tasks.store.history import runs_of, view_of_runs
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 pytestmark = [pytest.mark.xdist_group("prefect")]

@@ -21,7 +21,7 @@ from dda_core.use_case import UseCase
 from deployments.registration import save_use_case
 from deployments.webhook_stack import QUEUE_TEMPLATE, install
 from flows.drain_training_events import drain_training_events
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.events import sagemaker_event
 from tests.flows.conftest import Pipeline
 

@@ -16,8 +16,8 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from dda_core.runs.status import TargetStatus
-from tasks.history import RunView, history_of, runs_of
-from tasks.record import RunRecord
+from tasks.store.history import RunView, history_of, runs_of
+from tasks.store.record import RunRecord
 from tests.flows.conftest import Pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]

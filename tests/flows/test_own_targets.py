@@ -10,7 +10,7 @@ import pytest
 
 from dda_core.runs.status import RunStatus
 from dda_core.use_case import UseCase, check_use_case
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 from tests.deployments.cli.command import dda, refusal
 from tests.fixtures.own_target import ORIN
 from tests.flows.conftest import ACCOUNT, Pipeline

@@ -21,7 +21,7 @@ from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
 from deployments.approval import decide
 from deployments.registration import save_use_case
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.secrets import SECRETS, leaks, reason, role_that_asks
 from tests.flows.conftest import ACCOUNT, Pipeline
 

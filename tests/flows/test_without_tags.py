@@ -14,7 +14,7 @@ from prefect.states import Cancelled, Cancelling
 
 from dda_core.runs.status import RunStatus, TargetStatus
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
-from tasks.history import RunView, own_jobs_of
+from tasks.store.history import RunView, own_jobs_of
 from tests.fixtures.denials import deny, deny_tags
 from tests.flows.conftest import Pipeline
 
@@ -103,7 +103,7 @@ async def test_what_the_run_is_about_to_make_is_on_the_server_before_it_is_made(
     untagged: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # After its first writing the record writes nothing more by itself.
-    monkeypatch.setattr("tasks.record.WRITE_SECONDS", 3600.0)
+    monkeypatch.setattr("tasks.store.record.WRITE_SECONDS", 3600.0)
     untagged.aws.holds.hold("compile", "arm64-cpu")
     running = asyncio.create_task(untagged.run(targets=["arm64-cpu"]))
     await untagged.until(lambda: untagged.jobs())

@@ -38,10 +38,10 @@ from deployments.local.aws.greengrassv2.components import ComponentVersion
 from deployments.local.aws.greengrassv2.components import target_of as target_of_component
 from deployments.local.aws.greengrassv2.models import greengrassv2_backends
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
-from tasks.history import JobRun, runs_of
-from tasks.record import RunRecord
 from tasks.run import GOES_ON
-from tasks.use_case import UseCaseBlock
+from tasks.store.history import JobRun, runs_of
+from tasks.store.record import RunRecord
+from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.archives import trained_archive
 from tests.fixtures.run_process import RunProcess
 from tests.flows.conftest import ACCOUNT, FAST

@@ -18,7 +18,7 @@ from dda_core.pages.timeline import timeline_svg
 from dda_core.runs.history import AttemptStatus, CompilationFacts, Phase, TargetLine
 from dda_core.runs.status import CompilationStatus, TargetStatus
 from dda_core.targets import target_names
-from tasks.record import RunRecord
+from tasks.store.record import RunRecord
 
 ACCOUNT = "123456789012"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

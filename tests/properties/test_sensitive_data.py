@@ -26,7 +26,7 @@ from dda_core.sanitise import remember_secret
 from dda_core.sanitised_errors import without_secrets
 from flows.ending import end_state, note_failure
 from tasks.links import MadeLink, links_page
-from tasks.record import RunRecord
+from tasks.store.record import RunRecord
 
 EXAMPLES = 150
 AT = datetime(2026, 1, 2, tzinfo=UTC)

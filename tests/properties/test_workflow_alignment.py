@@ -55,7 +55,7 @@ from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.cli.errors import report
 from flows import compile_training_job as flow_module
-from tasks.record import RunRecord
+from tasks.store.record import RunRecord
 from tests.fixtures import simulated_device
 from tests.fixtures.archives import (
     STAGE_KEYS,

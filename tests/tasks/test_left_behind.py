@@ -11,13 +11,13 @@ from dda_core.cleanup.orphaned_jobs import our_jobs
 from dda_core.naming import TRAINING_PART_LIMIT
 from dda_core.use_case import UseCase
 from tasks import left_behind
-from tasks.artifacts import latest_artifact
 from tasks.left_behind import KEY, look_for_left_behind
-from tasks.use_case import UseCaseBlock
+from tasks.store.artifacts import latest_artifact
+from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.denials import deny_tags
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 from tests.flows.conftest import ACCOUNT
-from tests.tasks.test_history import line
+from tests.tasks.store.test_history import line
 
 
 async def page() -> str:

@@ -14,13 +14,13 @@ from dda_core.pages.overview import OverviewRow
 from dda_core.runs.status import RunStatus
 from deployments.registration import save_use_case
 from flows import refresh_overview as refreshing
-from tasks.artifacts import keep_artifact, latest_artifact
-from tasks.history import runs_of
 from tasks.idle_runs import forget_idle_runs
 from tasks.overview import PAGE_KEY, ROWS_KEY, ensure_overview, refresh, stored_rows
+from tasks.store.artifacts import keep_artifact, latest_artifact
+from tasks.store.history import runs_of
 from tests.fixtures.denials import deny_tags
 from tests.fixtures.past_runs import PastRun, write_past_runs
-from tests.tasks.test_history import line
+from tests.tasks.store.test_history import line
 
 REASON = "ClientError: InputConfiguration: no | <b>operator</b> arn:aws:iam::123456789012:role/x"
 
@@ -80,7 +80,7 @@ async def test_a_failure_shows_its_cause_and_the_way_on(pipeline: Any) -> None:
 
 
 async def save_use_case_local(pipeline: Any) -> None:
-    from tasks.use_case import load_use_case
+    from tasks.store.use_cases import load_use_case
 
     await save_use_case(await load_use_case("local"))
 

@@ -25,10 +25,10 @@ from deployments.registration import save_use_case
 from flows.compile_training_job import compile_training_job
 from flows.reconcile import reconcile
 from tasks import reconciling
-from tasks.artifacts import latest_artifact
 from tasks.life_signs import HEARTBEAT, Processes, _last_sign
 from tasks.reconciling import Healed, forget_overdue, reconcile_runs
-from tasks.use_case import load_use_case
+from tasks.store.artifacts import latest_artifact
+from tasks.store.use_cases import load_use_case
 from tests.fixtures.denials import deny_tags
 
 PID = "4711"

@@ -25,13 +25,13 @@ from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.settings import load_settings
 from flows import retry_failed as retrying
 from flows.compile_training_job import compile_training_job
-from tasks.artifacts import latest_artifact
-from tasks.history import IGNORED, history_of, runs_of
 from tasks.idle_runs import IDLE, forget_idle_runs
 from tasks.retrying import REJECTED, carry_out, failed_targets, sweep
+from tasks.store.artifacts import latest_artifact
+from tasks.store.history import IGNORED, history_of, runs_of
 from tests.fixtures.past_runs import PastRun, write_past_runs
 from tests.flows.conftest import Pipeline
-from tests.tasks.test_history import line
+from tests.tasks.store.test_history import line
 
 MAY_PASS = "ServerError: There was an internal server error during the compilation job, please try again"
 OPERATORS = "ClientError: OperatorNotImplemented: The following operators are not implemented: ['aten::nms']"

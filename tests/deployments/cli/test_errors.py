@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from dda_core.exceptions import AwsCallFailed, FileMissing, PrefectUnreachable
 from dda_core.sanitise import remember_secret
 from deployments.cli.errors import DEBUG, report
-from tasks.approval import Approval
+from tasks.store.approvals import Approval
 from tests.fixtures.secrets import SECRETS, leaks, reason
 
 

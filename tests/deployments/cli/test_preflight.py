@@ -9,7 +9,7 @@ import pytest
 from typer.testing import Result
 
 from dda_core.use_case import UseCase
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 from tests.deployments.cli.command import dda
 from tests.flows.conftest import ACCOUNT, Pipeline
 

@@ -19,7 +19,7 @@ from typer.testing import Result
 from flows.compile_training_job import compile_training_job
 from tests.deployments.cli.command import dda, refusal
 from tests.fixtures.past_runs import PastRun, write_past_runs
-from tests.tasks.test_history import line
+from tests.tasks.store.test_history import line
 
 Ask = Callable[..., Awaitable[Result]]
 NEVER = "ClientError: OperatorNotImplemented: The following operators are not implemented: ['aten::nms']"

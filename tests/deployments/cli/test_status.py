@@ -18,7 +18,7 @@ from typer.testing import Result
 
 from tests.deployments.cli.command import dda
 from tests.fixtures.past_runs import PastRun, write_past_runs
-from tests.tasks.test_history import line
+from tests.tasks.store.test_history import line
 
 Ask = Callable[..., Awaitable[Result]]
 FAILED = line("x86_64-cuda", "failed", (1, "failed"), reason="ClientError: no operator\x1b[31m")

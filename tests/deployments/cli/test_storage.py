@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import TERMINAL_STATES
 
 from dda_core.cleanup import unused_objects as stored
 from dda_core.use_case import UseCase
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 from tests.deployments.cli.command import dda, dda_json, refusal
 from tests.flows.conftest import ACCOUNT
 

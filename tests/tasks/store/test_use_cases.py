@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dda_core.fleets import fleet_names
 from dda_core.use_case import UseCase
-from tasks.use_case import UseCaseBlock
+from tasks.store.use_cases import UseCaseBlock
 
 FIELDS = {"usecase_id": "lids", "account_id": "123456789012", "region": "us-east-1", "s3_bucket": "dda-lids"}
 

@@ -15,12 +15,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterExpectedS
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from pydantic import BaseModel, ConfigDict
 
-from tasks.approval import decision_of
-from tasks.history import training_job_of
-from tasks.origin import person_of, trigger_of
-from tasks.paging import every_run
 from tasks.run import times_ended
-from tasks.use_case import block_name
+from tasks.store.approvals import decision_of
+from tasks.store.history import training_job_of
+from tasks.store.provenance import person_of, trigger_of
+from tasks.store.queries import every_run
+from tasks.store.use_cases import block_name
 
 _AT_ONCE = 8
 

@@ -10,8 +10,8 @@ from prefect import get_client
 from prefect.client.schemas.objects import CreatedBy, FlowRun, StateType
 
 from deployments.cli.audit import moment_of
-from tasks.audit import audit
-from tasks.origin import started_by
+from tasks.store.audit import audit
+from tasks.store.provenance import started_by
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 
 

@@ -13,8 +13,8 @@ from dda_core.exceptions import ArtifactMissing
 from dda_core.naming import compilation_output
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
-from tasks.history import JobRun, history_of, records_of, runs_of
-from tasks.use_case import load_use_case
+from tasks.store.history import JobRun, history_of, records_of, runs_of
+from tasks.store.use_cases import load_use_case
 
 NOUNS = {Product.COMPILED: "compiled archive", Product.PACKAGE: "package", Product.LOG: "saved log"}
 

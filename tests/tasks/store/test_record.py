@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dda_core.runs.status import TargetStatus
-from tasks.record import RunRecord
+from tasks.store.record import RunRecord
 
 
 async def test_a_restarted_run_that_goes_by_what_it_has_kept_forgets_the_attempt_of_others_that_it_looked_at():

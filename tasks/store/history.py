@@ -31,10 +31,10 @@ from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, TargetLine
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
-from tasks.origin import trigger_of
-from tasks.paging import FLOW, PAGE, every_artifact, every_run
-from tasks.record import artifact_key
-from tasks.use_case import block_name, load_use_case
+from tasks.store.provenance import trigger_of
+from tasks.store.queries import FLOW, PAGE, every_artifact, every_run
+from tasks.store.record import artifact_key
+from tasks.store.use_cases import block_name, load_use_case
 
 IGNORED = "status:ignored"
 """The tag of a run that left its training job alone, because it belongs to another use case."""
