@@ -17,7 +17,7 @@ from dda_core.use_case import UseCase
 from deployments.server_setup import ensure_automation, ensure_limits
 from flows.artifact_links import artifact_links
 from flows.compile_training_job import compile_training_job
-from tasks.overview import ensure_overview
+from tasks.operations.overview import ensure_overview
 from tasks.store.use_cases import UseCaseBlock, block_name
 
 WORK_POOL = "dda"

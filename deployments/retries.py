@@ -13,7 +13,7 @@ from dda_core.runs.retry_policy import RetryDecision, decide
 from dda_core.settings import load_settings
 from deployments.jobs import read_runs
 from deployments.runs import prefect_errors
-from tasks.retrying import carry_out, failed_targets
+from tasks.operations.retries import carry_out, failed_targets
 from tasks.store.history import records_of
 
 BY = "dda retry"

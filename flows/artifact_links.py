@@ -15,7 +15,7 @@ from dda_core.exceptions import DdaError
 from dda_core.sanitise import redact
 from flows.parameters import TrainingJobName
 from tasks.decorators import flow
-from tasks.links import FLOW, make_links, remove_expired_links, write_links
+from tasks.operations.download_links import FLOW, make_links, remove_expired_links, write_links
 
 
 @flow(name=FLOW, flow_run_name="links of {training_job_name}")

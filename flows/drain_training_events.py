@@ -8,9 +8,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from tasks.decorators import flow
-from tasks.idle_runs import forget_idle_runs
+from tasks.operations.run_retention import forget_idle_runs
+from tasks.operations.training_events import drain
 from tasks.store.use_cases import use_case_names
-from tasks.training_events import drain
 
 
 @flow(name="drain-training-events", flow_run_name="training events")

@@ -11,8 +11,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from tasks.decorators import flow
-from tasks.idle_runs import forget_idle_runs
-from tasks.reconciling import healed_page, reconcile_runs
+from tasks.operations.reconciliation import healed_page, reconcile_runs
+from tasks.operations.run_retention import forget_idle_runs
 
 FLOW = "reconcile"
 
@@ -43,7 +43,7 @@ async def reconcile(look_at_aws: bool = False) -> State[None]:
     changed = False
     if look_at_aws:
         # Only this look needs AWS's libraries.
-        from tasks.left_behind import look_for_left_behind
+        from tasks.operations.orphans import look_for_left_behind
 
         changed = await look_for_left_behind()
     if not healed and not changed:

@@ -8,8 +8,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from tasks.decorators import flow
-from tasks.devices import ask_devices, places, write_device_pages
-from tasks.links import remove_expired_links
+from tasks.operations.devices import ask_devices, places, write_device_pages
+from tasks.operations.download_links import remove_expired_links
 
 
 @flow(name="refresh-devices", flow_run_name="devices")

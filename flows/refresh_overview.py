@@ -6,8 +6,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from tasks.decorators import flow
-from tasks.idle_runs import forget_idle_runs
-from tasks.overview import refresh
+from tasks.operations.overview import refresh
+from tasks.operations.run_retention import forget_idle_runs
 
 FLOW = "refresh-overview"
 

@@ -17,8 +17,8 @@ from prefect.states import Completed
 from dda_core.runs.retry_policy import RetryDecision, retries_page, summary
 from dda_core.sanitise import sanitise
 from tasks.decorators import flow
-from tasks.idle_runs import forget_idle_runs
-from tasks.retrying import sweep
+from tasks.operations.retries import sweep
+from tasks.operations.run_retention import forget_idle_runs
 from tasks.run import artifact_link, run_link
 from tasks.store.artifacts import latest_artifact
 

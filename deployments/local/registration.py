@@ -53,7 +53,7 @@ def main() -> None:
 
 
 async def _heal(ended_before: datetime) -> None:
-    from tasks.reconciling import forget_overdue, reconcile_runs
+    from tasks.operations.reconciliation import forget_overdue, reconcile_runs
 
     try:
         for each in await reconcile_runs(ended_before=ended_before):

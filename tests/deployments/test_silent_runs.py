@@ -19,8 +19,8 @@ from prefect.states import Completed, Running, Scheduled, Suspended
 
 from deployments.server_setup import silence_automation
 from flows.compile_training_job import compile_training_job
-from tasks.false_alarms import SILENT
-from tasks.life_signs import HEARTBEAT, last_heartbeat
+from tasks.operations.crash_reversal import SILENT
+from tasks.operations.liveness_probes import HEARTBEAT, last_heartbeat
 from tests.fixtures.servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

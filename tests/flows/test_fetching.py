@@ -23,7 +23,7 @@ from dda_core.sanitise import ACCOUNT_MASK
 from dda_core.use_case import UseCase
 from flows.artifact_links import artifact_links
 from flows.refresh_devices import refresh_devices
-from tasks.links import EXPIRES
+from tasks.operations.download_links import EXPIRES
 from tasks.store.use_cases import UseCaseBlock
 from tests.deployments.cli.command import dda
 from tests.flows.conftest import ACCOUNT, Pipeline, forget_other_use_cases

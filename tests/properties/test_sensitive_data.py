@@ -25,7 +25,7 @@ from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import remember_secret
 from dda_core.sanitised_errors import without_secrets
 from flows.ending import end_state, note_failure
-from tasks.links import MadeLink, links_page
+from tasks.operations.download_links import MadeLink, links_page
 from tasks.store.record import RunRecord
 
 EXAMPLES = 150

@@ -39,7 +39,7 @@ from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase
 from flows import compile_training_job as flow_module
 from flows import ending
-from tasks.overview import true_tags
+from tasks.operations.overview import true_tags
 from tasks.store.history import JobRun, Writing, history_of
 
 EXAMPLES = 100

@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import StateType
 from dda_core.cleanup.orphaned_jobs import our_jobs
 from dda_core.naming import TRAINING_PART_LIMIT
 from dda_core.use_case import UseCase
-from tasks import left_behind
-from tasks.left_behind import KEY, look_for_left_behind
+from tasks.operations import orphans
+from tasks.operations.orphans import KEY, look_for_left_behind
 from tasks.store.artifacts import latest_artifact
 from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.denials import deny_tags
@@ -96,7 +96,7 @@ async def test_a_run_that_waits_for_a_deleted_job_is_found(pipeline: Any) -> Non
 
 async def test_an_account_that_cannot_be_asked_hinders_no_other(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     swept = []
-    monkeypatch.setattr(left_behind, "sweep", lambda s3, bucket: swept.append(bucket) or [f"aborted in {bucket}"])
+    monkeypatch.setattr(orphans, "sweep", lambda s3, bucket: swept.append(bucket) or [f"aborted in {bucket}"])
     other = UseCase(
         usecase_id="a-broken-one",
         account_id=ACCOUNT,

@@ -14,8 +14,8 @@ from dda_core.pages.overview import OverviewRow
 from dda_core.runs.status import RunStatus
 from deployments.registration import save_use_case
 from flows import refresh_overview as refreshing
-from tasks.idle_runs import forget_idle_runs
-from tasks.overview import PAGE_KEY, ROWS_KEY, ensure_overview, refresh, stored_rows
+from tasks.operations.overview import PAGE_KEY, ROWS_KEY, ensure_overview, refresh, stored_rows
+from tasks.operations.run_retention import forget_idle_runs
 from tasks.store.artifacts import keep_artifact, latest_artifact
 from tasks.store.history import runs_of
 from tests.fixtures.denials import deny_tags

@@ -25,8 +25,8 @@ from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.settings import load_settings
 from flows import retry_failed as retrying
 from flows.compile_training_job import compile_training_job
-from tasks.idle_runs import IDLE, forget_idle_runs
-from tasks.retrying import REJECTED, carry_out, failed_targets, sweep
+from tasks.operations.retries import REJECTED, carry_out, failed_targets, sweep
+from tasks.operations.run_retention import IDLE, forget_idle_runs
 from tasks.store.artifacts import latest_artifact
 from tasks.store.history import IGNORED, history_of, runs_of
 from tests.fixtures.past_runs import PastRun, write_past_runs

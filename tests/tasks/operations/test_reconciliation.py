@@ -24,9 +24,9 @@ from dda_core.runs.liveness import STACK_ENDED, Action, Process
 from deployments.registration import save_use_case
 from flows.compile_training_job import compile_training_job
 from flows.reconcile import reconcile
-from tasks import reconciling
-from tasks.life_signs import HEARTBEAT, Processes, _last_sign
-from tasks.reconciling import Healed, forget_overdue, reconcile_runs
+from tasks.operations import reconciliation
+from tasks.operations.liveness_probes import HEARTBEAT, Processes, _last_sign
+from tasks.operations.reconciliation import Healed, forget_overdue, reconcile_runs
 from tasks.store.artifacts import latest_artifact
 from tasks.store.use_cases import load_use_case
 from tests.fixtures.denials import deny_tags
@@ -51,9 +51,9 @@ class Look:
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> Look:
     look = Look()
-    monkeypatch.setattr(reconciling, "Processes", look)
-    monkeypatch.setattr(reconciling, "GONE_SECONDS", 0.0)
-    monkeypatch.setattr(reconciling, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(reconciliation, "Processes", look)
+    monkeypatch.setattr(reconciliation, "GONE_SECONDS", 0.0)
+    monkeypatch.setattr(reconciliation, "SILENT_SECONDS", 0.0)
     return look
 
 
@@ -131,14 +131,14 @@ async def test_a_run_that_ends_between_the_looks_is_left_alone(
 ) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
-    moved = reconciling._moved
+    moved = reconciliation._moved
 
     async def ends_first(client: Any, found: FlowRun) -> bool:
         if found.id == run:
             await client.set_flow_run_state(run, Completed(message="4/4 targets deployable"), force=True)
         return await moved(client, found)
 
-    monkeypatch.setattr(reconciling, "_moved", ends_first)
+    monkeypatch.setattr(reconciliation, "_moved", ends_first)
     assert await look(run) == {}
     assert (await state_of(run)).message == "4/4 targets deployable"
 

@@ -14,10 +14,10 @@ from prefect.events.worker import EventsWorker
 from prefect.states import Crashed, Running, Suspended
 
 from dda_core.runs.liveness import Process
-from tasks.false_alarms import LATE_SECONDS, SILENT
-from tasks.life_signs import HEARTBEAT, last_heartbeat
-from tasks.reconciling import reconcile_runs
-from tests.tasks.test_reconciling import Look, deployment, processes, run_in, state_of, states_of
+from tasks.operations.crash_reversal import LATE_SECONDS, SILENT
+from tasks.operations.liveness_probes import HEARTBEAT, last_heartbeat
+from tasks.operations.reconciliation import reconcile_runs
+from tests.tasks.operations.test_reconciliation import Look, deployment, processes, run_in, state_of, states_of
 
 __all__ = ["deployment", "processes"]
 ALARM = f"{SILENT} for 90 s."

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from prefect.states import Running
 
 from dda_core.runs.liveness import Process
-from tasks.life_signs import Processes, last_heartbeat
+from tasks.operations.liveness_probes import Processes, last_heartbeat
 
 logger = get_logger("dda.reconcile")
 

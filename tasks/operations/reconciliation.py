@@ -31,8 +31,8 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 from dda_core.pages.markdown import cell, link, table
 from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Verdict, judge
 from dda_core.settings import load_settings
-from tasks.false_alarms import undo_false_alarms
-from tasks.life_signs import Processes, limits_of, signs_of
+from tasks.operations.crash_reversal import undo_false_alarms
+from tasks.operations.liveness_probes import Processes, limits_of, signs_of
 from tasks.run import GOES_ON, run_link
 from tasks.store.queries import FLOW, PAGE
 
