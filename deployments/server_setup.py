@@ -17,10 +17,10 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from dda_core.exceptions import DdaError
 from dda_core.settings import load_settings
-from tasks.limits import Limit, ensure_limit
 from tasks.operations.crash_reversal import SILENT
 from tasks.operations.liveness_probes import HEARTBEAT, HEARTBEATS
 from tasks.operations.reconciliation import HOUSEKEEPING
+from tasks.rate_limits import Limit, ensure_limit
 from tasks.store.queries import FLOW
 from tasks.store.use_cases import load_use_case, use_case_names
 

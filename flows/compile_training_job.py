@@ -27,14 +27,14 @@ from dda_core.runs.status import TargetStatus
 from dda_core.training.completed_jobs import is_foreign
 from dda_core.training.job import check_completed
 from flows.approval import check_can_wait, wait_for_approval
-from flows.ending import describe_page, end_state, ignore, note_failure, note_skip, refuse, reject, tag_run
+from flows.outcome import describe_page, end_state, ignore, note_failure, note_skip, refuse, reject, tag_run
 from flows.parameters import ComponentBaseName, OptionalText, TargetName, TrainingJobName
 from tasks.compilation import choose_attempts, compile_model, start_compilation, stop_own_jobs
 from tasks.decorators import flow
 from tasks.packaging import Packaged, package_model
 from tasks.preflight import check_access
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
-from tasks.retry_order import RetryOrder, read_retry_order
+from tasks.retry_scope import RetryOrder, read_retry_order
 from tasks.run import Run, begin_run, begun, is_cancelling
 from tasks.store.history import last_lines
 from tasks.store.record import RunRecord

@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_UI_URL
 from dda_core.aws.clients import AwsClients
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
-from tasks.limits import limited_clients
+from tasks.rate_limits import limited_clients
 from tasks.store.history import own_jobs_of
 from tasks.store.provenance import started_by
 from tasks.store.record import RunRecord

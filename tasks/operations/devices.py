@@ -23,7 +23,7 @@ from dda_core.sanitise import redact
 from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
 from tasks.decorators import task
-from tasks.limits import limited_clients
+from tasks.rate_limits import limited_clients
 from tasks.store.queries import PAGE
 from tasks.store.record import artifact_key
 from tasks.store.use_cases import load_use_case, use_case_names

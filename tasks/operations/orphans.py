@@ -27,7 +27,7 @@ from dda_core.pages.markdown import cell, table
 from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import sanitise, unmasked
 from dda_core.use_case import UseCase
-from tasks.limits import limited_clients
+from tasks.rate_limits import limited_clients
 from tasks.store.artifacts import keep_artifact, latest_artifact
 from tasks.store.history import JobRun, newest_runs, runs_of
 from tasks.store.use_cases import load_use_case, use_case_names

@@ -29,7 +29,7 @@ from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs
 from dda_core.use_case import UseCase
-from tasks.limits import limited_clients
+from tasks.rate_limits import limited_clients
 from tasks.run import Run
 from tasks.store.artifacts import keep_artifact, latest_artifact
 from tasks.store.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of

@@ -22,7 +22,7 @@ from prefect.states import AwaitingRetry, to_state_create
 from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide, retry_class
 from dda_core.runs.status import TargetRecord, TargetStatus
 from dda_core.settings import load_settings
-from tasks.retry_order import RETRY, retry_tags
+from tasks.retry_scope import RETRY, retry_tags
 from tasks.store.history import JobRun, all_runs, records_of
 from tasks.store.queries import PAGE
 

@@ -442,7 +442,7 @@ async def test_a_server_that_takes_no_tags_fails_no_run(pipeline: Pipeline, monk
     async def refuse(flow_run_id: str, tags: list[str]) -> None:
         raise OSError("the database is locked")
 
-    monkeypatch.setattr("flows.ending.set_tags", refuse)
+    monkeypatch.setattr("flows.outcome.set_tags", refuse)
     pipeline.train()
     view = await pipeline.run(targets=["arm64-cpu"])
     assert view.status is RunStatus.COMPLETED

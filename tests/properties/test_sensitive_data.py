@@ -24,7 +24,7 @@ from dda_core.pages.devices import DeviceSurvey, component_page
 from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import remember_secret
 from dda_core.sanitised_errors import without_secrets
-from flows.ending import end_state, note_failure
+from flows.outcome import end_state, note_failure
 from tasks.operations.download_links import MadeLink, links_page
 from tasks.store.record import RunRecord
 

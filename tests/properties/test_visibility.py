@@ -38,7 +38,7 @@ from dda_core.targets import target_names
 from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase
 from flows import compile_training_job as flow_module
-from flows import ending
+from flows import outcome
 from tasks.operations.overview import true_tags
 from tasks.store.history import JobRun, Writing, history_of
 
@@ -183,11 +183,11 @@ def test_a_runs_tags_say_what_it_is_and_how_it_ended(
         record=SimpleNamespace(training_job="lid-1", targets=shown),
     )
     with (
-        mock.patch.object(ending, "tags_of", mock.AsyncMock(return_value=[*foreign, "status:failed", "failed:old"])),
-        mock.patch.object(ending, "set_tags", mock.AsyncMock(side_effect=lambda _, tags: written.extend(tags))),
-        mock.patch.object(ending, "show_run", mock.AsyncMock()),
+        mock.patch.object(outcome, "tags_of", mock.AsyncMock(return_value=[*foreign, "status:failed", "failed:old"])),
+        mock.patch.object(outcome, "set_tags", mock.AsyncMock(side_effect=lambda _, tags: written.extend(tags))),
+        mock.patch.object(outcome, "show_run", mock.AsyncMock()),
     ):
-        asyncio.run(ending.tag_run(run, model))
+        asyncio.run(outcome.tag_run(run, model))
     ended = all(record.status.ended for record in shown.values())
     assert written[: len(foreign)] == foreign
     assert {"use-case:lids", f"model:{model}", "training-job:lid-1", *(f"target:{name}" for name in shown)} <= {

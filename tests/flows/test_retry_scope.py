@@ -13,7 +13,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed, Pending, R
 from dda_core.runs.history import HistoryRow
 from dda_core.runs.status import RunStatus, TargetStatus
 from deployments.local.aws.control import add_job
-from tasks.retry_order import order_of, retry_tags
+from tasks.retry_scope import order_of, retry_tags
 from tasks.run import GOES_ON, times_ended
 from tasks.store.history import history_of, runs_of
 from tests.flows.conftest import Pipeline

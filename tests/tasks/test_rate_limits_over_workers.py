@@ -33,7 +33,7 @@ RATES = {
 
 def publish(worker: str, versions: int) -> None:
     """One worker: a component of its own, and so many versions of it, each as soon as it is let."""
-    from tasks.limits import limited_clients
+    from tasks.rate_limits import limited_clients
 
     use_case = UseCase(usecase_id="lids", account_id=ACCOUNT, region=REGION, s3_bucket=BUCKET)
     clients = limited_clients(use_case, Settings())

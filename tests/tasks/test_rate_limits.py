@@ -17,8 +17,8 @@ from dda_core.compilation.waiter import patiently
 from dda_core.settings import Settings
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
-from tasks import limits
-from tasks.limits import Limit, ensure_limit, limit_of, limited_clients, slots
+from tasks import rate_limits
+from tasks.rate_limits import Limit, ensure_limit, limit_of, limited_clients, slots
 
 REGION = "us-east-1"
 ACCOUNTS = iter(range(100_000_000_001, 999_999_999_999))
@@ -90,7 +90,7 @@ def test_without_a_rate_the_server_is_never_asked(aws: LocalAws, account: str, m
     def never(*words: Any, **named: Any) -> None:
         raise AssertionError("the server was asked")
 
-    monkeypatch.setattr(limits, "rate_limit", never)
+    monkeypatch.setattr(rate_limits, "rate_limit", never)
     clients = limited_clients(use_case(account), settings())
     clients.sagemaker.list_compilation_jobs()
     clients.greengrass.list_components()
@@ -168,7 +168,7 @@ async def test_a_server_that_cannot_be_asked_delays_no_call_for_long(
         asked.append(words)
         raise ConcurrencySlotAcquisitionError("Unable to acquire") from ConnectionError("refused")
 
-    monkeypatch.setattr(limits, "rate_limit", down)
+    monkeypatch.setattr(rate_limits, "rate_limit", down)
     clients = limited_clients(use_case(account), settings(greengrass_calls_per_second=50))
     for _ in range(3):
         await asyncio.to_thread(clients.greengrass.list_components)
@@ -195,7 +195,7 @@ async def test_a_cancelled_step_makes_no_call_when_its_turn_comes(
         loop.call_soon_threadsafe(entered.set)
         asyncio.run_coroutine_threadsafe(turn.wait(), loop).result(10)
 
-    monkeypatch.setattr(limits, "rate_limit", wait)
+    monkeypatch.setattr(rate_limits, "rate_limit", wait)
     rates = settings(greengrass_calls_per_second=1, max_attempts=1)
     clients = limited_clients(use_case(account), rates)
     steps = [asyncio.create_task(patiently(rates, print, clients.greengrass.list_components)) for _ in range(2)]

@@ -22,7 +22,7 @@ from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import USE_CASE_TAG
 from dda_core.training.job import TrainingJob
 from tasks.operations.overview import show_run
-from tasks.retry_order import RETRY
+from tasks.retry_scope import RETRY
 from tasks.run import Run, artifact_link, run_link, set_tags, tags_of
 from tasks.store.history import IGNORED
 from tasks.store.record import artifact_key
