@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL, get_current_settings
 
 from dda_core.exceptions import FileMissing, InvalidEvent, PrefectUnreachable, RunParametersRefused, UnknownUseCase
 from dda_core.training.events import parse_training_event
-from deployments.runs import prefect_errors, read_deployment
+from deployments.services.runs import prefect_errors, read_deployment
 from tasks.store.use_cases import block_name
 
 TEMPLATE = Path(__file__).parent / "aws" / "webhook.yaml"

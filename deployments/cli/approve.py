@@ -13,7 +13,7 @@ from deployments.cli.person import caller
 from deployments.cli.printing import print_json
 
 if TYPE_CHECKING:
-    from deployments.approval import Decision
+    from deployments.services.approvals import Decision
 
 TrainingJob = Annotated[str, typer.Argument(help="The training job whose run waits.", show_default=False)]
 Who = Annotated[str, typer.Option(help="Who decides.", default_factory=caller, show_default="the caller's user name")]
@@ -43,7 +43,7 @@ def reject_command(
 
 def _decide(training_job: str, decision: Decision, who: str, why: str, use_case: str | None, as_json: bool) -> None:
     check_training_job_name(training_job)
-    from deployments.approval import decide
+    from deployments.services.approvals import decide
     from tasks.run import run_link
 
     run = str(asyncio.run(decide(training_job, decision, who=who, why=why, use_case=use_case)))

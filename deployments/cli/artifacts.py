@@ -109,7 +109,7 @@ def duration(text: str) -> timedelta:
 def _find(training_job: str, target: str, what: Product) -> tuple[str, UseCase]:
     from prefect import get_client
 
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.products import find_product
 
     (target,) = known_targets([target])

@@ -64,7 +64,7 @@ def moment_of(text: str, now: datetime | None = None) -> datetime:
 async def _rows(since: datetime | None) -> list[AuditRow]:
     from prefect import get_client
 
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.audit import audit
 
     with prefect_errors():

@@ -66,7 +66,7 @@ def compile_command(
 
 
 async def _compile(training_job: str, use_case: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> int:
-    from deployments.runs import read_run, start_run
+    from deployments.services.runs import read_run, start_run
     from tasks.run import run_link
 
     log = Console(stderr=True)
@@ -94,7 +94,7 @@ async def _state_message(flow_run_id: UUID) -> str:
 
 async def follow_to_the_end(flow_run_id: UUID, log: Console) -> RunView:
     """Show the run's progress per target until it has ended: a live table on a terminal, else a line per change."""
-    from deployments.runs import follow_run
+    from deployments.services.runs import follow_run
 
     last = None
     shown: dict[str, str] = {}

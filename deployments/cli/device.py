@@ -75,7 +75,7 @@ def _check_component(text: str, use_case: str | None) -> DeviceCheck:
 
     if use_case:
         from dda_core.aws.clients import AwsClients
-        from deployments.runs import prefect_errors
+        from deployments.services.runs import prefect_errors
         from tasks.store.use_cases import block_name, load_use_case
 
         with prefect_errors():

@@ -33,7 +33,7 @@ def devices_command(
     from dda_core.aws.clients import AwsClients
     from dda_core.components.devices import Spacing, installed_versions
     from dda_core.settings import load_settings
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
 
     with prefect_errors():
         chosen = asyncio.run(_use_case(use_case))

@@ -29,7 +29,7 @@ def history_command(
     A target that was skipped adds no row. What was deleted in AWS since is marked as gone, where AWS can be asked.
     """
     check_training_job_name(training_job)
-    from deployments.jobs import read_runs
+    from deployments.services.jobs import read_runs
     from tasks.store.history import history_of
 
     runs = asyncio.run(read_runs(training_job, use_case))
@@ -40,7 +40,7 @@ def history_command(
     if not rows:
         typer.echo(f"Nothing was attempted yet for {training_job}.")
         return
-    from deployments.gone import gone_in_aws
+    from deployments.services.deleted_resources import gone_in_aws
 
     gone = asyncio.run(gone_in_aws(rows, {str(run.run.id): run.use_case for run in runs}))
     print_table(COLUMNS, [_cells(row, gone) for row in rows], [_notes(row, gone) for row in rows])

@@ -36,7 +36,7 @@ def logs_command(
     What CloudWatch has no more is shown as it was saved. A log that is not there yet is said so on standard error. The
     JSON is a list of objects with the keys stream, at and text; with --follow, one such object per line.
     """
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
 
     (target,) = known_targets([target])
     with prefect_errors():

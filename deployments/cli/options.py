@@ -86,7 +86,7 @@ def known_targets(names: Iterable[str], use_case: str | None = None) -> list[str
     names = list(names)
     if all(map(look_up, names)) and not (use_case and names):
         return [target.name for target in find_targets(names)]
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.use_cases import find_target_names
 
     try:

@@ -114,7 +114,7 @@ def _use_case(file: Path | None, name: str | None) -> UseCase:
         from dda_core.use_case import read_use_case
 
         return read_use_case(file)
-    from deployments.storage import registered
+    from deployments.services.unused_objects import registered
 
     (use_case,) = registered(name).values()
     return use_case

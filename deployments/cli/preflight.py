@@ -29,7 +29,7 @@ def preflight_command(
     from dda_core.aws.clients import IMPATIENT, AwsClients
     from dda_core.exceptions import AwsCallFailed
     from dda_core.settings import load_settings
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.use_cases import block_name, load_use_case
 
     with prefect_errors():

@@ -39,7 +39,7 @@ def retry_command(
     """
     check_training_job_name(training_job)
     names = known_targets(split_names(targets), use_case)
-    from deployments.retries import retry_job
+    from deployments.services.retries import retry_job
 
     decisions = asyncio.run(retry_job(training_job, use_case, names, force=force, dry_run=dry_run))
     retried = [decision for decision in decisions if decision.retry]

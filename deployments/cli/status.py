@@ -21,7 +21,7 @@ from deployments.cli.options import AsJson, complete_target, known_targets
 from deployments.cli.printing import print_table, printable
 
 if TYPE_CHECKING:
-    from deployments.jobs import JobView
+    from deployments.services.jobs import JobView
     from tasks.store.history import RunView
 
 WATCH_SECONDS = 2.0
@@ -58,7 +58,7 @@ def status_command(
 
 
 async def _show(training_job: str, use_case: str | None, target: str | None, *, watch: bool, as_json: bool) -> None:
-    from deployments.jobs import read_job
+    from deployments.services.jobs import read_job
 
     async def views() -> AsyncIterator[RunView]:
         while True:
@@ -87,7 +87,7 @@ async def _show(training_job: str, use_case: str | None, target: str | None, *, 
 async def _list(
     status: RunStatus | None, use_case: str | None, target: str | None, *, watch: bool, as_json: bool
 ) -> None:
-    from deployments.jobs import list_jobs
+    from deployments.services.jobs import list_jobs
 
     out, said = Console(), None
     live_table = watch and not as_json and out.is_terminal

@@ -16,7 +16,7 @@ from deployments.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from dda_core.cleanup.unused_objects import StoredObject
-    from deployments.storage import Unused
+    from deployments.services.unused_objects import Unused
 
 app = typer.Typer(no_args_is_help=True, help="Find, and delete, what was stored in buckets and nothing uses any more.")
 
@@ -87,7 +87,7 @@ def _each(
     from botocore.exceptions import BotoCoreError, ClientError
 
     from dda_core.exceptions import AwsCallFailed, ConfigurationError
-    from deployments.storage import find_unused, registered
+    from deployments.services.unused_objects import find_unused, registered
 
     rows: list[tuple[Unused, StoredObject, bool | None]] = []
     code = 0

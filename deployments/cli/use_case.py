@@ -28,7 +28,7 @@ def save(
     """
     given = read_use_case(file, saved_fleet=True)
     from deployments.registration import save_use_case
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.queries import FLOW
     from tasks.store.use_cases import block_name, saved_fleet
 
@@ -83,7 +83,7 @@ def list_use_cases(as_json: AsJson = False) -> None:
 @app.command("show")
 def show(name: Annotated[str, typer.Argument(help="The use case's name.")], as_json: AsJson = False) -> None:
     """Show one use case. Its external id is never printed."""
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.use_cases import block_name, load_use_case
 
     with prefect_errors():
@@ -96,7 +96,7 @@ def show(name: Annotated[str, typer.Argument(help="The use case's name.")], as_j
 
 
 def _load_all() -> list[UseCase]:
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.use_cases import load_use_case, use_case_names
 
     async def load() -> list[UseCase]:

@@ -159,7 +159,7 @@ def _test_request(use_case: str, event: Path | None, training_job: str | None, u
 
 
 def _load(use_case: str) -> UseCase:
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.use_cases import block_name, load_use_case
 
     with prefect_errors():
@@ -167,7 +167,7 @@ def _load(use_case: str) -> UseCase:
 
 
 def _only_use_case() -> str:
-    from deployments.runs import prefect_errors
+    from deployments.services.runs import prefect_errors
     from tasks.store.use_cases import use_case_names
 
     with prefect_errors():

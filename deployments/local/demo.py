@@ -197,7 +197,7 @@ def _say_where(ui: str, console: Console) -> None:
 
 async def _compile(training_job: str, console: Console) -> RunView:
     from deployments.cli.compile import follow_to_the_end
-    from deployments.runs import start_run
+    from deployments.services.runs import start_run
     from tasks.run import run_link
 
     _say(console, f"dda compile {training_job} --use-case {USE_CASE} --wait")

@@ -15,7 +15,7 @@ from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.exceptions import ObjectNotFound
 
 from dda_core.use_case import UseCase, check_use_case
-from deployments.runs import start_run
+from deployments.services.runs import start_run
 from tasks.store.use_cases import UseCaseBlock, load_use_case, saved_fleet
 from tests.deployments.cli.command import dda, refusal
 from tests.fixtures.archives import trained_archive

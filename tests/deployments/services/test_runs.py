@@ -9,7 +9,7 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dda_core.exceptions import PrefectUnreachable
-from deployments.runs import prefect_errors
+from deployments.services.runs import prefect_errors
 
 
 class Other(BaseHTTPRequestHandler):

@@ -13,7 +13,7 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.input.run_input import keyset_from_paused_state
 
 from dda_core.exceptions import DdaError, NothingToDecide
-from deployments.runs import prefect_errors
+from deployments.services.runs import prefect_errors
 from tasks.store.approvals import Approval
 from tasks.store.history import JobRun, runs_of
 from tasks.store.use_cases import block_name, find_use_case

@@ -22,7 +22,7 @@ from dda_core.cleanup.unused_objects import (
 from dda_core.components.devices import Spacing
 from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
-from deployments.runs import prefect_errors
+from deployments.services.runs import prefect_errors
 from tasks.store.history import all_runs
 from tasks.store.use_cases import block_name, load_use_case, use_case_names
 

@@ -11,8 +11,8 @@ from dda_core.exceptions import FlowRunMissing, UnknownTarget
 from dda_core.runs.history import merged
 from dda_core.runs.retry_policy import RetryDecision, decide
 from dda_core.settings import load_settings
-from deployments.jobs import read_runs
-from deployments.runs import prefect_errors
+from deployments.services.jobs import read_runs
+from deployments.services.runs import prefect_errors
 from tasks.operations.retries import carry_out, failed_targets
 from tasks.store.history import records_of
 
