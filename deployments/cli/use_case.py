@@ -27,7 +27,7 @@ def save(
     A file that names no fleet keeps the one that was saved before; what changes is said.
     """
     given = read_use_case(file, saved_fleet=True)
-    from deployments.registration import save_use_case
+    from deployments.server.registration import save_use_case
     from deployments.services.runs import prefect_errors
     from tasks.store.queries import FLOW
     from tasks.store.use_cases import block_name, saved_fleet

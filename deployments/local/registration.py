@@ -29,7 +29,7 @@ HEALED = "healed: "
 
 def main() -> None:
     """Register, and end with exit code 0; anything else is in the log, which is the output."""
-    from deployments.registration import save_use_case
+    from deployments.server.registration import save_use_case
 
     usecase_id, account, region, bucket, *ended_before = sys.argv[1:]
     use_case = UseCase(

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import State
 from dda_core.training import events
 from dda_core.training.events import queue_name
 from deployments.local.aws import LocalAws
-from deployments.registration import save_use_case
+from deployments.server.registration import save_use_case
 from flows.drain_training_events import drain_training_events
 from flows.reconcile import reconcile
 from flows.refresh_devices import refresh_devices

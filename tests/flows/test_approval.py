@@ -14,7 +14,7 @@ from prefect.states import Crashed, Scheduled
 
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
-from deployments.registration import save_use_case
+from deployments.server.registration import save_use_case
 from deployments.services.approvals import decide
 from tasks.store.history import RunView, history_of, runs_of
 from tests.flows.conftest import ACCOUNT, Pipeline

@@ -19,7 +19,7 @@ from dda_core import sanitise
 from dda_core.exceptions import RoleNotAssumable
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
-from deployments.registration import save_use_case
+from deployments.server.registration import save_use_case
 from deployments.services.approvals import decide
 from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.secrets import SECRETS, leaks, reason, role_that_asks

@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from dda_core.use_case import UseCase
 from deployments.local.aws import local_aws
-from deployments.registration import save_use_case
+from deployments.server.registration import save_use_case
 from tasks.store.use_cases import UseCaseBlock
 from tests.deployments.cli.command import dda
 from tests.fixtures.events import sagemaker_event

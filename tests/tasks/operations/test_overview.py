@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import StateType
 
 from dda_core.pages.overview import OverviewRow
 from dda_core.runs.status import RunStatus
-from deployments.registration import save_use_case
+from deployments.server.registration import save_use_case
 from flows import refresh_overview as refreshing
 from tasks.operations.overview import PAGE_KEY, ROWS_KEY, ensure_overview, refresh, stored_rows
 from tasks.operations.run_retention import forget_idle_runs

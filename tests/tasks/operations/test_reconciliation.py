@@ -21,7 +21,7 @@ from prefect.server.database import provide_database_interface
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Paused, Pending, Running, Scheduled, Suspended
 
 from dda_core.runs.liveness import STACK_ENDED, Action, Process
-from deployments.registration import save_use_case
+from deployments.server.registration import save_use_case
 from flows.compile_training_job import compile_training_job
 from flows.reconcile import reconcile
 from tasks.operations import reconciliation

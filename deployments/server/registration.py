@@ -14,7 +14,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from dda_core.exceptions import InvalidUseCase
 from dda_core.use_case import UseCase
-from deployments.server_setup import ensure_automation, ensure_limits
+from deployments.server.setup import ensure_automation, ensure_limits
 from flows.artifact_links import artifact_links
 from flows.compile_training_job import compile_training_job
 from tasks.operations.overview import ensure_overview

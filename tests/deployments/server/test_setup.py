@@ -13,8 +13,8 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 
 import flows
 from dda_core.use_case import UseCase
-from deployments.registration import save_use_case
-from deployments.server_setup import AUTOMATION, ensure_automation, set_up_server, silence_automation
+from deployments.server.registration import save_use_case
+from deployments.server.setup import AUTOMATION, ensure_automation, set_up_server, silence_automation
 from tasks.store.use_cases import UseCaseBlock
 
 ACCOUNT = "210987654321"

@@ -17,7 +17,7 @@ from prefect.events.clients import PrefectEventsClient
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Running, Scheduled, Suspended
 
-from deployments.server_setup import silence_automation
+from deployments.server.setup import silence_automation
 from flows.compile_training_job import compile_training_job
 from tasks.operations.crash_reversal import SILENT
 from tasks.operations.liveness_probes import HEARTBEAT, last_heartbeat

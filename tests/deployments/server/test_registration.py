@@ -7,7 +7,7 @@ from prefect import get_client
 
 from dda_core.exceptions import InvalidUseCase
 from dda_core.use_case import UseCase
-from deployments.registration import save_use_case
+from deployments.server.registration import save_use_case
 from tasks.store.use_cases import UseCaseBlock, load_use_case
 
 FIELDS = {"account_id": "123456789012", "region": "eu-west-1", "s3_bucket": "dda-line"}

@@ -1,0 +1,1 @@
+"""Setting up a Prefect server: deployments, work pools, limits and automations."""
