@@ -15,7 +15,7 @@ from deployments.cli.printing import print_json, printable
 
 if TYPE_CHECKING:
     from dda_core.use_case import UseCase
-    from deployments.webhook import WebhookRequest
+    from deployments.webhook.request import WebhookRequest
 
 app = typer.Typer(no_args_is_help=True, help="Let AWS start a run by itself when a training job is completed.")
 
@@ -48,9 +48,9 @@ def install(
     are kept in AWS Secrets Manager. With --queue AWS calls nobody: the deployment drain-training-events fetches.
     """
     from dda_core.aws.clients import AwsClients
-    from deployments.webhook import TEMPLATE, webhook_parameters
-    from deployments.webhook_stack import QUEUE_TEMPLATE, answers_without_password, check_reachable_by_aws
-    from deployments.webhook_stack import install as install_stack
+    from deployments.webhook.request import TEMPLATE, webhook_parameters
+    from deployments.webhook.stack import QUEUE_TEMPLATE, answers_without_password, check_reachable_by_aws
+    from deployments.webhook.stack import install as install_stack
 
     loaded = _load(use_case)
     parameters = asyncio.run(webhook_parameters(use_case, url))
@@ -78,8 +78,8 @@ def install(
 def uninstall(use_case: UseCaseName) -> None:
     """Delete the stack, with its queues and the events that wait in them. It may be repeated."""
     from dda_core.aws.clients import AwsClients
-    from deployments.webhook_stack import stack_name
-    from deployments.webhook_stack import uninstall as uninstall_stack
+    from deployments.webhook.stack import stack_name
+    from deployments.webhook.stack import uninstall as uninstall_stack
     from tasks.store.use_cases import block_name
 
     loaded = _load(use_case)
@@ -101,7 +101,7 @@ def request(
 
     With --json it is the exact request, and so holds the server's password, in the header Authorization.
     """
-    from deployments.webhook import read_event, webhook_parameters, webhook_request
+    from deployments.webhook.request import read_event, webhook_parameters, webhook_request
 
     content = read_event(event)
     made = webhook_request(content, asyncio.run(webhook_parameters(use_case, url)))
@@ -130,7 +130,7 @@ def send_request(
 
     A training job has one run by webhook for ever: sent again, the request finds it.
     """
-    from deployments.webhook import send
+    from deployments.webhook.request import send
     from tasks.run import run_link
 
     started = send(_test_request(use_case or _only_use_case(), event, training_job, url))
@@ -145,7 +145,7 @@ def send_request(
 def _test_request(use_case: str, event: Path | None, training_job: str | None, url: str | None) -> WebhookRequest:
     from dda_core.naming import check_training_job_name
     from dda_core.training.events import training_event
-    from deployments.webhook import read_event, webhook_parameters, webhook_request
+    from deployments.webhook.request import read_event, webhook_parameters, webhook_request
 
     if (event is None) == (training_job is None):
         raise UsageError("give either --event FILE or --training-job NAME")

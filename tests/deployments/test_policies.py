@@ -38,7 +38,7 @@ VALUES = {
 }
 TRUST = [name for name in policy_names() if name.endswith("-trust")]
 PERMISSIONS = [name for name in policy_names() if name not in TRUST]
-INSTALLERS = {"deployments/webhook_stack.py"}
+INSTALLERS = {"deployments/webhook/stack.py"}
 """What only a person who may create roles and stacks runs."""
 NARROWED_BY_CONDITION = {"cloudwatch:PutMetricData"}
 NOT_IN_A_GOOD_RUN = {

@@ -19,7 +19,7 @@ from dda_core.training import events
 from dda_core.training.events import queue_name, undelivered_name
 from dda_core.use_case import UseCase
 from deployments.server.registration import save_use_case
-from deployments.webhook_stack import QUEUE_TEMPLATE, install
+from deployments.webhook.stack import QUEUE_TEMPLATE, install
 from flows.drain_training_events import drain_training_events
 from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.events import sagemaker_event

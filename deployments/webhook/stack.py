@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from dda_core.aws.clients import error_code, error_message
 from dda_core.exceptions import StackFailed, WebhookRefused
-from deployments.webhook import ANSWER_SECONDS, TEMPLATE
+from deployments.webhook.request import ANSWER_SECONDS, TEMPLATE
 
 QUEUE_TEMPLATE = TEMPLATE.with_name("training-events-queue.yaml")
 SETTLE_SECONDS = 900.0

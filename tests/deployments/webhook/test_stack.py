@@ -11,10 +11,9 @@ import pytest
 from botocore.stub import Stubber
 
 from dda_core.exceptions import StackFailed, WebhookRefused
-from deployments import webhook_stack
 from deployments.local.aws import LocalAws, local_aws
-from deployments.webhook import TEMPLATE
-from deployments.webhook_stack import QUEUE_TEMPLATE, check_reachable_by_aws, install, settled, uninstall
+from deployments.webhook.request import TEMPLATE, stack
+from deployments.webhook.stack import QUEUE_TEMPLATE, check_reachable_by_aws, install, settled, uninstall
 
 ARN = "arn:aws:cloudformation:us-east-1:123456789012:stack/dda-webhook-lids/1"
 PARAMETERS = {
@@ -31,7 +30,7 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook_stack, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(stack, "POLL_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def test_what_an_interrupted_install_began_is_waited_for_first(answering: Answer
     assert install(answering.client, TEMPLATE, PARAMETERS, TAGS)[0] == "changed"
 
 
-@pytest.mark.parametrize("status", webhook_stack.UNUSABLE)
+@pytest.mark.parametrize("status", stack.UNUSABLE)
 def test_a_stack_that_never_came_to_be_is_replaced(answering: Answering, status: str):
     answering.status(status, status).call("delete_stack", {}).status("DELETE_IN_PROGRESS", "DELETE_COMPLETE")
     answering.call("create_stack").status("CREATE_COMPLETE")
@@ -177,7 +176,7 @@ def test_a_stack_that_cannot_be_deleted_says_why(answering: Answering):
 
 
 def test_one_that_never_settles_is_left_alone(answering: Answering, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(webhook_stack, "SETTLE_SECONDS", -1.0)
+    monkeypatch.setattr(stack, "SETTLE_SECONDS", -1.0)
     answering.status("UPDATE_IN_PROGRESS")
     with pytest.raises(StackFailed, match="still UPDATE_IN_PROGRESS"):
         settled(answering.client, "dda-webhook-lids")
