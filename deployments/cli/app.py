@@ -16,7 +16,7 @@ from typer.main import get_command, get_group
 
 from dda_core.exceptions import Interrupted
 from deployments.cli.errors import EXIT_CODES, report
-from deployments.cli.printing import printable
+from deployments.cli.output import printable
 
 COMMANDS = {
     "compile": "deployments.cli.compile:compile_command",

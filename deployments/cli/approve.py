@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dda_core.naming import check_training_job_name
+from deployments.cli.caller import caller
 from deployments.cli.options import AsJson
-from deployments.cli.person import caller
-from deployments.cli.printing import print_json
+from deployments.cli.output import print_json
 
 if TYPE_CHECKING:
     from deployments.services.approvals import Decision

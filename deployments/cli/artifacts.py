@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from dda_core.archives.download import LONGEST, Product
 from dda_core.exceptions import UsageError
 from deployments.cli.options import AsJson, TargetName, known_targets, output_path
-from deployments.cli.printing import print_json
+from deployments.cli.output import print_json
 
 if TYPE_CHECKING:
     from dda_core.use_case import UseCase

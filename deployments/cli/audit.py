@@ -11,7 +11,7 @@ import typer
 
 from dda_core.pages.overview import moment
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from tasks.store.audit import AuditRow

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from dda_core.naming import check_training_job_name, component_base
 from dda_core.runs.status import RunStatus, TargetStatus
+from deployments.cli.caller import caller_tag
 from deployments.cli.options import AsJson, Targets, known_targets, split_names
-from deployments.cli.person import caller_tag
-from deployments.cli.printing import print_table, printable
+from deployments.cli.output import print_table, printable
 
 if TYPE_CHECKING:
     from tasks.store.history import RunView

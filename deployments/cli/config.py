@@ -10,7 +10,7 @@ import typer
 from dda_core.sanitise import bare_url
 from dda_core.settings import settings_with_origin
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Show what is in force, and where it came from.")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table, printable
+from deployments.cli.output import print_json, print_table, printable
 
 if TYPE_CHECKING:
     from dda_core.device.check import DeviceCheck

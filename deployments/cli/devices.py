@@ -9,7 +9,7 @@ import typer
 
 from dda_core.exceptions import UsageError
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from dda_core.use_case import UseCase

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from dda_core.exceptions import AwsCallFailed, DdaError
 from dda_core.sanitised_errors import masked
 from dda_core.validation import explained
-from deployments.cli.printing import printable
+from deployments.cli.output import printable
 
 EXIT_CODES = {
     0: "ok",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, printable
+from deployments.cli.output import print_json, printable
 
 RETRY = {
     "never": "never: the same request fails again",

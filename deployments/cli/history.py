@@ -10,7 +10,7 @@ import typer
 from dda_core.naming import check_training_job_name
 from dda_core.pages.overview import moment
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from dda_core.runs.history import HistoryRow

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cli.options import AsJson, TargetName, known_targets
-from deployments.cli.printing import print_json, printable
+from deployments.cli.output import print_json, printable
 
 if TYPE_CHECKING:
     from dda_core.compilation.logs import LogLine

@@ -126,7 +126,7 @@ def read_model(where: str) -> TrainedModel:
     from dda_core.device.manifest import doubts
     from dda_core.model.manifest import dda_manifest
     from dda_core.model.trained import read_trained_archive
-    from deployments.cli.printing import printable
+    from deployments.cli.output import printable
 
     model = read_trained_archive(open_archive(where))
     for doubt in doubts(dda_manifest(model)):

@@ -17,7 +17,7 @@ from deployments.cli.options import (
     output_path,
     read_model,
 )
-from deployments.cli.printing import print_json, printable
+from deployments.cli.output import print_json, printable
 
 app = typer.Typer(no_args_is_help=True, help="Build the package that devices unpack, and check one.")
 

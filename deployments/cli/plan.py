@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.cli.options import AsJson, ModelTar, Targets, read_model, split_names
-from deployments.cli.printing import print_json, print_table, printable
+from deployments.cli.output import print_json, print_table, printable
 
 if TYPE_CHECKING:
     from dda_core.fleet_changes import FleetChanges

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 
 def preflight_command(

@@ -12,7 +12,7 @@ from rich.console import Console
 from dda_core.naming import check_training_job_name
 from dda_core.runs.status import RunStatus
 from deployments.cli.options import AsJson, Targets, known_targets, split_names
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from dda_core.runs.retry_policy import RetryDecision

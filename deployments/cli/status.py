@@ -18,7 +18,7 @@ from dda_core.pages.overview import moment, next_step
 from dda_core.runs.status import RunStatus
 from deployments.cli.compile import print_view, progress_table
 from deployments.cli.options import AsJson, complete_target, known_targets
-from deployments.cli.printing import print_table, printable
+from deployments.cli.output import print_table, printable
 
 if TYPE_CHECKING:
     from deployments.services.jobs import JobView

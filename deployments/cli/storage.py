@@ -12,7 +12,7 @@ import typer
 from dda_core.exceptions import UsageError
 from deployments.cli.errors import report
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from dda_core.cleanup.unused_objects import StoredObject

@@ -9,7 +9,7 @@ import typer
 from dda_core.fleets import new_fleet
 from dda_core.targets import CompilationTarget, all_targets
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table, printable
+from deployments.cli.output import print_json, print_table, printable
 
 
 def targets_command(as_json: AsJson = False) -> None:

@@ -12,7 +12,7 @@ import typer
 from dda_core.fleets import SAVED_BEFORE, new_fleet
 from dda_core.use_case import UseCase, read_use_case
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, print_table
+from deployments.cli.output import print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Register use cases, and look at them.")
 

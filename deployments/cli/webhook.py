@@ -11,7 +11,7 @@ import typer
 
 from dda_core.exceptions import UsageError
 from deployments.cli.options import AsJson
-from deployments.cli.printing import print_json, printable
+from deployments.cli.output import print_json, printable
 
 if TYPE_CHECKING:
     from dda_core.use_case import UseCase

@@ -12,7 +12,7 @@ import typer
 
 from dda_core.exceptions import Interrupted, UsageError
 from deployments.cli.options import AsJson, complete_target
-from deployments.cli.printing import print_json
+from deployments.cli.output import print_json
 from deployments.local import require_emulator
 from deployments.local.aws import cli as aws_cli
 from deployments.local.aws.settings import AwsSettings

@@ -21,7 +21,7 @@ from dda_core.fleets import new_fleet
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.targets import find_target
 from deployments.cli.errors import report
-from deployments.cli.printing import print_table
+from deployments.cli.output import print_table
 from deployments.local import require_emulator
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import StackDirectory

@@ -20,7 +20,7 @@ from botocore.exceptions import (
 from dda_core.exceptions import AwsCallFailed, DdaError, InputRefused, Interrupted, MissingCredentials, UnknownTarget
 from deployments.cli.app import COMMANDS
 from deployments.cli.errors import EXIT_CODES, report
-from deployments.cli.printing import printable
+from deployments.cli.output import printable
 from tests.deployments.cli.command import dda, refusal
 
 
