@@ -105,7 +105,7 @@ def env(
 
     A stack that is starting, as after `dda local up &`, is waited for.
     """
-    from deployments.local.finding import find_stack, wait_for_stack
+    from deployments.local.discovery import find_stack, wait_for_stack
 
     variables = wait_for_stack(find_stack(directory), wait, tell=lambda line: typer.echo(line, err=True))
     if as_json:
@@ -118,7 +118,7 @@ def env(
 @app.command("down")
 def down(directory: Directory = None) -> None:
     """End a running stack from another shell, and wait until it is gone."""
-    from deployments.local.finding import end_stack, find_stack
+    from deployments.local.discovery import end_stack, find_stack
 
     stack = find_stack(directory)
     try:

@@ -25,7 +25,7 @@ from deployments.cli.output import print_table
 from deployments.local import require_emulator
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import StackDirectory
-from deployments.local.finding import stack_variables
+from deployments.local.discovery import stack_variables
 from deployments.local.processes import StackProcesses
 from deployments.local.sample import write_sample_archive
 from deployments.local.stack import STOP_SECONDS, USE_CASE, LocalStack, supervisor

@@ -93,7 +93,7 @@ def stack_environment(
 
 def server_command(port: int) -> list[str]:
     """Run the server in the foreground: ``--background`` hides one that died."""
-    return [sys.executable, "-m", "deployments.local.serve", "--host", HOST, "--port", str(port)]
+    return [sys.executable, "-m", "deployments.local.prefect_serve", "--host", HOST, "--port", str(port)]
 
 
 def worker_command() -> list[str]:

@@ -27,6 +27,7 @@ from typing import Any, TextIO
 
 from dda_core.exceptions import Interrupted, LocalStackError
 from deployments.local.aws.settings import AwsSettings
+from deployments.local.bootstrap import HEALED
 from deployments.local.directory import StackDirectory
 from deployments.local.prefect_server import (
     HOST,
@@ -42,7 +43,6 @@ from deployments.local.prefect_server import (
     worker_polls,
 )
 from deployments.local.processes import Child, StackProcesses
-from deployments.local.registration import HEALED
 
 ACCOUNT = "123456789012"
 USE_CASE = "local"
@@ -113,7 +113,7 @@ class LocalStack:
         registration = self._processes.start(
             REGISTRATION,
             [
-                *(sys.executable, "-m", "deployments.local.registration", USE_CASE, ACCOUNT, region, str(bucket)),
+                *(sys.executable, "-m", "deployments.local.bootstrap", USE_CASE, ACCOUNT, region, str(bucket)),
                 *([began] if kept else []),
             ],
             environment(running_aws[0] if running_aws else None),

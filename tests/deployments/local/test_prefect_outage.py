@@ -67,7 +67,7 @@ class Installation:
         self.start_server()
         registration = self.processes.start(
             "registration",
-            [PYTHON, "-m", "deployments.local.registration", "local", ACCOUNT, REGION, "dda-local-artifacts"],
+            [PYTHON, "-m", "deployments.local.bootstrap", "local", ACCOUNT, REGION, "dda-local-artifacts"],
             self.environment(),
         )
         aws = [PYTHON, "-m", "deployments.local", *words.split(), "--component-versions-per-second", "0"]

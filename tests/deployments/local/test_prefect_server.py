@@ -13,7 +13,7 @@ from dda_core.exceptions import Interrupted, LocalStackError
 from deployments.local import stack as stack_module
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import StackDirectory
-from deployments.local.finding import find_stack, stack_variables
+from deployments.local.discovery import find_stack, stack_variables
 from deployments.local.prefect_server import aws_instance, free_port, server_answers, stack_environment
 from deployments.local.processes import StackProcesses
 from deployments.local.stack import LocalStack, supervisor, take_lock

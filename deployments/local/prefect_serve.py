@@ -1,4 +1,4 @@
-"""A Prefect server on SQLite that does not wait for itself: ``python -m deployments.local.serve --port 4200``.
+"""A Prefect server on SQLite that does not wait for itself: ``python -m deployments.local.prefect_serve --port 4200``.
 
 A statement that SQLite refused ("database is locked") lies in a reference cycle with its traceback until Python's
 garbage collector finds it. To free it takes the lock of its connection, which has long been lent to the next request

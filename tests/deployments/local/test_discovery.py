@@ -13,7 +13,7 @@ import pytest
 
 from dda_core.exceptions import LocalStackError
 from deployments.local.directory import StackDirectory
-from deployments.local.finding import wait_for_stack
+from deployments.local.discovery import wait_for_stack
 from deployments.local.stack import take_lock
 
 ANSWERS = {"/api/health": True, "/_dda/health": {"instance": "one"}}

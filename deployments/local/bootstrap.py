@@ -1,4 +1,4 @@
-"""``python -m deployments.local.registration USE_CASE ACCOUNT REGION BUCKET [ENDED_BEFORE]``: what a server is told.
+"""``python -m deployments.local.bootstrap USE_CASE ACCOUNT REGION BUCKET [ENDED_BEFORE]``: what a server is told.
 
 A process of its own, begun by ``dda local up`` while the server is still loading: it loads meanwhile, waits for the
 server, and registers the use case and the deployments of the package's ``prefect.yaml``. Where Prefect goes on with its
