@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dda_core.runs.status import RunStatus
-from deployments.local.aws.iam import decide
+from deployments.local.aws.services.iam import decide
 from deployments.policies import FOLDER, policy, policy_names
 from flows.refresh_devices import refresh_devices
 from flows.refresh_overview import refresh_overview

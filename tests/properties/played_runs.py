@@ -33,10 +33,10 @@ from dda_core.runs.history import TargetLine
 from dda_core.runs.status import TargetStatus
 from dda_core.use_case import UseCase
 from deployments.local.aws import local_aws
-from deployments.local.aws.compilation import LIVE, CompilationJob, target_of
 from deployments.local.aws.greengrassv2.components import ComponentVersion
 from deployments.local.aws.greengrassv2.components import target_of as target_of_component
 from deployments.local.aws.greengrassv2.models import greengrassv2_backends
+from deployments.local.aws.services.compilation import LIVE, CompilationJob, target_of
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tasks.run import GOES_ON
 from tasks.store.history import JobRun, runs_of

@@ -30,7 +30,7 @@ from dda_core.components.recipe_comparison import artifact_uri_of
 from dda_core.naming import attempt_of
 from dda_core.runs.history import HistoryRow, TargetLine
 from dda_core.runs.status import RunStatus
-from deployments.local.aws.compilation import LIVE
+from deployments.local.aws.services.compilation import LIVE
 from tasks.retry_scope import retry_tags
 from tasks.store.history import JobRun, history_of, view_of_runs
 from tests.properties.played_runs import TARGETS, PlayedRun, PlayedRuns, World, shared_world

@@ -28,9 +28,9 @@ from deployments.local.aws.environment import current, partition
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.greengrassv2.devices import CoreDevice, CoreDeviceSeed
 from deployments.local.aws.greengrassv2.models import greengrassv2_backends
-from deployments.local.aws.iam import ROLE_NAME
-from deployments.local.aws.sagemaker import add_training_job
-from deployments.local.aws.training import STATUSES, TrainingJob, request_of
+from deployments.local.aws.services.iam import ROLE_NAME
+from deployments.local.aws.services.sagemaker import add_training_job
+from deployments.local.aws.services.training import STATUSES, TrainingJob, request_of
 
 PREFIX = "/_dda/"
 SERVICE = "dda-local-aws"

@@ -7,8 +7,8 @@ from moto.core.base_backend import BackendDict
 from moto.moto_api._internal.models import moto_api_backend
 from moto.s3.models import s3_backends
 
-from deployments.local.aws import iam
 from deployments.local.aws.environment import begin, current, end, partition
+from deployments.local.aws.services import iam
 from deployments.local.aws.settings import AwsSettings
 
 

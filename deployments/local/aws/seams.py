@@ -23,10 +23,10 @@ from deployments.local.aws import greengrassv2, initial_state
 from deployments.local.aws.calls import guarded
 from deployments.local.aws.faults import SERVICES
 from deployments.local.aws.greengrassv2.urls import HOST
-from deployments.local.aws.iam import Iam
-from deployments.local.aws.s3 import S3
-from deployments.local.aws.sagemaker import SageMaker
-from deployments.local.aws.sts import Sts
+from deployments.local.aws.services.iam import Iam
+from deployments.local.aws.services.s3 import S3
+from deployments.local.aws.services.sagemaker import SageMaker
+from deployments.local.aws.services.sts import Sts
 from deployments.local.aws.tagging import Tagging, is_of_type
 
 GREENGRASS_HOST = re.compile(HOST)

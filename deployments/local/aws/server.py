@@ -19,8 +19,8 @@ from deployments.local.aws import initial_state
 from deployments.local.aws.connection import BreakingApp
 from deployments.local.aws.control import ControlApp
 from deployments.local.aws.seams import install
+from deployments.local.aws.services.training_events import announce
 from deployments.local.aws.settings import AwsSettings
-from deployments.local.aws.training_events import announce
 
 log = logging.getLogger(__name__)
 

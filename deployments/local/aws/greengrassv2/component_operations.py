@@ -18,7 +18,7 @@ from deployments.local.aws.greengrassv2 import candidates
 from deployments.local.aws.greengrassv2.exceptions import ThrottlingException, ValidationException
 from deployments.local.aws.greengrassv2.recipe_keys import in_form
 from deployments.local.aws.greengrassv2.requests import GreengrassRequest, page
-from deployments.local.aws.storage import split_uri
+from deployments.local.aws.services.objects import split_uri
 from deployments.local.directory import CREDENTIALS
 
 

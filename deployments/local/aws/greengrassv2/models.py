@@ -22,7 +22,7 @@ from deployments.local.aws.greengrassv2.exceptions import (
     ThrottlingException,
     ValidationException,
 )
-from deployments.local.aws.iam import CALLER
+from deployments.local.aws.services.iam import CALLER
 
 TOKEN_SECONDS = 8 * 3600
 """How long the service remembers a client token."""

@@ -14,7 +14,7 @@ import yaml
 
 from deployments.local.aws.greengrassv2.exceptions import AccessDeniedException, ValidationException
 from deployments.local.aws.greengrassv2.recipe_keys import pascal
-from deployments.local.aws.storage import bucket_of, object_of, split_uri
+from deployments.local.aws.services.objects import bucket_of, object_of, split_uri
 
 FORMAT_VERSION = "2020-01-25"
 NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")

@@ -7,7 +7,7 @@ import pytest
 
 from deployments.local.aws import local_aws
 from deployments.local.aws.environment import partition
-from deployments.local.aws.sts import trusts
+from deployments.local.aws.services.sts import trusts
 from tests.deployments.local.aws.conftest import Aws, archive, compile_request, put_input
 
 

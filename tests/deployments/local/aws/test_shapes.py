@@ -4,7 +4,7 @@ from botocore import xform_name
 
 from deployments.local.aws.greengrassv2.component_operations import ComponentOperations
 from deployments.local.aws.greengrassv2.device_operations import DeviceOperations
-from deployments.local.aws.sagemaker import SageMaker
+from deployments.local.aws.services.sagemaker import SageMaker
 from deployments.local.aws.shapes import request_violations, response_violations, service_model
 
 SAGEMAKER = [

@@ -9,7 +9,7 @@ from moto.s3.exceptions import S3ClientError
 from moto.s3.models import s3_backends
 
 from deployments.local.aws.environment import partition
-from deployments.local.aws.neo import NeoFailure
+from deployments.local.aws.services.neo import NeoFailure
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -13,8 +13,8 @@ import pytest
 from moto.logs.models import LogGroup
 
 from dda_core.targets import CompilationTarget, all_targets, find_target
-from deployments.local.aws.compilation import target_of
-from deployments.local.aws.neo import compile_model
+from deployments.local.aws.services.compilation import target_of
+from deployments.local.aws.services.neo import compile_model
 from deployments.local.aws.spoiling import Spoil
 from tests.deployments.local.aws.conftest import Aws, archive, compile_request, error_of, put_input, settings
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployments.local.aws.sts import trusts
+from deployments.local.aws.services.sts import trusts
 from tests.deployments.local.aws.conftest import Aws, error_of
 
 ACCOUNT = "123456789012"

@@ -13,14 +13,14 @@ from typing import Any
 from moto.core.responses import ActionResult, EmptyResult
 from moto.sagemaker.responses import SageMakerResponse
 
-from deployments.local.aws.compilation import LIVE, CompilationJob
 from deployments.local.aws.environment import current, partition
 from deployments.local.aws.errors import AwsError
-from deployments.local.aws.iam import may
+from deployments.local.aws.services.compilation import LIVE, CompilationJob
+from deployments.local.aws.services.iam import may
+from deployments.local.aws.services.sts import principal_of_key
+from deployments.local.aws.services.training import TrainingJob
+from deployments.local.aws.services.training_events import announce
 from deployments.local.aws.shapes import request_violations, summary
-from deployments.local.aws.sts import principal_of_key
-from deployments.local.aws.training import TrainingJob
-from deployments.local.aws.training_events import announce
 
 PAGE = 10
 """How many jobs a list gives when the caller does not say, as SageMaker does: callers have to follow NextToken."""

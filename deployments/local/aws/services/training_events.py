@@ -10,7 +10,7 @@ from typing import Any
 from moto.events.models import events_backends
 
 from dda_core.training.events import EVENT_SOURCE, EVENT_TYPE
-from deployments.local.aws.training import ENDED, TrainingJob
+from deployments.local.aws.services.training import ENDED, TrainingJob
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from moto.sts.responses import TokenResponse
 from deployments.local.aws.calls import error_status
 from deployments.local.aws.environment import partition
 from deployments.local.aws.errors import AwsError
-from deployments.local.aws.iam import CALLER, find_role
+from deployments.local.aws.services.iam import CALLER, find_role
 
 
 class Sts(TokenResponse):  # type: ignore[misc]

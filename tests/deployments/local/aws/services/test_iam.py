@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployments.local.aws.iam import decide
+from deployments.local.aws.services.iam import decide
 from tests.deployments.local.aws.conftest import Aws, compile_request, error_of, put_input
 
 TRUST = json.dumps({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]})

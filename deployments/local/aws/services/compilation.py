@@ -10,9 +10,9 @@ from moto.logs.models import logs_backends
 
 from dda_core.targets import all_targets
 from deployments.local.aws.environment import current, moment, now, partition
-from deployments.local.aws.iam import may
-from deployments.local.aws.neo import NeoFailure, compile_model, output_name
-from deployments.local.aws.storage import read_for_neo, split_uri, write_from_neo
+from deployments.local.aws.services.iam import may
+from deployments.local.aws.services.neo import NeoFailure, compile_model, output_name
+from deployments.local.aws.services.objects import read_for_neo, split_uri, write_from_neo
 
 LOG_GROUP = "/aws/sagemaker/CompilationJobs"
 LIVE = ("STARTING", "INPROGRESS", "STOPPING")

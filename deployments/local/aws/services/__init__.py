@@ -1,0 +1,1 @@
+"""The services that the local AWS simulates, on moto or beside it."""
