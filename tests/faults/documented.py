@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from deployments.local.aws.calls import error_status
 from deployments.local.aws.connection import ConnectionFault
+from deployments.local.aws.dispatch import error_status
 from tests.faults.cases import ATTEMPTS, Case
 
 

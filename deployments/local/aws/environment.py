@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from moto.utilities.utils import get_partition
 
 from deployments.local.aws.faults import FaultBook
-from deployments.local.aws.holds import Holds
+from deployments.local.aws.gates import Holds
 from deployments.local.aws.settings import AwsSettings
 
 

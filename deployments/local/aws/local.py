@@ -15,9 +15,9 @@ from deployments.local.aws.client import boto3_client
 from deployments.local.aws.control import MODEL_NAME_TAG, add_device, add_job, training_archive_key
 from deployments.local.aws.environment import current
 from deployments.local.aws.faults import FaultBook
+from deployments.local.aws.gates import Holds
 from deployments.local.aws.greengrassv2.devices import CoreDeviceSeed
-from deployments.local.aws.holds import Holds
-from deployments.local.aws.seams import install
+from deployments.local.aws.moto_patches import install
 from deployments.local.aws.server import AwsServer
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import CREDENTIALS

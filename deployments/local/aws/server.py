@@ -18,7 +18,7 @@ from dda_core.exceptions import LocalStackError
 from deployments.local.aws import initial_state
 from deployments.local.aws.connection import BreakingApp
 from deployments.local.aws.control import ControlApp
-from deployments.local.aws.seams import install
+from deployments.local.aws.moto_patches import install
 from deployments.local.aws.services.training_events import announce
 from deployments.local.aws.settings import AwsSettings
 

@@ -11,7 +11,7 @@ from moto.core.responses import ActionResult
 from moto.iam.models import iam_backends
 from moto.iam.responses import IamResponse
 
-from deployments.local.aws.calls import error_status
+from deployments.local.aws.dispatch import error_status
 from deployments.local.aws.environment import partition
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.shapes import request_violations, summary

@@ -11,7 +11,7 @@ from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 from moto.sts.responses import TokenResponse
 
-from deployments.local.aws.calls import error_status
+from deployments.local.aws.dispatch import error_status
 from deployments.local.aws.environment import partition
 from deployments.local.aws.errors import AwsError
 from deployments.local.aws.services.iam import CALLER, find_role

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from dda_core.exceptions import InvalidName, UnknownTarget, UsageError
-from deployments.local.aws.calls import error_status
+from deployments.local.aws.dispatch import error_status
 from deployments.local.aws.faults import FaultBook
 from tests.deployments.local.aws.conftest import Aws, compile_request, error_of, put_input, put_package, recipe
 

@@ -21,7 +21,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sts.responses import TokenResponse
 
 from deployments.local.aws.greengrassv2.models import GreengrassV2Backend
-from deployments.local.aws.seams import GREENGRASS_HOST, install
+from deployments.local.aws.moto_patches import GREENGRASS_HOST, install
 
 
 def test_moto_is_the_version_that_the_seams_were_read_in() -> None:

@@ -1,6 +1,6 @@
 """Everything of moto's inside that the emulator leans on, in one place.
 
-moto is pinned to one version; ``tests/deployments/local/aws/test_seams.py`` fails loudly when one of these moves.
+moto is pinned to one version; ``tests/deployments/local/aws/test_moto_patches.py`` fails loudly when one of these moves.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from moto.moto_api._internal.models import MotoAPIBackend
 from moto.s3.models import S3Backend
 
 from deployments.local.aws import greengrassv2, initial_state
-from deployments.local.aws.calls import guarded
+from deployments.local.aws.dispatch import guarded
 from deployments.local.aws.faults import SERVICES
 from deployments.local.aws.greengrassv2.urls import HOST
 from deployments.local.aws.services.iam import Iam
