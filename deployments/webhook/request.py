@@ -25,7 +25,7 @@ from dda_core.training.events import parse_training_event
 from deployments.services.runs import prefect_errors, read_deployment
 from tasks.store.use_cases import block_name
 
-TEMPLATE = Path(__file__).parent / "aws" / "webhook.yaml"
+TEMPLATE = Path(__file__).parents[1] / "aws" / "webhook.yaml"
 ANSWER_SECONDS = 30.0
 """How long an answer is waited for. EventBridge waits 5 s, and then sends the request again, to the same end."""
 TRIES = 5

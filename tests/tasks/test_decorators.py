@@ -21,14 +21,15 @@ from tasks.decorators import flow, hiding_secrets, task
 
 KEY = "AKIA" + "ABCDEFGH12345678"
 FOLDERS = [Path(str(package.__file__)).parent for package in (tasks, flows)]
-MODULES = [path for folder in FOLDERS for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+ROOT = FOLDERS[0].parent
+MODULES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) if path.stem != "__init__"]
 
 
 def found(kind: type[Any]) -> dict[str, Any]:
     """Every task or flow of ours, by module and name."""
     every = {}
     for path in MODULES:
-        module = importlib.import_module(f"{path.parent.name}.{path.stem}")
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         own = {name: each for name, each in vars(module).items() if isinstance(each, kind)}
         every |= {f"{each.fn.__module__}.{name}": each for name, each in own.items()}
     return every

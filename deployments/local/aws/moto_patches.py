@@ -1,6 +1,6 @@
 """Everything of moto's inside that the emulator leans on, in one place.
 
-moto is pinned to one version; ``tests/deployments/local/aws/test_moto_patches.py`` fails loudly when one of these moves.
+moto is pinned to one version; ``tests/deployments/local/aws/test_moto_patches.py`` fails when one of these moves.
 """
 
 from __future__ import annotations

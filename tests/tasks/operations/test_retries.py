@@ -361,7 +361,7 @@ def test_the_flow_is_scheduled_one_at_a_time() -> None:
 
     import yaml
 
-    deployments = yaml.safe_load(Path(__file__).parents[2].joinpath("prefect.yaml").read_text())["deployments"]
+    deployments = yaml.safe_load(Path(__file__).parents[3].joinpath("prefect.yaml").read_text())["deployments"]
     [found] = [each for each in deployments if each["name"] == "retry-failed"]
     assert found["entrypoint"] == "flows.retry_failed.retry_failed"
     assert timedelta(seconds=found["schedule"]["interval"]) == timedelta(minutes=10)
