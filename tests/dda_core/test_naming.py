@@ -94,6 +94,16 @@ def test_an_attempt_that_is_none_is_refused(attempt):
         naming.job_name("a" * 40 + "-jetsonjp5-01234567", attempt)
 
 
+def test_a_job_name_of_63_characters_is_the_longest():
+    assert naming.job_name("a" * 59, 999) == "a" * 59 + "-999"
+    for stem, attempt in (("a" * 60, 999), ("a-" * 31, 1)):
+        with pytest.raises(InvalidName, match="cannot be a compilation job's name"):
+            naming.job_name(stem, attempt)
+    assert naming.check_training_job_name("a-" * 31 + "b") == "a-" * 31 + "b"
+    with pytest.raises(InvalidName, match="at most 63 characters"):
+        naming.check_training_job_name("a-" * 31 + "bc")
+
+
 @pytest.mark.parametrize("name", ["cookie-jetson-0123456g-1", "cookie", "cookie-jetson-01234567", "c-j-01234567-01"])
 def test_a_name_that_is_not_ours_has_no_attempt(name):
     assert naming.attempt_of(name) is None

@@ -238,10 +238,11 @@ def test_long_name_bomb_is_refused(path: Path):
         members(path)
 
 
-def test_global_header_that_renames_is_refused(path: Path):
-    content = tar_bytes([(tar_member("a"), b"")], format=tarfile.PAX_FORMAT, pax_headers={"path": "b"})
+@pytest.mark.parametrize(("key", "value"), [("path", "b"), ("size", "1"), ("linkpath", "b"), ("hdrcharset", "BINARY")])
+def test_global_header_that_renames_is_refused(path: Path, key: str, value: str):
+    content = tar_bytes([(tar_member("a"), b"")], format=tarfile.PAX_FORMAT, pax_headers={key: value})
     path.write_bytes(gzip.compress(content))
-    with pytest.raises(ArchiveHostile, match="sets path for all its members"):
+    with pytest.raises(ArchiveHostile, match=f"sets {key} for all its members"):
         members(path)
 
 

@@ -145,6 +145,14 @@ def test_what_was_written_again_since_it_was_listed_stays(s3: Any) -> None:
     assert PACKAGE not in keys(s3)
 
 
+def test_what_was_written_again_with_the_same_content_stays(s3: Any) -> None:
+    later(s3, days=31)
+    [listed] = [each for each in stored_objects(s3, BUCKET, MONTH) if each.key == PACKAGE]
+    assert not delete(s3, BUCKET, listed.model_copy(update={"modified": listed.modified - timedelta(seconds=1)}))
+    assert PACKAGE in keys(s3)
+    assert delete(s3, BUCKET, listed)
+
+
 @pytest.fixture
 def aws() -> Iterator[LocalAws]:
     with local_aws(server=False, compile_seconds=1000) as aws:

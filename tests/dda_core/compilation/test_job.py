@@ -213,3 +213,61 @@ def test_a_job_of_our_name_with_other_inputs_is_refused(aws: LocalAws, tmp_path:
     sagemaker.create_compilation_job(**request)
     with pytest.raises(CompilationMismatch, match=r"FrameworkVersion is '1.12', expected '1.8'"):
         describe_job(sagemaker, asked, 1)
+
+
+class Described:
+    """SageMaker, which describes one job, whatever it is asked for."""
+
+    def __init__(self, **answer: Any) -> None:
+        self.answer = answer
+
+    def describe_compilation_job(self, **_: Any) -> dict[str, Any]:
+        return {"CompilationJobArn": "arn", "CompilationJobStatus": "InProgress", **self.answer}
+
+
+def described(changes: dict[tuple[str, str], Any], target: str = "x86_64-cuda") -> CompilationJob | None:
+    """The job of that target's name, made as we make it but for what ``changes`` says of its request."""
+    request = work(target).request(1)
+    for (part, key), value in changes.items():
+        request[part][key] = value
+    return describe_job(Described(**request), work(target), 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "other"),
+    [
+        ("InputConfig", "S3Uri", "s3://dda-local-artifacts/other.tar.gz"),
+        ("InputConfig", "DataInputConfig", '{"input_shape": [1, 3, 576, 768]}'),
+        ("InputConfig", "Framework", "ONNX"),
+        ("InputConfig", "FrameworkVersion", "1.12"),
+        ("OutputConfig", "S3OutputLocation", "s3://dda-local-artifacts/elsewhere"),
+        ("OutputConfig", "TargetPlatform", {"Os": "LINUX", "Arch": "X86_64"}),
+        ("OutputConfig", "CompilerOptions", '{"cuda-ver": "11.4", "gpu-code": "sm_75"}'),
+        ("OutputConfig", "CompilerOptions", None),
+    ],
+)
+def test_whatever_decides_the_result_is_compared_with_the_job_that_exists(part: str, key: str, other: Any) -> None:
+    with pytest.raises(CompilationMismatch, match=f"exists with other inputs: {key} is "):
+        described({(part, key): other})
+
+
+def test_options_are_compared_also_where_we_give_none() -> None:
+    with pytest.raises(CompilationMismatch, match=r"CompilerOptions is \{.*fp16.*\}, expected None"):
+        described({("OutputConfig", "CompilerOptions"): '{"precision-mode": "fp16"}'}, "arm64-cpu")
+
+
+def test_what_is_only_written_differently_is_the_same_job() -> None:
+    request = work("x86_64-cuda").request(1)
+    options = dict(reversed(json.loads(request["OutputConfig"]["CompilerOptions"]).items()))
+    job = described(
+        {
+            ("InputConfig", "DataInputConfig"): '{"input_shape":[1,3,768,576]}',
+            ("OutputConfig", "CompilerOptions"): json.dumps(options, indent=1),
+            ("OutputConfig", "S3OutputLocation"): request["OutputConfig"]["S3OutputLocation"] + "/",
+        }
+    )
+    assert job is not None
+    assert (job.name, job.attempt) == (request["CompilationJobName"], 1)
+    assert described(
+        {("OutputConfig", "TargetPlatform"): {"Os": "LINUX", "Arch": "ARM64", "Accelerator": None}}, "arm64-cpu"
+    )

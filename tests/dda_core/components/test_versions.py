@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,7 @@ from dda_core.runs.status import ComponentState
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
+from tests.fixtures.aws_calls import recorded
 
 USE_CASE = UseCase(
     usecase_id="lids",
@@ -380,3 +382,65 @@ def test_without_a_wait_and_with_the_first_names_the_recipe_is_the_contracts(
         f'"Artifacts":[{{"Uri":"{uri}","Digest":"","Algorithm":"SHA-256","Unarchive":"ZIP",'
         '"Permission":{"Read":"ALL","Execute":"ALL"}}]}],"Lifecycle":{}}'
     )
+
+
+def test_a_version_that_the_list_does_not_show_yet_is_met_by_the_client_token(aws: LocalAws) -> None:
+    greengrass = aws.client("greengrassv2")
+    hidden = {"versions": False}
+
+    def hide(parsed: dict[str, Any], **_: Any) -> None:
+        if hidden["versions"]:
+            parsed["componentVersions"] = []
+
+    greengrass.meta.events.register("after-call.greengrassv2.ListComponentVersions", hide)
+    uris = [package(aws, content) for content in ("aaaaaaaaaaaa", "bbbbbbbbbbbb")]
+    with recorded() as calls:
+        made = [ensure_version(greengrass, plan(), uri, compilation_job=JOB).version for uri in uris]
+        hidden["versions"] = True
+        again = ensure_version(greengrass, plan(), uris[0], compilation_job=JOB).version
+    assert (made, again) == (["1.0.0", "2.0.0"], "1.0.0")
+    tokens = [each.parameters["clientToken"] for each in calls if "CreateComponentVersion" in each.operation]
+    assert len(tokens) == 3
+    assert tokens[0] == tokens[2] != tokens[1]
+    assert re.fullmatch("[a-zA-Z0-9-]{1,64}", tokens[0])
+
+
+def described_as(greengrass: Any, version: str, **status: str) -> None:
+    """Let AWS say more of that version's status than the local AWS does."""
+
+    def say(parsed: dict[str, Any], **_: Any) -> None:
+        if parsed.get("componentVersion") == version:
+            parsed["status"].update(status)
+
+    greengrass.meta.events.register("after-call.greengrassv2.DescribeComponent", say)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"componentState": "DEPRECATED"},
+        {"componentState": "DEPLOYABLE", "vendorGuidance": "DISCONTINUED"},
+        {"componentState": "DEPLOYABLE", "vendorGuidance": "DELETED"},
+    ],
+)
+def test_a_version_that_was_withdrawn_is_not_used_again(aws: LocalAws, status: dict[str, str]) -> None:
+    greengrass, uri, stem = aws.client("greengrassv2"), package(aws), JOB.removesuffix("-1")
+    ensure_version(greengrass, plan(), uri, compilation_job=JOB)
+    described_as(greengrass, "1.0.0", **status)
+    assert find_deployable(greengrass, plan(), stem, runs) is None
+    assert ensure_version(greengrass, plan(), uri, compilation_job=JOB).version == "2.0.0"
+    found = find_deployable(greengrass, plan(), stem, runs)
+    assert found is not None
+    assert found[0].version == "2.0.0"
+
+
+def test_the_reason_says_what_aws_says_of_a_version(aws: LocalAws) -> None:
+    greengrass = aws.client("greengrassv2")
+    made = ensure_version(greengrass, plan(), package(aws), compilation_job=JOB)
+    assert not made.discontinued
+    described_as(
+        greengrass, "1.0.0", message="It was recalled", vendorGuidance="DISCONTINUED", vendorGuidanceMessage="use 2.0.0"
+    )
+    withdrawn = describe_version(greengrass, made.arn)
+    assert withdrawn.discontinued
+    assert withdrawn.reason == "It was recalled; vendor guidance DISCONTINUED: use 2.0.0"

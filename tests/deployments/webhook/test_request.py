@@ -28,6 +28,7 @@ from dda_core.exceptions import (
 )
 from dda_core.naming import JOB_NAME_PATTERN
 from dda_core.training.events import parse_training_event, queue_name, undelivered_name
+from deployments.webhook import request as webhook
 from deployments.webhook.request import (
     TEMPLATE,
     WebhookRequest,
@@ -35,7 +36,6 @@ from deployments.webhook.request import (
     fill,
     read_event,
     read_template,
-    request,
     send,
     transform,
     webhook_request,
@@ -307,18 +307,18 @@ def test_the_request_is_sent_as_it_is_printed(server: str):
 def test_every_answer_says_what_eventbridge_would_do(
     server: str, path: str, error: type[DdaError], said: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(request, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0)
     sent = len(Answers.seen)
     with pytest.raises(error) as refused:
         send(request_to(f"{server}/{path}"))
-    assert len(Answers.seen) - sent == (request.TRIES if path in ("429/api", "503/api") else 1)
+    assert len(Answers.seen) - sent == (webhook.TRIES if path in ("429/api", "503/api") else 1)
     assert said in str(refused.value)
     assert "pass:word" not in str(refused.value)
 
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_server_that_is_busy_is_asked_again(server: str, status: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(request, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0)
     assert send(request_to(f"{server}/{status}/api-busy")).status == 201
 
 

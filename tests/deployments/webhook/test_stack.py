@@ -12,7 +12,8 @@ from botocore.stub import Stubber
 
 from dda_core.exceptions import StackFailed, WebhookRefused
 from deployments.local.aws import LocalAws, local_aws
-from deployments.webhook.request import TEMPLATE, stack
+from deployments.webhook import stack
+from deployments.webhook.request import TEMPLATE
 from deployments.webhook.stack import QUEUE_TEMPLATE, check_reachable_by_aws, install, settled, uninstall
 
 ARN = "arn:aws:cloudformation:us-east-1:123456789012:stack/dda-webhook-lids/1"

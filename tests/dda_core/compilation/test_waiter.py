@@ -1,0 +1,152 @@
+"""How long a compilation is waited for, how often it is tried, and how patiently AWS is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from dda_core.compilation.job import CompilationJob, CompilationWork, CompiledModel
+from dda_core.compilation.waiter import follow_compilation
+from dda_core.exceptions import CompilationFailed, QuotaReached, StepTimedOut
+from dda_core.settings import Settings
+from dda_core.targets import find_target
+from dda_core.use_case import UseCase
+
+USE_CASE = UseCase(usecase_id="lids", account_id="123456789012", region="us-east-1", s3_bucket="dda-local-artifacts")
+WORK = CompilationWork.of(
+    USE_CASE,
+    find_target("arm64-cpu"),
+    training_job="lid-7",
+    training_job_arn="arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+    model_artifact="s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
+    input_shape=(1, 3, 224, 224),
+)
+PASSING = "ServerError: There was an internal server error during the compilation job, please try again"
+NEVER_ENDS = ["INPROGRESS"]
+FAILS = ["INPROGRESS", "FAILED"]
+COMPLETES = ["INPROGRESS", "COMPLETED"]
+
+
+def refusal(operation: str, code: str, message: str = "") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+class Neo:
+    """SageMaker's compilation jobs, each of which goes through the statuses that it is given, a look at a time.
+
+    ``broken_looks`` of the looks at existing jobs are answered with an error of AWS's own, and as many creations as
+    ``full`` find no free slot.
+    """
+
+    def __init__(self, *scripts: Sequence[str], broken_looks: int = 0, full: int = 0) -> None:
+        self.scripts = list(scripts)
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.statuses: dict[str, list[str]] = {}
+        self.broken_looks = broken_looks
+        self.full = full
+        self.broken = 0
+        self.creations = 0
+
+    def create_compilation_job(self, **request: Any) -> None:
+        self.creations += 1
+        if self.creations <= self.full:
+            raise refusal("CreateCompilationJob", "ResourceLimitExceeded", "no slot")
+        name = request["CompilationJobName"]
+        if name in self.jobs:
+            raise refusal("CreateCompilationJob", "ResourceInUse")
+        self.jobs[name] = request
+        self.statuses[name] = list(self.scripts.pop(0))
+
+    def describe_compilation_job(self, CompilationJobName: str) -> dict[str, Any]:
+        if CompilationJobName not in self.jobs:
+            raise refusal("DescribeCompilationJob", "ResourceNotFound")
+        if self.broken < self.broken_looks:
+            self.broken += 1
+            raise refusal("DescribeCompilationJob", "InternalFailure")
+        left = self.statuses[CompilationJobName]
+        status = left.pop(0) if len(left) > 1 else left[0]
+        request = self.jobs[CompilationJobName]
+        return {
+            **request,
+            "CompilationJobArn": f"arn:aws:sagemaker:us-east-1:123456789012:compilation-job/{CompilationJobName}",
+            "CompilationJobStatus": status,
+            "FailureReason": PASSING if status == "FAILED" else "",
+            "ModelArtifacts": {"S3ModelArtifacts": "s3://b/compiled.tar.gz"} if status == "COMPLETED" else {},
+        }
+
+
+def follow(neo: Neo, seen: list[CompilationJob] | None = None, **changes: Any) -> CompiledModel:
+    """Follow the compilation to its end, with waits of a moment; a test that hangs fails."""
+    quick = {"poll_seconds": 0.001, "jitter": 0, "backoff_seconds": 0.001, "quota_wait_seconds": 0.001}
+
+    async def followed() -> CompiledModel:
+        async with asyncio.timeout(20):
+            return await follow_compilation(
+                neo,  # type: ignore[arg-type]
+                WORK,
+                first=1,
+                force=False,
+                settings=Settings(**{**quick, **changes}),
+                flow_run_id="run-1",
+                tell=lambda sentence: None,
+                note=(seen if seen is not None else []).append,
+            )
+
+    return asyncio.run(followed())
+
+
+def test_a_job_that_does_not_end_is_given_up_after_its_time_limit_and_left_running() -> None:
+    neo = Neo(NEVER_ENDS)
+    with pytest.raises(StepTimedOut, match=r"was still INPROGRESS after 0\.05 s"):
+        follow(neo, compile_timeout_seconds=0.05)
+    assert len(neo.jobs) == 1
+
+
+def test_a_job_that_ends_before_its_time_limit_is_waited_for() -> None:
+    neo, seen = Neo(["STARTING", *["INPROGRESS"] * 4, "COMPLETED"]), list[CompilationJob]()
+    assert follow(neo, seen, compile_timeout_seconds=3600).artifact == "s3://b/compiled.tar.gz"
+    assert [str(seen[0].status), str(seen[-1].status)] == ["STARTING", "COMPLETED"]
+
+
+def test_the_wait_before_each_further_attempt_is_twice_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert follow(Neo(FAILS, FAILS, FAILS, COMPLETES), backoff_seconds=40, extra_attempts=3).attempt == 4
+    assert [seconds for seconds in slept if seconds >= 40] == [40, 80, 160]
+
+
+def test_a_run_makes_as_many_attempts_as_it_may_and_no_more() -> None:
+    neo = Neo(FAILS, FAILS, FAILS, COMPLETES)
+    with pytest.raises(CompilationFailed, match="internal server error"):
+        follow(neo, extra_attempts=2)
+    assert len(neo.jobs) == 3
+
+
+def test_a_target_outlives_all_broken_looks_but_the_last_that_is_allowed() -> None:
+    assert follow(Neo(COMPLETES, broken_looks=2), poll_errors=3).attempt == 1
+
+
+def test_a_target_is_given_up_after_as_many_broken_looks_in_a_row_as_are_allowed() -> None:
+    neo = Neo(COMPLETES, broken_looks=99)
+    with pytest.raises(ClientError, match="InternalFailure"):
+        follow(neo, poll_errors=3)
+    assert neo.broken == 3
+
+
+def test_a_slot_is_waited_for_and_taken_once_it_is_free() -> None:
+    neo = Neo(COMPLETES, full=3)
+    assert follow(neo).attempt == 1
+    assert neo.creations == 4
+
+
+def test_a_slot_that_never_comes_free_is_waited_for_no_longer_than_the_limit() -> None:
+    with pytest.raises(QuotaReached, match="no free slot"):
+        follow(Neo(full=10**9), quota_timeout_seconds=0.05)
