@@ -10,7 +10,7 @@ LOCKED_SECONDS = 5
 
 WAITS = f"""
 import sqlite3, sys, threading, time
-from deployments.local import serve
+from deployments.local import prefect_serve as serve
 
 serve.YOUNG_SECONDS = 0.1
 if sys.argv[2] == "beside":
