@@ -524,11 +524,11 @@ class CompilationStopped(TargetFailed):
 class CompilationMismatch(TargetFailed):
     """A compilation job has the name we derive but was made from other inputs: ``differences`` tells which."""
 
-    def __init__(self, job: str, differences: Iterable[str]) -> None:
+    def __init__(self, name: str, differences: Iterable[str]) -> None:
         self.differences = tuple(differences)
         super().__init__(
-            f"compilation job {job} exists with other inputs: {'; '.join(self.differences)}",
-            name=job,
+            f"compilation job {name} exists with other inputs: {'; '.join(self.differences)}",
+            name=name,
             remedy="Delete it with `aws sagemaker delete-compilation-job`, then compile again.",
         )
 

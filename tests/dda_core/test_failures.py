@@ -13,7 +13,7 @@ from botocore.exceptions import (
 )
 
 from dda_core import exceptions
-from dda_core.aws.clients import responses
+from dda_core.aws import responses
 from dda_core.exceptions import (
     AwsCallFailed,
     CompilationFailed,
