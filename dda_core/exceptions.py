@@ -226,7 +226,7 @@ class NoPlainFile(UsageError):
     """Something else than a plain file is where a file should be written; ``kind`` tells what."""
 
     def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.kind = str(path), kind
+        self.path, self.kind = path, kind
         super().__init__(
             f"{path} is {kind}, and stays as it is", expected="a plain file or a new name", remedy="Give another name."
         )

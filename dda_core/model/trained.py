@@ -142,7 +142,7 @@ def _describe(texts: dict[str, bytes], where: str) -> Description:
         raise ModelFileMissing(
             f"{where} holds no {' and no '.join(missing)}",
             archive=where,
-            expected=f"{CONFIG}, {MOCHI} and {MANIFEST}",
+            expected=f"{CONFIG}, {MOCHI} and {MANIFEST}, which a trained archive needs",
             remedy="Export the model again.",
         )
     return read_description(texts, where)

@@ -43,7 +43,7 @@ def value(parameter: inspect.Parameter, text: str) -> Any:
     match parameter.annotation:
         case "str" | "str | None":
             return text
-        case "str | Path" | "Path":
+        case "Path" | "str | Path":
             return Path(text)
         case "int" | "int | None":
             return 7
@@ -82,7 +82,7 @@ class TestEveryClass:
                 case list():
                     assert kept == tuple(wanted)
                 case Path():
-                    assert kept == str(wanted)
+                    assert str(kept) == str(wanted)
                 case str() if name == "found":
                     assert wanted in kept
                 case _:
