@@ -29,20 +29,22 @@
     │   ├── ApprovalImpossible
     │   ├── WebhookRefused
     │   └── LocalStackError
-    │       └── EmulatorMissing
+    │       ├── EmulatorMissing
+    │       └── LocalProcessFailed
     ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
     │   ├── StackFailed
     │   └── ObjectChanged
     ├── InputRefused                  exit code 1: an archive or training job that cannot become a component
     │   ├── TrainingJobMissing
     │   ├── TrainingJobNotCompleted
-    │   ├── ArchiveBroken
-    │   ├── ArchiveHostile
-    │   ├── ModelFileMissing
-    │   ├── ModelFileAmbiguous
-    │   ├── ModelFileInvalid
-    │   ├── ModelDescriptionInvalid
-    │   ├── ShapeMismatch
+    │   ├── ArchiveRefused
+    │   │   ├── ArchiveBroken
+    │   │   ├── ArchiveHostile
+    │   │   ├── ModelFileMissing
+    │   │   ├── ModelFileAmbiguous
+    │   │   ├── ModelFileInvalid
+    │   │   ├── ModelDescriptionInvalid
+    │   │   └── ShapeMismatch
     │   ├── DeviceWouldRefuse
     │   │   └── CompiledModelUnusable
     │   ├── PackageTooLarge
@@ -61,24 +63,68 @@
         ├── ComponentTaken
         └── StepTimedOut
 
-Every message says what was found, where, what was expected, and what to do.
+Each carries what it knows as attributes: ``found``, ``where``, ``expected``, ``remedy``, and the names and numbers of
+its class. The sentence is made from the first four in one place, ``DdaError.__str__``. Code reads the attributes; the
+sentence is for people alone::
+
+    >>> error = FileMissing("lid.zip does not exist", path="lid.zip", expected="a package (.zip)", remedy="Build it.")
+    >>> print(error)
+    lid.zip does not exist; expected a package (.zip). Build it.
+    >>> error.remedy
+    'Build it.'
 """
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dda_core.access.findings import Finding
     from dda_core.device.findings import DeviceFinding
+
+_ENDS = (".", "?", "!")
+
+
+class Facts(TypedDict, total=False):
+    """What every error may be told besides ``found``; see ``DdaError``."""
+
+    where: str
+    expected: str
+    remedy: str
 
 
 class DdaError(Exception):
-    """The base of every error that a user can act on. ``exit_code`` is what the command line ends with."""
+    """The base of every error that a user can act on. ``exit_code`` is what the command line ends with.
+
+    Attributes:
+        found: what is wrong, as a clause that names its subject, without a full stop.
+        where: the file, address or use case that ``found`` is about, where ``found`` does not name it; else empty.
+        expected: what should have been there, as a noun phrase; empty where ``found`` says it or nothing can be.
+        remedy: what to do, as one or more sentences; empty where there is nothing to do.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, found: str, *, where: str = "", expected: str = "", remedy: str = "") -> None:
+        super().__init__(found)
+        self.found, self.where, self.expected, self.remedy = found, where, expected, remedy
+
+    def __str__(self) -> str:
+        # The one place where an error's sentence is made.
+        place = f"{self.where}: " if self.where else ""
+        expected = f"; expected {self.expected}" if self.expected else ""
+        sentence = f"{place}{self.found}{expected}"
+        if self.remedy and sentence:
+            return f"{sentence}{'' if sentence.endswith(_ENDS) else '.'} {self.remedy}"
+        return sentence or self.remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By its attributes: BaseException would call the class with the one text that it was given here.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(DdaError):
@@ -91,47 +137,69 @@ class UnknownTarget(UsageError):
     """A target's name is in no row of the table of targets."""
 
     def __init__(self, name: str, known: Iterable[str], where: str = "") -> None:
-        self.name = name
-        super().__init__(f"unknown target {name!r}{where}; known targets: {', '.join(known)}")
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"unknown target {name!r}", where=where, expected=_one_of(self.known))
 
 
 class TargetUnavailable(UsageError):
     """A target is known, and nothing can be compiled for it: not at all yet, or not for this fleet."""
 
     def __init__(self, target: str, reason: str, remedy: str) -> None:
-        self.target = target
-        self.reason = reason
-        self.remedy = remedy
-        super().__init__(f"target {target!r} is not available: {reason}. {remedy}")
+        self.target, self.reason = target, reason
+        super().__init__(f"target {target!r} is not available: {reason}", remedy=remedy)
 
 
 class UnknownFleet(UsageError):
     """No preset of fleets has that name."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        self.name = name
-        self.known = tuple(known)
-        super().__init__(f"unknown fleet {name!r}; known fleets: {', '.join(self.known)}")
+        self.name, self.known = name, tuple(known)
+        super().__init__(f"unknown fleet {name!r}", expected=_one_of(self.known))
 
 
 class RunParametersRefused(UsageError):
-    """A deployment's schema does not allow the parameters of a run."""
+    """A deployment's schema does not allow the parameters of a run. ``answer`` is the server's text."""
+
+    def __init__(self, found: str, *, answer: str, **facts: Unpack[Facts]) -> None:
+        self.answer = answer
+        super().__init__(found, **facts)
 
 
 class FlowRunMissing(UsageError):
-    """The Prefect server knows no such flow run."""
+    """The Prefect server knows no such flow run. ``name`` is its id, or the training job that has none."""
+
+    def __init__(self, found: str, *, name: str, **facts: Unpack[Facts]) -> None:
+        self.name = name
+        super().__init__(found, **facts)
 
 
 class InvalidName(UsageError):
-    """A name cannot be used for the AWS resource that it should name."""
+    """A ``name`` cannot be used for the AWS resource that it should name."""
+
+    def __init__(self, found: str, *, name: str, **facts: Unpack[Facts]) -> None:
+        self.name = name
+        super().__init__(found, **facts)
 
 
 class ArtifactMissing(UsageError):
-    """No run has made what was asked for, or a later one has it still to make."""
+    """No run has made what was asked for, or a later one has it still to make.
+
+    ``made`` are the products that there are of the target.
+    """
+
+    def __init__(
+        self, found: str, *, training_job: str, target: str, made: Iterable[str], **facts: Unpack[Facts]
+    ) -> None:
+        self.training_job, self.target, self.made = training_job, target, tuple(map(str, made))
+        super().__init__(found, **facts)
 
 
 class ComponentMissing(UsageError):
     """AWS IoT Greengrass has no such component or version, or it is no model component."""
+
+    def __init__(self, found: str, *, component: str, **facts: Unpack[Facts]) -> None:
+        self.component = component
+        super().__init__(found, **facts)
 
 
 class InvalidEvent(UsageError):
@@ -141,9 +209,17 @@ class InvalidEvent(UsageError):
 class NothingToDecide(UsageError):
     """No run of a training job waits for approval, or it is not clear which one is meant."""
 
+    def __init__(self, found: str, *, training_job: str, **facts: Unpack[Facts]) -> None:
+        self.training_job = training_job
+        super().__init__(found, **facts)
+
 
 class FileMissing(UsageError):
-    """A file that the caller named is not there, or is not a file."""
+    """A file that the caller named is not there, or is not a file. ``path`` may be an ``s3://`` URI."""
+
+    def __init__(self, found: str, *, path: str | Path, **facts: Unpack[Facts]) -> None:
+        self.path = str(path)
+        super().__init__(found, **facts)
 
 
 class NoPlainFile(UsageError):
@@ -152,7 +228,7 @@ class NoPlainFile(UsageError):
     def __init__(self, path: Path, kind: str) -> None:
         self.path, self.kind = path, kind
         super().__init__(
-            f"{path} is {kind}, and stays as it is: a plain file or a new name was expected. Give another name."
+            f"{path} is {kind}, and stays as it is", expected="a plain file or a new name", remedy="Give another name."
         )
 
 
@@ -167,7 +243,14 @@ class InvalidUseCase(ConfigurationError):
 
 
 class UnknownUseCase(ConfigurationError):
-    """No use case is registered under that name."""
+    """No use case is registered under that name.
+
+    ``name`` is empty where only the address of its deployment is known, ``known`` are those that are registered.
+    """
+
+    def __init__(self, found: str, *, name: str = "", known: Iterable[str] = (), **facts: Unpack[Facts]) -> None:
+        self.name, self.known = name, tuple(known)
+        super().__init__(found, **facts)
 
 
 class InvalidSettings(ConfigurationError):
@@ -181,9 +264,9 @@ class InvalidCatalogue(ConfigurationError):
 class YamlRefused(ConfigurationError):
     """A text is no YAML, or such as nobody writes by hand. ``line`` and ``column`` count from 1; None where unknown."""
 
-    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
-        self.problem, self.line, self.column = problem, line, column
-        super().__init__(problem if line is None else f"line {line}, column {column}: {problem}")
+    def __init__(self, found: str, line: int | None = None, column: int | None = None) -> None:
+        self.line, self.column = line, column
+        super().__init__(found, where="" if line is None else f"line {line}, column {column}")
 
 
 class MissingCredentials(ConfigurationError):
@@ -191,24 +274,27 @@ class MissingCredentials(ConfigurationError):
 
 
 class RoleNotAssumable(ConfigurationError):
-    """AssumeRole was refused: the role, its trust policy or the external id is wrong."""
+    """AssumeRole was refused: the ``role``, its trust policy or the external id is wrong."""
 
-    def __init__(self, found: str, remedy: str) -> None:
-        self.found = found
-        self.remedy = remedy
-        super().__init__(f"{found}. {remedy}")
+    def __init__(self, found: str, *, role: str, remedy: str) -> None:
+        self.role = role
+        super().__init__(found, remedy=remedy)
 
 
 class AccessRefused(ConfigurationError):
-    """The caller or the SageMaker role cannot reach what a run needs; ``problems`` lists each, with its remedy."""
+    """The caller or the SageMaker role cannot reach what a run needs; ``findings`` has each, with its remedy."""
 
-    def __init__(self, use_case: str, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(f"access check of use case {use_case!r}: " + " ".join(self.problems))
+    def __init__(self, use_case: str, findings: Iterable[Finding]) -> None:
+        self.use_case, self.findings = use_case, tuple(findings)
+        super().__init__(" ".join(map(str, self.findings)), where=f"access check of use case {use_case!r}")
 
 
 class PrefectUnreachable(ConfigurationError):
-    """No Prefect server answers where ``PREFECT_API_URL`` points, or it refuses the caller."""
+    """No Prefect server answers where ``PREFECT_API_URL`` points, or it refuses the caller. ``url`` has no secrets."""
+
+    def __init__(self, found: str, *, url: str = "", **facts: Unpack[Facts]) -> None:
+        self.url = url
+        super().__init__(found, **facts)
 
 
 class WebhookRefused(ConfigurationError):
@@ -217,6 +303,14 @@ class WebhookRefused(ConfigurationError):
 
 class ApprovalImpossible(ConfigurationError):
     """A use case asks for approval, and the run cannot be suspended."""
+
+    def __init__(self, use_case: str) -> None:
+        self.use_case = use_case
+        super().__init__(
+            f"use case {use_case!r} asks for approval before publishing, and only a run of a deployment can wait for "
+            f"it",
+            remedy="Start it with `dda compile`, or from the deployment in the UI.",
+        )
 
 
 class LocalStackError(ConfigurationError):
@@ -228,8 +322,18 @@ class EmulatorMissing(LocalStackError):
 
     def __init__(self, package: str) -> None:
         self.package = package
-        self.remedy = "Install the extra `local`: pip install '.[local]' in the project's folder, or 'WHEEL[local]'."
-        super().__init__(f"the local AWS needs the package {package}, which is not installed. {self.remedy}")
+        super().__init__(
+            f"the local AWS needs the package {package}, which is not installed",
+            remedy="Install the extra `local`: pip install '.[local]' in the project's folder, or 'WHEEL[local]'.",
+        )
+
+
+class LocalProcessFailed(LocalStackError):
+    """A process of the local stack ended or failed. ``log`` is its log file, ``last_lines`` what stands at its end."""
+
+    def __init__(self, found: str, *, log: str | Path, last_lines: str) -> None:
+        self.log, self.last_lines = str(log), last_lines
+        super().__init__(f"{found}. The last lines of {log}:\n{last_lines}")
 
 
 class AwsCallFailed(DdaError):
@@ -239,11 +343,19 @@ class AwsCallFailed(DdaError):
 
 
 class StackFailed(AwsCallFailed):
-    """CloudFormation could not create, change or delete a stack."""
+    """CloudFormation could not create, change or delete a ``stack``."""
+
+    def __init__(self, found: str, *, stack: str, **facts: Unpack[Facts]) -> None:
+        self.stack = stack
+        super().__init__(found, **facts)
 
 
 class ObjectChanged(AwsCallFailed):
-    """An S3 object was replaced while it was read."""
+    """An S3 object was replaced while it was read or written."""
+
+    def __init__(self, found: str, *, uri: str, **facts: Unpack[Facts]) -> None:
+        self.uri = uri
+        super().__init__(found, **facts)
 
 
 class InputRefused(DdaError):
@@ -253,44 +365,74 @@ class InputRefused(DdaError):
 class TrainingJobMissing(InputRefused):
     """No training job of that name is in the use case's account and Region."""
 
-
-class TrainingJobNotCompleted(InputRefused):
-    """The training job's status is not Completed."""
-
-
-class ArchiveBroken(InputRefused):
-    """An archive is empty, cut short or damaged, or is not a gzip tar."""
-
-
-class ArchiveHostile(InputRefused):
-    """An archive holds a member that must not be unpacked: a link, a device, a climbing or duplicate name."""
-
-
-class ModelFileMissing(InputRefused):
-    """The trained archive lacks a file that the manifest needs."""
-
-
-class ModelFileAmbiguous(InputRefused):
-    """The trained archive holds several different TorchScript files at the same place."""
-
-
-class ModelFileInvalid(InputRefused):
-    """The model file is no TorchScript file. ``kind`` tells what it is instead, where that can be told."""
-
-    def __init__(self, file: str, where: str, kind: str | None) -> None:
-        self.file, self.where, self.kind = file, where, kind
-        is_instead = f", but {kind}" if kind else ""
+    def __init__(self, name: str, *, account_id: str, region: str, use_case: str) -> None:
+        self.name, self.account_id, self.region, self.use_case = name, account_id, region, use_case
         super().__init__(
-            f"{file} in {where} is no TorchScript file{is_instead}. A ZIP as torch.jit.save writes it was expected: "
-            f"export the model again."
+            f"training job {name!r} is not in account {account_id}, Region {region}",
+            remedy=f"Check the name, and that use case {use_case!r} is the right one.",
         )
 
 
-class ModelDescriptionInvalid(InputRefused):
+class TrainingJobNotCompleted(InputRefused):
+    """The training job's ``status`` is not Completed, or it completed without a model."""
+
+    def __init__(self, found: str, *, name: str, status: str, **facts: Unpack[Facts]) -> None:
+        self.name, self.status = name, status
+        super().__init__(found, **facts)
+
+
+class ArchiveRefused(InputRefused):
+    """An archive cannot be used for what is in it. ``archive`` is its path or URI."""
+
+    def __init__(self, found: str, *, archive: str, **facts: Unpack[Facts]) -> None:
+        self.archive = archive
+        super().__init__(found, **facts)
+
+
+class ArchiveBroken(ArchiveRefused):
+    """An archive is empty, cut short or damaged, or is not a gzip tar."""
+
+
+class ArchiveHostile(ArchiveRefused):
+    """An archive holds a member that must not be unpacked: a link, a device, a climbing or duplicate name."""
+
+
+class ModelFileMissing(ArchiveRefused):
+    """The trained archive lacks a file that the manifest needs."""
+
+
+class ModelFileAmbiguous(ArchiveRefused):
+    """The trained archive holds several different TorchScript ``files`` at the same place."""
+
+    def __init__(self, archive: str, files: Iterable[str]) -> None:
+        self.files = tuple(files)
+        super().__init__(
+            f"{archive} holds several TorchScript files at the same place: {', '.join(self.files)}",
+            archive=archive,
+            expected="exactly one",
+            remedy="Remove all but the one to compile.",
+        )
+
+
+class ModelFileInvalid(ArchiveRefused):
+    """The model file is no TorchScript file. ``kind`` tells what it is instead, where that can be told."""
+
+    def __init__(self, file: str, archive: str, kind: str | None) -> None:
+        self.file, self.kind = file, kind
+        is_instead = f", but {kind}" if kind else ""
+        super().__init__(
+            f"{file} in {archive} is no TorchScript file{is_instead}",
+            archive=archive,
+            expected="a ZIP as torch.jit.save writes it",
+            remedy="Export the model again.",
+        )
+
+
+class ModelDescriptionInvalid(ArchiveRefused):
     """``mochi.json``, ``config.yaml`` or ``export_artifacts/manifest.json`` cannot be read or lacks a key."""
 
 
-class ShapeMismatch(InputRefused):
+class ShapeMismatch(ArchiveRefused):
     """The three descriptions of the input shape disagree, or the shape is not one the pipeline compiles."""
 
 
@@ -300,9 +442,8 @@ class DeviceWouldRefuse(InputRefused):
     what: ClassVar[str] = "a device could not run it"
 
     def __init__(self, where: str, findings: Iterable[DeviceFinding]) -> None:
-        self.where = where
         self.findings = tuple(findings)
-        super().__init__(f"{where}: {self.what}: {' '.join(map(str, self.findings))}")
+        super().__init__(f"{self.what}: {' '.join(map(str, self.findings))}", where=where)
 
 
 class CompiledModelUnusable(DeviceWouldRefuse):
@@ -317,8 +458,9 @@ class PackageTooLarge(InputRefused):
     def __init__(self, where: str, limit: int) -> None:
         self.limit = limit
         super().__init__(
-            f"{where}: the package is over {limit} bytes, the most that AWS IoT Greengrass takes. Compile a smaller "
-            f"model."
+            f"the package is over {limit} bytes, the most that AWS IoT Greengrass takes",
+            where=where,
+            remedy="Compile a smaller model.",
         )
 
 
@@ -326,10 +468,11 @@ class UnpackedTooLarge(InputRefused):
     """A package would unpack to more than a device should have to hold."""
 
     def __init__(self, where: str, limit: int) -> None:
-        self.where, self.limit = where, limit
+        self.limit = limit
         super().__init__(
-            f"{where}: its files have over {limit} bytes unpacked, the most that a package may hold. Compile a smaller "
-            f"model, or remove what is no part of it."
+            f"its files have over {limit} bytes unpacked, the most that a package may hold",
+            where=where,
+            remedy="Compile a smaller model, or remove what is no part of it.",
         )
 
 
@@ -344,8 +487,7 @@ class SecretWithheld(DdaError):
     """
 
     def __init__(self, kind: str, text: str) -> None:
-        self.kind = kind
-        self.text = text
+        self.kind, self.text = kind, text
         super().__init__(f"{kind}: {text}")
 
 
@@ -354,16 +496,21 @@ class Interrupted(DdaError):
 
     exit_code = 130
 
-    def __init__(self, message: str = "the work was stopped on request") -> None:
-        super().__init__(message)
+    def __init__(self, found: str = "the work was stopped on request") -> None:
+        super().__init__(found)
 
 
 class TargetFailed(DdaError):
-    """One target came to an end that is not DEPLOYABLE. ``reason`` is the text as AWS gave it."""
+    """One target came to an end that is not DEPLOYABLE.
 
-    def __init__(self, message: str, *, reason: str | None = None) -> None:
-        self.reason = reason or message
-        super().__init__(message)
+    ``reason`` is the text as AWS gave it, else the whole sentence; ``name`` is the compilation job or component that
+    it is about, empty where there is none.
+    """
+
+    def __init__(self, found: str, *, name: str = "", reason: str | None = None, **facts: Unpack[Facts]) -> None:
+        super().__init__(found, **facts)
+        self.name = name
+        self.reason = reason or str(self)
 
 
 class CompilationFailed(TargetFailed):
@@ -375,7 +522,15 @@ class CompilationStopped(TargetFailed):
 
 
 class CompilationMismatch(TargetFailed):
-    """A compilation job has the name we derive but was made from other inputs."""
+    """A compilation job has the name we derive but was made from other inputs: ``differences`` tells which."""
+
+    def __init__(self, name: str, differences: Iterable[str]) -> None:
+        self.differences = tuple(differences)
+        super().__init__(
+            f"compilation job {name} exists with other inputs: {'; '.join(self.differences)}",
+            name=name,
+            remedy="Delete it with `aws sagemaker delete-compilation-job`, then compile again.",
+        )
 
 
 class QuotaReached(TargetFailed):
@@ -384,6 +539,9 @@ class QuotaReached(TargetFailed):
 
 class RunCancelled(TargetFailed):
     """A person cancelled the run before this target came to its end."""
+
+    def __init__(self, found: str = "the run was cancelled") -> None:
+        super().__init__(found)
 
 
 class PublishingRejected(TargetFailed):
@@ -419,10 +577,28 @@ class ComponentTaken(TargetFailed):
         where = f" of use case {other_use_case!r}" if other_use_case else ""
         super().__init__(
             f"component {component} {version} is of {whose}{where}; model {model!r} of use case {use_case!r} has the "
-            f"same component name. Give this model another one with component_name, or give component_name {base!r} "
-            f"if both are to share the component."
+            f"same component name",
+            name=component,
+            remedy=f"Give this model another one with component_name, or give component_name {base!r} if both are to "
+            f"share the component.",
         )
 
 
 class StepTimedOut(TargetFailed):
-    """A step took longer than its time limit."""
+    """A step took longer than its time limit of ``limit`` seconds."""
+
+    def __init__(
+        self,
+        found: str,
+        *,
+        name: str = "",
+        limit: float | None = None,
+        reason: str | None = None,
+        **facts: Unpack[Facts],
+    ) -> None:
+        self.limit = limit
+        super().__init__(found, name=name, reason=reason, **facts)
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f"one of {', '.join(names)}"

@@ -136,9 +136,11 @@ def read_catalogue(path: Path) -> Catalogue:
     try:
         given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidCatalogue(f"{path}: {error}") from error
+        raise InvalidCatalogue(str(error), where=str(path)) from error
     if not isinstance(given, list):
-        raise InvalidCatalogue(f"{path} holds {type(given).__name__}; a list of rows with match, cause... was expected")
+        raise InvalidCatalogue(
+            f"it holds {type(given).__name__}", where=str(path), expected="a list of rows with match, cause..."
+        )
     rows = []
     for number, fields in enumerate(given, 1):
         try:
@@ -148,19 +150,22 @@ def read_catalogue(path: Path) -> Catalogue:
                 f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
             )
             name = fields.get("match") if isinstance(fields, dict) else fields
-            raise InvalidCatalogue(f"{path}, row {number} ({name!r}): {problems}") from error
+            raise InvalidCatalogue(problems, where=f"{path}, row {number} ({name!r})") from error
     seen: dict[object, int] = {}
     for number, row in enumerate(rows, 1):
         keys = [(row.service, frozenset(_normal(part).casefold() for part in fragments)) for fragments in row.match]
         for key in [*keys, *row.errors]:
             if key in seen:
                 raise InvalidCatalogue(
-                    f"{path}, row {number} ({row.match[0]!r}): row {seen[key]} has the same match or class; "
-                    f"each must stand in one row"
+                    f"row {seen[key]} has the same match or class",
+                    where=f"{path}, row {number} ({row.match[0]!r})",
+                    expected="each to stand in one row",
                 )
             seen[key] = number
     if not any(("",) in row.match and row.fallback and row.service is None for row in rows):
-        raise InvalidCatalogue(f"{path} has no last resort: a row with match [''] and fallback true is needed")
+        raise InvalidCatalogue(
+            "it has no last resort", where=str(path), expected="a row with match [''] and fallback true"
+        )
     return Catalogue(tuple(rows))
 
 

@@ -65,15 +65,15 @@ def read_fleets(path: Path) -> tuple[Fleet, ...]:
     try:
         fleets = TypeAdapter(tuple[Fleet, ...]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise InvalidCatalogue(f"{path}: {explained(error, quoted=Fleet.model_fields)}") from error
+        raise InvalidCatalogue(explained(error, quoted=Fleet.model_fields), where=str(path)) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {yaml_problem(error)}") from error
+        raise InvalidCatalogue(f"cannot be read as YAML: {yaml_problem(error)}", where=str(path)) from error
     names = [fleet.name for fleet in fleets]
     if not fleets or len(set(names)) < len(names):
-        raise InvalidCatalogue(f"{path}: names {names}; at least one fleet is needed, and each name once")
+        raise InvalidCatalogue(f"names {names}", where=str(path), expected="at least one fleet, and each name once")
     for fleet in fleets:
         for problem in _problems(fleet):
-            raise InvalidCatalogue(f"{path}: fleet {fleet.name}: {problem}")
+            raise InvalidCatalogue(problem, where=f"{path}: fleet {fleet.name}")
     return fleets
 
 

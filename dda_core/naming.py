@@ -48,8 +48,10 @@ def check_training_job_name(name: str) -> str:
     """
     if not JOB_NAME_PATTERN.fullmatch(name) or len(name) > 63:
         raise InvalidName(
-            f"{name!r} cannot be the name of a training job: SageMaker allows letters, digits and inner hyphens, "
-            f"at most 63 characters. Give the job's name as `aws sagemaker list-training-jobs` shows it."
+            f"{name!r} cannot be the name of a training job",
+            name=name,
+            expected="letters, digits and inner hyphens, at most 63 characters",
+            remedy="Give the job's name as `aws sagemaker list-training-jobs` shows it.",
         )
     return name
 
@@ -89,7 +91,9 @@ def training_part(training_job: str) -> str:
     clean = re.sub(r"[^a-zA-Z0-9-]+", "-", training_job).strip("-")[:TRAINING_PART_LIMIT].rstrip("-")
     if not clean:
         raise InvalidName(
-            f"{training_job!r} has no letter or digit to name a compilation job with. Give a training job's name."
+            f"{training_job!r} has no letter or digit to name a compilation job with",
+            name=training_job,
+            remedy="Give a training job's name.",
         )
     return clean
 
@@ -108,8 +112,10 @@ def job_name(stem: str, attempt: int) -> str:
     name = f"{stem}-{attempt}"
     if attempt < 1 or len(name) > 63 or not JOB_NAME_PATTERN.fullmatch(name):
         raise InvalidName(
-            f"{name!r} cannot be a compilation job's name (63 letters, digits and inner hyphens). "
-            f"Delete old compilation jobs of {stem!r} with `aws sagemaker delete-compilation-job`."
+            f"{name!r} cannot be a compilation job's name",
+            name=name,
+            expected="letters, digits and inner hyphens, at most 63 characters",
+            remedy=f"Delete old compilation jobs of {stem!r} with `aws sagemaker delete-compilation-job`.",
         )
     return name
 
@@ -130,14 +136,17 @@ def component_base(model_name: str, component_name: str | None = None) -> str:
         if not COMPONENT_BASE_PATTERN.fullmatch(component_name):
             raise InvalidName(
                 f"component name {component_name!r}: devices accept only names that start with 'model-' and go on "
-                f"with letters, digits, '.', '_' or '-'. Give one such as 'model-{_slug(component_name)}'."
+                f"with letters, digits, '.', '_' or '-'",
+                name=component_name,
+                remedy=f"Give one such as 'model-{_slug(component_name)}'.",
             )
         return component_name
     slug = _slug(model_name)
     if not slug.strip("-"):
         raise InvalidName(
-            f"model name {model_name!r} has no letter or digit that a component's name may hold. "
-            f"Give another model name, or a component name such as 'model-lid-inspection'."
+            f"model name {model_name!r} has no letter or digit that a component's name may hold",
+            name=model_name,
+            remedy="Give another model name, or a component name such as 'model-lid-inspection'.",
         )
     return f"model-{slug}"
 
@@ -160,8 +169,9 @@ def component_name(base: str, target_suffix: str) -> str:
     name = f"{base}-{target_suffix}"
     if len(name) > COMPONENT_NAME_LIMIT:
         raise InvalidName(
-            f"component name {name!r} has {len(name)} characters; AWS IoT Greengrass allows {COMPONENT_NAME_LIMIT}. "
-            f"Give a shorter component name."
+            f"component name {name!r} has {len(name)} characters; AWS IoT Greengrass allows {COMPONENT_NAME_LIMIT}",
+            name=name,
+            remedy="Give a shorter component name.",
         )
     return name
 

@@ -48,8 +48,10 @@ def check_names(
     version = VERSION_PATTERN.fullmatch(component_version)
     if not version or int(version[1]) == 0:
         raise InvalidName(
-            f"component version {component_version!r}: devices keep only the major part, so a version x.0.0 with x "
-            f"over 0 was expected. Give one such as 1.0.0."
+            f"component version {component_version!r} cannot be used: devices keep only the major part",
+            name=component_version,
+            expected="x.0.0 with x over 0",
+            remedy="Give one such as 1.0.0.",
         )
 
 

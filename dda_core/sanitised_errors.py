@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import BaseModel
@@ -66,6 +67,8 @@ def _value(value: Any) -> Any:
     clean = value
     if isinstance(value, str):
         clean = masked(value) if type(value) is str else value
+    elif isinstance(value, PurePath):
+        clean = type(value)(masked(str(value)))
     elif isinstance(value, dict):
         clean = {key: _named(key, each) for key, each in value.items()}
     elif type(value) in (list, tuple, set, frozenset):

@@ -110,7 +110,7 @@ def load_settings() -> Settings:
             f"DDA_{str(problem['loc'][0]).upper()}{_found(problem['input'])}: {problem['msg']}"
             for problem in error.errors()
         )
-        raise InvalidSettings(f"{problems}. Correct or unset the variable.") from None
+        raise InvalidSettings(problems, remedy="Correct or unset the variable.") from None
 
 
 def _found(value: object) -> str:

@@ -104,14 +104,14 @@ def read_table(path: Path) -> tuple[CompilationTarget, ...]:
         rows = read_yaml_file(path)
     except YamlRefused as error:
         # The parser's own error, its cause, may quote the line.
-        raise InvalidCatalogue(f"{path}: cannot be read as YAML: {error}") from None
+        raise InvalidCatalogue(f"cannot be read as YAML: {error}", where=str(path)) from None
     except OSError as error:
-        raise InvalidCatalogue(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InvalidCatalogue(f"cannot be read: {error.strerror or error}", where=str(path)) from error
     if not isinstance(rows, list) or not rows:
-        raise InvalidCatalogue(f"{path}: holds no list of targets; at least one row (`- name: ...`) is needed")
+        raise InvalidCatalogue("holds no list of targets", where=str(path), expected="at least one row (`- name: ...`)")
     checked = tuple(_checked_row(row, number, path) for number, row in enumerate(rows, 1))
     if problems := shared_words(checked):
-        raise InvalidCatalogue(f"{path}: {'; '.join(problems)}")
+        raise InvalidCatalogue("; ".join(problems), where=str(path))
     return checked
 
 
@@ -124,7 +124,7 @@ def _checked_row(row: Any, number: int, path: Path) -> CompilationTarget:
         known = CompilationTarget.model_fields
         said = mask_values(f"row {number}{name}", unquoted_values(row, known))
         problems = explained(error, quoted=known, secrets=unquoted_values(row, known))
-        raise InvalidCatalogue(f"{path}: {said}: {problems}") from None
+        raise InvalidCatalogue(problems, where=f"{path}: {said}") from None
 
 
 def read_own_targets(path: Path) -> tuple[CompilationTarget, ...]:
@@ -135,7 +135,7 @@ def read_own_targets(path: Path) -> tuple[CompilationTarget, ...]:
     """
     rows = read_table(path)
     if problems := own_row_problems(rows):
-        raise InvalidCatalogue(f"{path}: {'; '.join(problems)}")
+        raise InvalidCatalogue("; ".join(problems), where=str(path))
     return rows
 
 

@@ -254,15 +254,20 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
         fields = read_yaml_file(path)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise FileMissing(
-            f"{path}: no such use-case file. Give a YAML file with usecase_id, account_id, region and s3_bucket."
+            "no such use-case file",
+            path=path,
+            where=str(path),
+            remedy="Give a YAML file with usecase_id, account_id, region and s3_bucket.",
         ) from error
     except YamlRefused as error:
         # The parser's own error, its cause, may quote the line.
-        raise InvalidUseCase(f"{path}: cannot be read as YAML: {error}") from None
+        raise InvalidUseCase(f"cannot be read as YAML: {error}", where=str(path)) from None
     except OSError as error:
-        raise InvalidUseCase(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise InvalidUseCase(f"cannot be read: {error.strerror or error}", where=str(path)) from error
     if not isinstance(fields, dict):
-        raise InvalidUseCase(f"{path}: holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)")
+        raise InvalidUseCase(
+            f"holds {type(fields).__name__}, not the fields of a use case (usecase_id: ...)", where=str(path)
+        )
     given = {key: value for key, value in fields.items() if value is not None}
     if "targets_file" in given:
         given["own_targets"] = _targets_beside(path, given)
@@ -273,11 +278,18 @@ def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
 def _targets_beside(path: Path, fields: dict[str, object]) -> tuple[CompilationTarget, ...]:
     named = fields["targets_file"]
     if not isinstance(named, str) or "own_targets" in fields:
-        raise InvalidUseCase(f"{path}: targets_file: expected the path of a YAML file, and no own_targets beside it")
+        raise InvalidUseCase(
+            "targets_file cannot be used",
+            where=str(path),
+            expected="the path of a YAML file, and no own_targets beside it",
+        )
     rows = path.parent / named
     if not rows.is_file():
         raise FileMissing(
-            f"{rows}: no such file; {path} names it as targets_file. Give the path from that file's folder."
+            f"no such file; {path} names it as targets_file",
+            path=rows,
+            where=str(rows),
+            remedy="Give the path from that file's folder.",
         )
     return read_own_targets(rows)
 
@@ -293,4 +305,4 @@ def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
     except ValidationError as error:
         # Pydantic's own error quotes every value.
         secrets = unquoted_values(fields, QUOTED)
-        raise InvalidUseCase(f"{where}: {explained(error, quoted=QUOTED, secrets=secrets)}") from None
+        raise InvalidUseCase(explained(error, quoted=QUOTED, secrets=secrets), where=where) from None

@@ -29,10 +29,7 @@ def check_can_wait(run: Run) -> None:
         ApprovalImpossible: it has no deployment, so no worker could go on with it.
     """
     if run.use_case.require_approval and not deployment.get_id():
-        raise ApprovalImpossible(
-            f"use case {run.use_case.usecase_id!r} asks for approval before publishing, and only a run of a deployment "
-            f"can wait for it. Start it with `dda compile`, or from the deployment in the UI."
-        )
+        raise ApprovalImpossible(run.use_case.usecase_id)
 
 
 async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:

@@ -239,5 +239,5 @@ async def stop_if_cancelled(run: Run, model_name: str) -> None:
         # Cancelled it is all the same. The worker's hook tries once more.
         log.error("The run was cancelled. Its compilation jobs could not be stopped and may go on: %s", error)
     for target in run.record.targets:
-        note_failure(run, target, RunCancelled("the run was cancelled"))
+        note_failure(run, target, RunCancelled())
     await tag_run(run, model_name)

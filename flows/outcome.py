@@ -117,7 +117,7 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     if not isinstance(error, DdaError):
         # Our own messages say what to do; those of AWS do not.
         guidance = guidance_for(error)
-        message = f"{message.removesuffix('.') or type(error).__name__}. {guidance.cause} {guidance.remedy}"
+        message = str(DdaError(message or type(error).__name__, remedy=f"{guidance.cause} {guidance.remedy}"))
     return Failed(message=_message(run, message, *keep))
 
 

@@ -103,9 +103,9 @@ def refuse_errors(use_case: UseCase, findings: Iterable[Finding]) -> None:
     """Do nothing where no finding is an error.
 
     Raises:
-        AccessRefused: some are; the message names each, with its remedy.
+        AccessRefused: some are; it has each, with its remedy.
     """
-    errors = [str(each) for each in findings if each.level is Level.ERROR]
+    errors = [each for each in findings if each.level is Level.ERROR]
     if errors:
         raise AccessRefused(use_case.usecase_id, errors)
 
@@ -162,8 +162,7 @@ def _check_training_job(aws: AwsClients, caller: str, name: str) -> tuple[Findin
     try:
         job = describe_training_job(aws.sagemaker, name, use_case)
     except TrainingJobMissing as error:
-        found, _, remedy = str(error).partition(". ")
-        return finding(check, Level.ERROR, found, remedy), None
+        return finding(check, Level.ERROR, error.found, error.remedy), None
     except (ClientError, BotoCoreError, OSError) as error:
         if not isinstance(error, ClientError) or not is_denied(error):
             return _untold(check, error), None

@@ -83,13 +83,13 @@ def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> G
                 data = data.lstrip(b"\0")
                 continue
             if padding:
-                raise ArchiveBroken(_broken(where, members, "after zeros"))
+                raise _broken(where, members, "after zeros")
             if member is None:
                 member = codec.decompressobj(wbits=31)
             try:
                 content = member.decompress(data, BLOCK)
             except (codec.error, zlib.error) as error:
-                raise ArchiveBroken(_broken(where, members, str(error))) from error
+                raise _broken(where, members, str(error)) from error
             if content:
                 yield content
             # One block may inflate a thousandfold: what is over BLOCK waits in the tail or in the decompressor.
@@ -98,19 +98,24 @@ def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> G
                 data, more, member = member.unused_data, False, None
                 members += 1
     if member is not None:
-        raise ArchiveBroken(_broken(where, members, "the stream has no end: it is cut short"))
+        raise _broken(where, members, "the stream has no end: it is cut short")
     if not members:
-        raise ArchiveBroken(f"{where} is empty: a gzip-compressed tar archive was expected. Upload it again.")
-
-
-def _broken(where: str, members: int, detail: str) -> str:
-    if members:
-        return (
-            f"{where} has data after its gzip stream that is no whole gzip member ({detail}). Make the archive again."
+        raise ArchiveBroken(
+            f"{where} is empty", archive=where, expected="a gzip-compressed tar archive", remedy="Upload it again."
         )
-    return (
-        f"{where} is damaged, or is not a gzip-compressed tar archive ({detail}). "
-        "Upload it again, or run again what made it."
+
+
+def _broken(where: str, members: int, detail: str) -> ArchiveBroken:
+    if members:
+        return ArchiveBroken(
+            f"{where} has data after its gzip stream that is no whole gzip member ({detail})",
+            archive=where,
+            remedy="Make the archive again.",
+        )
+    return ArchiveBroken(
+        f"{where} is damaged, or is not a gzip-compressed tar archive ({detail})",
+        archive=where,
+        remedy="Upload it again, or run again what made it.",
     )
 
 

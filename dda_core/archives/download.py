@@ -56,7 +56,7 @@ def presign(aws: AwsClients, uri: str, valid: timedelta) -> DownloadLink:
     """
     seconds = int(valid.total_seconds())
     if not 1 <= seconds <= LONGEST.total_seconds():
-        raise UsageError(f"a link cannot be valid for {seconds} s: at least a second and at most 12 hours are allowed")
+        raise UsageError(f"a link cannot be valid for {seconds} s", expected="at least a second and at most 12 hours")
     S3Source(aws.s3, *parse_s3_uri(uri))  # a link to nothing is worth nothing
     bucket, key = parse_s3_uri(uri)
     ends = aws.credentials_end()
@@ -106,7 +106,9 @@ def download(s3: S3Client, uri: str, file: Path, tell: Callable[[int, int], None
         os.replace(part, output_file(file))
         state.unlink()
         return source.size
-    raise ObjectChanged(f"{uri} was replaced, or {part} was written by others, {STARTS} times. Try again later.")
+    raise ObjectChanged(
+        f"{uri} was replaced, or {part} was written by others, {STARTS} times", uri=uri, remedy="Try again later."
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

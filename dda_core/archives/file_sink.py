@@ -74,7 +74,7 @@ class FileSink:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileMissing(f"{path.parent} cannot be written to: {error.strerror}") from error
+            raise FileMissing(f"{path.parent} cannot be written to: {error.strerror}", path=path.parent) from error
 
     def write(self, data: ReadableBuffer) -> None:
         """Take these bytes.
@@ -93,7 +93,9 @@ class FileSink:
             try:
                 self._file = self._temporary.open("xb")
             except OSError as error:
-                raise FileMissing(f"{self.path.parent} cannot be written to: {error.strerror}") from error
+                raise FileMissing(
+                    f"{self.path.parent} cannot be written to: {error.strerror}", path=self.path.parent
+                ) from error
         return self._file
 
     def complete(self, name: str | None = None) -> None:

@@ -257,8 +257,9 @@ def _copy(s3: S3Client, bucket: str, staging_key: str, final_key: str, etag: str
             if code not in _TAKEN | _GONE:
                 raise s3_failed(error, "s3:PutObject", uri) from error
             if not _exists(s3, bucket, final_key):
+                staged = f"s3://{bucket}/{staging_key}"
                 raise ObjectChanged(
-                    f"s3://{bucket}/{staging_key} was removed or replaced before it was copied to {uri}. Run again."
+                    f"{staged} was removed or replaced before it was copied to {uri}", uri=staged, remedy="Run again."
                 ) from error
             return False
     raise AssertionError("unreachable: the last attempt returns or raises")

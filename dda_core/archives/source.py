@@ -49,7 +49,7 @@ class FileSource(Source):
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             found = "is a folder" if path.is_dir() else "does not exist"
-            raise FileMissing(f"{path} {found}; the path of an archive (.tar.gz) or an s3:// URI was expected")
+            raise FileMissing(f"{path} {found}", path=path, expected="the path of an archive (.tar.gz) or an s3:// URI")
         self.uri = str(path)
         self.size = path.stat().st_size
         self.etag = None
@@ -63,7 +63,7 @@ class FileSource(Source):
                     check_stop(stop)
                     yield block
         except OSError as error:
-            raise FileMissing(f"{self.uri} cannot be read: {error.strerror}") from error
+            raise FileMissing(f"{self.uri} cannot be read: {error.strerror}", path=self.uri) from error
 
 
 class S3Source(Source):
@@ -164,21 +164,27 @@ def s3_failed(error: Exception, action: str, uri: str) -> Exception:
     if isinstance(error, ClientError):
         code = error_code(error)
         if code in {"404", "NoSuchKey", "NotFound"}:
-            return FileMissing(f"{uri} does not exist. Check the bucket, the key and the account.")
+            return FileMissing(f"{uri} does not exist", path=uri, remedy="Check the bucket, the key and the account.")
         if code == "NoSuchBucket":
-            return FileMissing(f"{uri} does not exist: there is no such bucket. Check its name and the account.")
+            return FileMissing(
+                f"{uri} does not exist: there is no such bucket", path=uri, remedy="Check its name and the account."
+            )
         if code in {"412", "PreconditionFailed"}:
-            return ObjectChanged(f"{uri} was replaced while it was read. Run again to read the new object.")
+            return ObjectChanged(
+                f"{uri} was replaced while it was read", uri=uri, remedy="Run again to read the new object."
+            )
         if code in {"403", "AccessDenied", "Forbidden"}:
             return AwsCallFailed(
-                f"{uri}: access denied for {action}. Allow the caller's role {action} on the object, and "
-                "s3:ListBucket on the bucket (without it a missing object looks the same)."
+                f"access denied for {action}",
+                where=uri,
+                remedy=f"Allow the caller's role {action} on the object, and s3:ListBucket on the bucket (without it a "
+                "missing object looks the same).",
             )
-        return AwsCallFailed(f"{uri}: {action} failed: {error}")
+        return AwsCallFailed(f"{action} failed: {error}", where=uri)
     if isinstance(error, NoCredentialsError):
-        return MissingCredentials(f"{uri} cannot be reached: {error}. Log in, or set AWS_PROFILE.")
+        return MissingCredentials(f"{uri} cannot be reached: {error}", remedy="Log in, or set AWS_PROFILE.")
     if isinstance(error, BotoCoreError | OSError | EOFError):
-        return AwsCallFailed(f"{uri}: {action} failed: {str(error).rstrip('.')}. Run again later.")
+        return AwsCallFailed(f"{action} failed: {error}", where=uri, remedy="Run again later.")
     return error
 
 
@@ -196,7 +202,7 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
     """
     bucket, slash, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not slash or not key or key.endswith("/"):
-        raise FileMissing(f"{uri} is no S3 object: s3://<bucket>/<key> was expected")
+        raise FileMissing(f"{uri} is no S3 object", path=uri, expected="s3://<bucket>/<key>")
     return bucket, key
 
 

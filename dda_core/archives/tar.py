@@ -261,12 +261,19 @@ class TarReader:
         return bool(self._chunk)
 
     def _broken(self, what: str) -> NoReturn:
-        raise ArchiveBroken(f"{self._where} {what}. A whole .tar.gz was expected: make the archive again.")
+        raise ArchiveBroken(
+            f"{self._where} {what}",
+            archive=self._where,
+            expected="a whole .tar.gz",
+            remedy="Make the archive again.",
+        )
 
     def _hostile(self, what: str) -> NoReturn:
         raise ArchiveHostile(
-            f"{self._where} {what}. Only regular files and folders with plain relative names, each once, are "
-            "accepted: make the archive again without it."
+            f"{self._where} {what}",
+            archive=self._where,
+            expected="only regular files and folders with plain relative names, each once",
+            remedy="Make the archive again without it.",
         )
 
 

@@ -145,8 +145,9 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
     credentials = source.get_credentials()
     if credentials is None:
         raise MissingCredentials(
-            "no AWS credentials were found. Run `aws configure` or `aws sso login`, set AWS_PROFILE, or, for the local "
-            'AWS, run: eval "$(dda local env)"'
+            "no AWS credentials were found",
+            remedy="Run `aws configure` or `aws sso login`, set AWS_PROFILE, or, for the local AWS, run: "
+            'eval "$(dda local env)"',
         )
     if not use_case.cross_account_role_arn:
         return source
@@ -191,8 +192,9 @@ def _not_assumable(use_case: UseCase, sts: STSClient, error: ClientError) -> Rol
     )
     return RoleNotAssumable(
         f"use case {use_case.usecase_id!r}: role {role} cannot be assumed by {principal} ({error_message(error)})",
-        f'Let the trust policy of {role} allow sts:AssumeRole for {{"AWS": "{principal}"}} {condition}, and let the '
-        f"policy of {principal} allow sts:AssumeRole on {role}.",
+        role=str(role),
+        remedy=f'Let the trust policy of {role} allow sts:AssumeRole for {{"AWS": "{principal}"}} {condition}, and let '
+        f"the policy of {principal} allow sts:AssumeRole on {role}.",
     )
 
 

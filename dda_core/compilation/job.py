@@ -230,10 +230,7 @@ def _check_inputs(answer: dict[str, Any], request: dict[str, Any]) -> None:
     found, ours = decisive(answer), decisive(request)
     different = [f"{key} is {found[key]!r}, expected {ours[key]!r}" for key in ours if found[key] != ours[key]]
     if different:
-        raise CompilationMismatch(
-            f"compilation job {request['CompilationJobName']} exists with other inputs: {'; '.join(different)}. "
-            f"Delete it with `aws sagemaker delete-compilation-job`, then compile again."
-        )
+        raise CompilationMismatch(request["CompilationJobName"], different)
 
 
 class StepKind(StrEnum):

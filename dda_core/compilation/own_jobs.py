@@ -78,6 +78,7 @@ def create_job(
         if code == "ResourceLimitExceeded":
             raise QuotaReached(
                 f"no free slot for compilation job {request['CompilationJobName']}: {error_message(error)}",
+                name=request["CompilationJobName"],
                 reason=f"ResourceLimitExceeded: {error_message(error)}",
             ) from error
         if code != "ResourceInUse":

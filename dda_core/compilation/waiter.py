@@ -82,7 +82,9 @@ async def run_stoppable(work: Callable[[threading.Event], T], *, limit: float, w
         async with asyncio.timeout(limit):
             return await asyncio.shield(thread)
     except TimeoutError:
-        raise StepTimedOut(f"{what} took longer than its limit of {limit:g} s. {_RAISE_LIMIT}") from None
+        raise StepTimedOut(
+            f"{what} took longer than its limit of {limit:g} s", limit=limit, remedy=_RAISE_LIMIT
+        ) from None
     finally:
         stop.set()
         if not thread.done():
@@ -242,8 +244,10 @@ async def _until_ended(
             return
         if time.monotonic() - began > settings.compile_timeout_seconds:
             raise StepTimedOut(
-                f"compilation job {job.name} was still {job.status} after {settings.compile_timeout_seconds:g} s. "
-                f"It was left running: compile again to follow it, or raise DDA_COMPILE_TIMEOUT_SECONDS."
+                f"compilation job {job.name} was still {job.status} after {settings.compile_timeout_seconds:g} s",
+                name=job.name,
+                limit=settings.compile_timeout_seconds,
+                remedy="It was left running: compile again to follow it, or raise DDA_COMPILE_TIMEOUT_SECONDS.",
             )
         await pause(settings.poll_seconds, settings)
 
@@ -253,11 +257,11 @@ def _end_of(job: CompilationJob) -> CompilationFailed | CompilationStopped:
         reached = f"STOPPED: MaxRuntimeInSeconds ({job.max_runtime_seconds}) was reached"
         unknown = "STOPPED: stopped by a person, or its time limit was reached"
         reason = job.reason or (reached if job.reached_time_limit else unknown)
-        return CompilationStopped(f"compilation job {job.name} was stopped: {reason}", reason=reason)
+        return CompilationStopped(f"compilation job {job.name} was stopped: {reason}", name=job.name, reason=reason)
     reason = job.reason or (
         "COMPLETED without a compiled archive" if job.status is CompilationStatus.COMPLETED else "no reason was given"
     )
-    return CompilationFailed(f"compilation job {job.name} failed: {reason}", reason=reason)
+    return CompilationFailed(f"compilation job {job.name} failed: {reason}", name=job.name, reason=reason)
 
 
 async def publish_version(
@@ -296,7 +300,9 @@ async def publish_version(
         )
     except ClientError as error:
         reason = f"{error_code(error)}: {error_message(error)}"
-        raise PublishFailed(f"AWS IoT Greengrass refused {plan.component}: {reason}", reason=reason) from error
+        raise PublishFailed(
+            f"AWS IoT Greengrass refused {plan.component}: {reason}", name=plan.component, reason=reason
+        ) from error
 
 
 async def follow_version(
@@ -316,7 +322,9 @@ async def follow_version(
         if time.monotonic() - began > settings.publish_timeout_seconds:
             raise StepTimedOut(
                 f"{version.component} {version.version} was still {version.state} after "
-                f"{settings.publish_timeout_seconds:g} s. Compile again to follow it, or raise "
-                f"DDA_PUBLISH_TIMEOUT_SECONDS."
+                f"{settings.publish_timeout_seconds:g} s",
+                name=version.component,
+                limit=settings.publish_timeout_seconds,
+                remedy="Compile again to follow it, or raise DDA_PUBLISH_TIMEOUT_SECONDS.",
             )
         await pause(settings.poll_seconds, settings)

@@ -122,9 +122,11 @@ def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
         else:
             recipe = load_yaml(text)
     except (ValueError, RecursionError, YamlRefused) as error:
-        raise RecipeInvalid(f"{where} is no recipe in JSON or YAML ({error})") from error
+        raise RecipeInvalid(f"this is no recipe in JSON or YAML ({error})", where=where) from error
     if not isinstance(recipe, dict):
-        raise RecipeInvalid(f"{where} is no recipe: an object with ComponentName, ComponentVersion, ... was expected")
+        raise RecipeInvalid(
+            "this is no recipe", where=where, expected="an object with ComponentName, ComponentVersion, ..."
+        )
     return recipe
 
 
@@ -147,7 +149,8 @@ def component_version_for(existing: Iterable[str]) -> str:
     if major > LARGEST_VERSION_PART:
         raise RecipeInvalid(
             f"the highest existing version is {major - 1}.x, and AWS IoT Greengrass allows no major version over "
-            f"{LARGEST_VERSION_PART}. Delete the versions that are not needed, or give another component name."
+            f"{LARGEST_VERSION_PART}",
+            remedy="Delete the versions that are not needed, or give another component name.",
         )
     return f"{major}.0.0"
 
@@ -170,7 +173,7 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
         findings.append(f"the recipe has {size} bytes, at most {RECIPE_LIMIT} are allowed: shorten the friendly name")
     if findings:
         what = f"{recipe.get('ComponentName')} {recipe.get('ComponentVersion')}"
-        raise RecipeInvalid(f"the recipe of {what} cannot be published: {'; '.join(findings)}")
+        raise RecipeInvalid(f"it cannot be published: {'; '.join(findings)}", where=f"the recipe of {what}")
 
 
 def _name_findings(name: object) -> list[str]:

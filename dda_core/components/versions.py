@@ -252,7 +252,10 @@ def ensure_version(
             raise
         return describe_version(greengrass, answer["arn"])
     raise PublishFailed(
-        f"{plan.component}: {CONFLICTS} versions in a row were taken by somebody else. Publish again when it is quiet."
+        f"{CONFLICTS} versions in a row were taken by somebody else",
+        where=plan.component,
+        name=plan.component,
+        remedy="Publish again when it is quiet.",
     )
 
 
@@ -310,7 +313,9 @@ def check_deployable(version: ComponentVersion) -> bool:
     if version.state.on_its_way:
         return False
     reason = version.reason or f"the component version is {version.state} and AWS gave no reason"
-    raise PublishFailed(f"{version.component} {version.version} is {version.state}: {reason}", reason=reason)
+    raise PublishFailed(
+        f"{version.component} {version.version} is {version.state}: {reason}", name=version.component, reason=reason
+    )
 
 
 def read_recipe(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:

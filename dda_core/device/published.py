@@ -32,7 +32,9 @@ def check_file(path: Path, recipe: Mapping[str, Any] | None = None) -> DeviceChe
         FileMissing: there is no such file.
     """
     if not path.is_file():
-        raise FileMissing(f"{path} does not exist or is no file; a package (.zip) or a component's name was expected")
+        raise FileMissing(
+            f"{path} does not exist or is no file", path=path, expected="a package (.zip) or a component's name"
+        )
     with path.open("rb") as file:
         return check_contents(read_package(file, path.name, whole=True), path.name, path.stat().st_size, recipe)
 
@@ -49,11 +51,15 @@ def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> D
         recipe = read_recipe(greengrass, arn)
     except ClientError as error:
         if is_not_found(error):
-            raise ComponentMissing(_missing(arn)) from error
+            raise _missing(arn) from error
         raise
     uri = artifact_uri_of(recipe)
     if uri is None:
-        raise ComponentMissing(f"{arn} has no one artifact in S3: it is no model component. Give another component.")
+        raise ComponentMissing(
+            f"{arn} has no one artifact in S3: it is no model component",
+            component=arn,
+            remedy="Give another component.",
+        )
     with open_seekable(s3, uri) as file:
         name = uri.rpartition("/")[2]
         file.seek(0, 2)
@@ -80,12 +86,16 @@ def find_version(greengrass: GreengrassV2Client, component_arn: str, version: st
     """
     found = next((each for each in list_versions(greengrass, component_arn) if version in (None, each)), None)
     if found is None:
-        raise ComponentMissing(_missing(f"version {version} of {component_arn}" if version else component_arn))
+        raise _missing(component_arn, f"version {version} of " if version else "")
     return f"{component_arn}:versions:{found}"
 
 
-def _missing(what: str) -> str:
-    return f"{what} does not exist. `aws greengrassv2 list-components` lists what there is."
+def _missing(arn: str, part: str = "") -> ComponentMissing:
+    return ComponentMissing(
+        f"{part}{arn} does not exist",
+        component=arn,
+        remedy="`aws greengrassv2 list-components` lists what there is.",
+    )
 
 
 def check_contents(contents: PackageContents, name: str, size: int, recipe: Mapping[str, Any] | None) -> DeviceCheck:

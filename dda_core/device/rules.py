@@ -170,4 +170,4 @@ def device_rules() -> DeviceRules:
     try:
         return DeviceRules.model_validate(yaml.safe_load(RULES.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise InvalidCatalogue(f"{RULES}: {error}") from error
+        raise InvalidCatalogue(str(error), where=str(RULES)) from error

@@ -63,7 +63,7 @@ def read_description(texts: Mapping[str, bytes], where: str) -> Description:
     manifest = _json(texts[MANIFEST], MANIFEST, where)
     graph = manifest.get("model_graph")
     if not isinstance(graph, dict):
-        _invalid(f"{MANIFEST} in {where} has no object model_graph")
+        _invalid(MANIFEST, where, "has no object model_graph")
     if manifest.get("input_shape") not in (None, []):
         exported = _shape(manifest, f"input_shape of {MANIFEST}", where)
     else:
@@ -79,31 +79,32 @@ def _agree(mochi: Shape, exported: Shape, images: str, where: str) -> None:
         f"{CONFIG} says images of {images} (width x height)"
     )
     if mochi != exported:
-        raise ShapeMismatch(f"{says}: the two shapes differ. Export the model again.")
+        raise ShapeMismatch(f"{says}: the two shapes differ", archive=where, remedy="Export the model again.")
     if mochi[:2] != (1, 3):
         raise ShapeMismatch(
-            f"{says}: batch {mochi[0]} and {mochi[1]} channels, but only batch 1 and 3 channels can be compiled. "
-            f"Export the model with input_shape [1, 3, {mochi[2]}, {mochi[3]}]."
+            f"{says}: batch {mochi[0]} and {mochi[1]} channels, but only batch 1 and 3 channels can be compiled",
+            archive=where,
+            remedy=f"Export the model with input_shape [1, 3, {mochi[2]}, {mochi[3]}].",
         )
 
 
 def _json(text: bytes, name: str, where: str) -> dict[str, Any]:
     if encoding := foreign_encoding(text):
-        _invalid(f"{name} in {where} is in {encoding}, not in UTF-8")
+        _invalid(name, where, f"is in {encoding}, not in UTF-8")
     try:
         # NaN and Infinity pass, here as on the device: what nobody copies does no harm, what is copied the rules judge.
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        _invalid(f"{name} in {where} is no JSON ({error})")
+        _invalid(name, where, f"is no JSON ({error})")
     if not isinstance(value, dict):
-        _invalid(f"{name} in {where} is no JSON object")
+        _invalid(name, where, "is no JSON object")
     return value
 
 
 def _first_stage(value: dict[str, Any], name: str, where: str) -> dict[str, Any]:
     stages = value.get("stages")
     if not isinstance(stages, list) or not stages or not isinstance(stages[0], dict):
-        _invalid(f"{name} in {where} has no stages[0]")
+        _invalid(name, where, "has no stages[0]")
     stage: dict[str, Any] = stages[0]
     return stage
 
@@ -112,9 +113,7 @@ def _shape(value: dict[str, Any], name: str, where: str) -> Shape:
     shape = value.get("input_shape")
     if not isinstance(shape, list) or len(shape) != 4 or not all(_is_size(number) for number in shape):
         found = "is missing" if shape is None else f"is {json.dumps(shape)[:80]}"
-        _invalid(
-            f"{name} in {where} {found}; a list of four positive integers [batch, channels, height, width] was expected"
-        )
+        _invalid(name, where, found, expected="a list of four positive integers [batch, channels, height, width]")
     return shape[0], shape[1], shape[2], shape[3]
 
 
@@ -132,11 +131,11 @@ def _config_size(text: bytes, key: str, where: str) -> Pixels:
         value = _child(_child(compose_yaml(text, count_aliases=False), "dataset"), key)
         size = _pixels(value) if isinstance(value, yaml.ScalarNode) else None
     except (YamlRefused, ValueError) as error:
-        _invalid(f"{CONFIG} in {where} cannot be read: {error}")
+        _invalid(CONFIG, where, f"cannot be read: {error}")
     if size is None:
         said = repr(value.value[:80]) if isinstance(value, yaml.ScalarNode) else "a list or mapping"
         found = "has no" if value is None else f"says {said} for"
-        _invalid(f"{CONFIG} in {where} {found} dataset.{key}; a positive number of pixels was expected")
+        _invalid(CONFIG, where, f"{found} dataset.{key}", expected="a positive number of pixels")
     return size
 
 
@@ -181,5 +180,10 @@ def _child(node: Any, key: str) -> Any:
     return None
 
 
-def _invalid(what: str) -> NoReturn:
-    raise ModelDescriptionInvalid(f"{what}. Export the model again, or correct the file.")
+def _invalid(name: str, where: str, what: str, *, expected: str = "") -> NoReturn:
+    raise ModelDescriptionInvalid(
+        f"{name} in {where} {what}",
+        archive=where,
+        expected=expected,
+        remedy="Export the model again, or correct the file.",
+    )

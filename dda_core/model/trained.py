@@ -140,8 +140,10 @@ def _describe(texts: dict[str, bytes], where: str) -> Description:
     missing = [name for name in (CONFIG, MOCHI, MANIFEST) if name not in texts]
     if missing:
         raise ModelFileMissing(
-            f"{where} holds no {' and no '.join(missing)}. A trained archive needs {CONFIG}, {MOCHI} and {MANIFEST}: "
-            "export the model again."
+            f"{where} holds no {' and no '.join(missing)}",
+            archive=where,
+            expected=f"{CONFIG}, {MOCHI} and {MANIFEST}, which a trained archive needs",
+            remedy="Export the model again.",
         )
     return read_description(texts, where)
 
@@ -178,17 +180,17 @@ class _Choice:
         candidates = self._root or self._exported
         if not candidates:
             raise ModelFileMissing(
-                f"{where} holds no TorchScript file: a .pt was expected at the root or in {EXPORT_FOLDER}/. "
-                "Export the model again."
+                f"{where} holds no TorchScript file",
+                archive=where,
+                expected=f"a .pt at the root or in {EXPORT_FOLDER}/",
+                remedy="Export the model again.",
             )
         if len(candidates) > 1:
-            names = ", ".join(sorted(member.name for member in candidates))
-            raise ModelFileAmbiguous(
-                f"{where} holds several TorchScript files at the same place: {names}. Exactly one was expected: "
-                "remove all but the one to compile."
-            )
+            raise ModelFileAmbiguous(where, sorted(member.name for member in candidates))
         if not candidates[0].size:
-            raise ModelFileMissing(f"{candidates[0].name} in {where} is empty. Export the model again.")
+            raise ModelFileMissing(
+                f"{candidates[0].name} in {where} is empty", archive=where, remedy="Export the model again."
+            )
         if not self._head.startswith(_ZIP):
             raise ModelFileInvalid(candidates[0].name, where, _kind_of(self._head))
         return candidates[0]

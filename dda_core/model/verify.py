@@ -65,7 +65,7 @@ def verify_package(path: Path, expected: Expectation = NOTHING) -> list[DeviceFi
         FileMissing: there is no such file.
     """
     if not path.is_file():
-        raise FileMissing(f"{path} does not exist or is no file; the path of a package (.zip) was expected")
+        raise FileMissing(f"{path} does not exist or is no file", path=path, expected="the path of a package (.zip)")
     findings = name_findings(path.name, path.stat().st_size)
     with path.open("rb") as file:
         contents = read_package(file, path.name, whole=True)

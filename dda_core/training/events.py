@@ -67,19 +67,21 @@ def parse_training_event(text: str | bytes, where: str) -> TrainingEvent:
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent(f"{where} holds no JSON ({error}). {_EXPECTED}") from error
+        raise InvalidEvent(f"{where} holds no JSON ({error})", expected=_EXPECTED) from error
     if not isinstance(fields, dict):
-        raise InvalidEvent(f"{where} holds {type(fields).__name__}, not a JSON object. {_EXPECTED}")
+        raise InvalidEvent(f"{where} holds {type(fields).__name__}, not a JSON object", expected=_EXPECTED)
     try:
         return TrainingEvent.model_validate(fields)
     except ValidationError as error:
         problems = "; ".join(_problem(problem) for problem in error.errors())
-        raise InvalidEvent(f"{where} is not the event of a completed training job: {problems}. {_EXPECTED}") from error
+        raise InvalidEvent(
+            f"{where} is not the event of a completed training job: {problems}", expected=_EXPECTED
+        ) from error
 
 
 _EXPECTED = (
-    f"Expected is an event of EventBridge with source {EVENT_SOURCE}, detail-type {EVENT_TYPE!r}, account, region, "
-    f"detail.TrainingJobName and detail.TrainingJobStatus Completed."
+    f"an event of EventBridge with source {EVENT_SOURCE}, detail-type {EVENT_TYPE!r}, account, region, "
+    f"detail.TrainingJobName and detail.TrainingJobStatus Completed"
 )
 
 

@@ -52,7 +52,7 @@ class TrainingJob(BaseModel):
         try:
             return use_case.find_targets(tag)
         except UnknownTarget as error:
-            where = f" in the tag {TARGETS_TAG} of training job {self.name!r}"
+            where = f"the tag {TARGETS_TAG} of training job {self.name!r}"
             raise UnknownTarget(error.name, use_case.target_names(), where) from error
 
 
@@ -69,8 +69,7 @@ def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCa
     except ClientError as error:
         if is_not_found(error):
             raise TrainingJobMissing(
-                f"training job {name!r} is not in account {use_case.account_id}, Region {use_case.region}. "
-                f"Check the name, and that use case {use_case.usecase_id!r} is the right one."
+                name, account_id=use_case.account_id, region=use_case.region, use_case=use_case.usecase_id
             ) from error
         raise
     arn = answer["TrainingJobArn"]
@@ -94,15 +93,18 @@ def check_completed(job: TrainingJob) -> str:
     if job.status != "Completed":
         why = f" ({job.failure_reason})" if job.failure_reason else ""
         raise TrainingJobNotCompleted(
-            f"training job {job.name!r} is {job.status}{why}, not Completed. "
-            + (
-                "Wait for it to end, then compile again."
-                if job.status in ("InProgress", "Stopping")
-                else "Only a completed training job has a model to compile; train again."
-            )
+            f"training job {job.name!r} is {job.status}{why}, not Completed",
+            name=job.name,
+            status=job.status,
+            remedy="Wait for it to end, then compile again."
+            if job.status in ("InProgress", "Stopping")
+            else "Only a completed training job has a model to compile; train again.",
         )
     if not job.model_artifact:
         raise TrainingJobNotCompleted(
-            f"training job {job.name!r} is Completed but has no model artifact. Train again with an OutputDataConfig."
+            f"training job {job.name!r} is Completed but has no model artifact",
+            name=job.name,
+            status=job.status,
+            remedy="Train again with an OutputDataConfig.",
         )
     return job.model_artifact

@@ -102,7 +102,7 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(r"([1-9]\d{0,5})([smh])", text.strip())
     valid = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else None
     if valid is None or valid > LONGEST:
-        raise UsageError(f"--expires {text}: expected a time such as 30m or 1h, of at most 12h")
+        raise UsageError(f"--expires {text} cannot be used", expected="a time such as 30m or 1h, of at most 12h")
     return valid
 
 

@@ -53,7 +53,9 @@ def check(
         given = None
         if recipe is not None:
             if not recipe.is_file():
-                raise FileMissing(f"{recipe} does not exist or is no file; a recipe in JSON or YAML was expected")
+                raise FileMissing(
+                    f"{recipe} does not exist or is no file", path=recipe, expected="a recipe in JSON or YAML"
+                )
             with recipe.open("rb") as file:
                 given = parse_recipe(file.read(MAX_BYTES + 1), str(recipe))
         done = check_file(Path(package), given)

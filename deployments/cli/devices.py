@@ -74,6 +74,7 @@ async def _use_case(name: str | None) -> UseCase:
     names = await use_case_names()
     if len(names) != 1:
         raise UsageError(
-            f"{len(names)} use cases are registered ({', '.join(names) or 'none'}): say which with --use-case NAME"
+            f"{len(names)} use cases are registered ({', '.join(names) or 'none'})",
+            remedy="Say which with --use-case NAME.",
         )
     return await load_use_case(names[0])

@@ -49,4 +49,5 @@ def preflight_command(
     if failed:
         raise typer.Exit(3)
     if findings[0].level is Level.NOT_CHECKED:
-        raise AwsCallFailed(str(findings[0]))
+        untold = findings[0]
+        raise AwsCallFailed(untold.found, where=untold.check, remedy=untold.remedy)

@@ -65,7 +65,9 @@ def age(text: str) -> timedelta:
     """
     match = re.fullmatch(r"([1-9]\d{0,3})([dw])", text.strip())
     if match is None:
-        raise UsageError(f"--older-than {text}: expected an age in days or weeks such as 30d or 8w, of at least 1d")
+        raise UsageError(
+            f"--older-than {text} cannot be used", expected="an age in days or weeks such as 30d or 8w, of at least 1d"
+        )
     return timedelta(days=int(match[1]) * _DAYS[match[2]])
 
 

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from dda_core.exceptions import LocalStackError
+from dda_core.exceptions import LocalProcessFailed
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import StackDirectory
 from deployments.local.processes import last_lines
@@ -44,9 +44,10 @@ def start_in_background(directory: StackDirectory, settings: AwsSettings) -> dic
         # It bounds each of its steps itself, and ends where one takes too long.
         while (content := directory.read_local()) is None:
             if process.poll() is not None:
-                raise LocalStackError(
-                    f"The local stack of {directory.path} did not come up (exit code {process.returncode}). The last "
-                    f"lines of {log}:\n{last_lines(log)}"
+                raise LocalProcessFailed(
+                    f"The local stack of {directory.path} did not come up (exit code {process.returncode})",
+                    log=log,
+                    last_lines=last_lines(log),
                 )
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:

@@ -127,7 +127,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     print_end(view, states, console)
     _expect(view, RunStatus.COMPLETED, set())
     if set(states.values()) != {"DEPLOYABLE"}:
-        raise DemoFailed(f"AWS IoT Greengrass says {states}; expected DEPLOYABLE for every target.")
+        raise DemoFailed(f"AWS IoT Greengrass says {states}", expected="DEPLOYABLE for every target")
     await _check_on_devices(aws_url, view, console)
 
     archive = write_sample_archive(directory.path / "other.tar.gz", threshold=0.55)
@@ -159,7 +159,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
         shown = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
         console.print(shown.stdout + (shown.stderr if shown.returncode else ""), markup=False)
         if shown.returncode:
-            raise DemoFailed(f"dda {' '.join(words)} ended with {shown.returncode}; see above.")
+            raise DemoFailed(f"dda {' '.join(words)} ended with {shown.returncode}", remedy="See above.")
 
 
 async def _check_on_devices(aws_url: str, view: RunView, console: Console) -> None:
@@ -258,8 +258,9 @@ def _expect(view: RunView, status: RunStatus, failed: set[str]) -> None:
     found = {target for target, record in view.targets.items() if record.status is TargetStatus.FAILED}
     if view.status is not status or found != failed:
         raise DemoFailed(
-            f"{view.training_job} ended {view.status} with {sorted(found) or 'no targets'} failed; expected {status} "
-            f"with {sorted(failed) or 'none'}. See above, and the logs of the stack."
+            f"{view.training_job} ended {view.status} with {sorted(found) or 'no targets'} failed",
+            expected=f"{status} with {sorted(failed) or 'none'}",
+            remedy="See above, and the logs of the stack.",
         )
 
 

@@ -94,9 +94,9 @@ def find_aws_endpoint_url(directory: Path | None) -> str:
     if url is None:
         raise LocalStackError(
             f"No local AWS was found: {stack.path} holds neither aws.json nor local.json"
-            + ("" if directory else ", and AWS_ENDPOINT_URL is not set")
-            + f". Start one with: dda local up --dir {stack.path} (or dda local aws for the AWS alone), "
-            "or name its directory with --dir."
+            + ("" if directory else ", and AWS_ENDPOINT_URL is not set"),
+            remedy=f"Start one with: dda local up --dir {stack.path} (or dda local aws for the AWS alone), or name its "
+            "directory with --dir.",
         )
     return url
 
@@ -107,9 +107,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise LocalStackError(f"{path} cannot be read: {error}. Delete it and start the stack again.") from error
+        raise LocalStackError(
+            f"{path} cannot be read: {error}", remedy="Delete it and start the stack again."
+        ) from error
     if not isinstance(content, dict):
-        raise LocalStackError(f"{path} holds no JSON object. Delete it and start the stack again.")
+        raise LocalStackError(f"{path} holds no JSON object", remedy="Delete it and start the stack again.")
     return content
 
 

@@ -52,8 +52,9 @@ def stack_variables(stack: StackDirectory) -> dict[str, str]:
     aws_url = local.get("aws_endpoint_url") or (stack.read_aws() or {}).get("aws_endpoint_url")
     if (api_url and not server_answers(api_url)) or not aws_url or not aws_instance(aws_url):
         raise LocalStackError(
-            f"No local stack answers for {stack.path}. Start one with `dda local up --dir {stack.path}` and wait "
-            f"for {stack.local_file.name}, or name the directory of a running one with --dir."
+            f"No local stack answers for {stack.path}",
+            remedy=f"Start one with `dda local up --dir {stack.path}` and wait for {stack.local_file.name}, or name "
+            f"the directory of a running one with --dir.",
         )
     variables = {"PREFECT_API_URL": api_url} if api_url else {}
     variables |= {
@@ -93,8 +94,8 @@ def wait_for_stack(
                     raise
         elif waited >= seconds:
             raise LocalStackError(
-                f"The local stack of {stack.path} was still starting after {seconds:g} s. Wait longer with --wait, or "
-                f"see {stack.path / 'logs'} for what it is doing."
+                f"The local stack of {stack.path} was still starting after {seconds:g} s",
+                remedy=f"Wait longer with --wait, or see {stack.path / 'logs'} for what it is doing.",
             )
         elif not told:
             tell(f"Waiting for the local stack of {stack.path}, which is starting.")
@@ -124,7 +125,7 @@ def end_stack(stack: StackDirectory) -> None:
         ended = True
         stack.remove_local()
     if not ended:
-        raise LocalStackError(f"No local stack of {stack.path} is running. Name its directory with --dir.")
+        raise LocalStackError(f"No local stack of {stack.path} is running", remedy="Name its directory with --dir.")
 
 
 def _api_password(stack: StackDirectory) -> str | None:

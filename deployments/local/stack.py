@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
 
-from dda_core.exceptions import Interrupted, LocalStackError
+from dda_core.exceptions import Interrupted, LocalProcessFailed, LocalStackError
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.bootstrap import HEALED
 from deployments.local.directory import StackDirectory
@@ -161,7 +161,8 @@ class LocalStack:
                 ):
                     raise LocalStackError(
                         f"The embedded AWS at {self._joined[0]}, which this stack had joined, does not answer any "
-                        f"more, and its state is gone with it. Start the stack again: it begins afresh."
+                        f"more, and its state is gone with it",
+                        remedy="Start the stack again: it begins afresh.",
                     )
 
     def stop(self) -> None:
@@ -275,8 +276,8 @@ def take_lock(directory: StackDirectory) -> TextIO:
 def already_running(directory: StackDirectory) -> LocalStackError:
     """The error that a second supervisor of the directory ends with."""
     return LocalStackError(
-        f"A local stack of {directory.path} is running already (process {supervisor(directory)}). Use it, end it with "
-        f"`dda local down --dir {directory.path}`, or choose another --dir."
+        f"A local stack of {directory.path} is running already (process {supervisor(directory)})",
+        remedy=f"Use it, end it with `dda local down --dir {directory.path}`, or choose another --dir.",
     )
 
 
@@ -295,6 +296,6 @@ def supervisor(directory: StackDirectory) -> int | None:
     return None
 
 
-def _died(child: Child, what: str) -> LocalStackError:
+def _died(child: Child, what: str) -> LocalProcessFailed:
     code = "" if child.exit_code is None else f" (exit code {child.exit_code})"
-    return LocalStackError(f"{what}{code}. The last lines of {child.log}:\n{child.last_lines()}")
+    return LocalProcessFailed(f"{what}{code}", log=child.log, last_lines=child.last_lines())

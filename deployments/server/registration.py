@@ -82,8 +82,9 @@ async def _check_name_is_free(name: str, usecase_id: str) -> None:
     there = document.data.get("usecase_id", usecase_id)
     if there != usecase_id:
         raise InvalidUseCase(
-            f"use case {usecase_id!r} would be registered as {name!r}, which is use case {there!r} already. Give it a "
-            f"usecase_id that differs in more than case and punctuation, or delete the block usecase/{name} first."
+            f"use case {usecase_id!r} would be registered as {name!r}, which is use case {there!r} already",
+            remedy=f"Give it a usecase_id that differs in more than case and punctuation, or delete the block "
+            f"usecase/{name} first.",
         )
 
 

@@ -44,7 +44,11 @@ async def decide(
                 answer = await client.resume_flow_run(run.id, given)
     if answer.status is not SetStateStatus.ACCEPT:
         reason = getattr(answer.details, "reason", None) or "the server gave no reason"
-        raise NothingToDecide(f"the run of {training_job} could not go on: {reason}. Look at it in the UI.")
+        raise NothingToDecide(
+            f"the run of {training_job} could not go on: {reason}",
+            training_job=training_job,
+            remedy="Look at it in the UI.",
+        )
     return run.id
 
 
@@ -58,14 +62,19 @@ async def _waiting_run(client: PrefectClient, training_job: str, use_case: str |
     if waiting:
         raise NothingToDecide(
             f"{len(waiting)} runs of {training_job} wait for approval, of use cases "
-            f"{', '.join(sorted({each.use_case for each in waiting}))}: say which with --use-case, or decide in the UI."
+            f"{', '.join(sorted({each.use_case for each in waiting}))}",
+            training_job=training_job,
+            remedy="Say which with --use-case, or decide in the UI.",
         )
     if not every:
         raise NothingToDecide(
-            f"there is no run of {training_job}. Check the name; `dda status` lists the training jobs."
+            f"there is no run of {training_job}",
+            training_job=training_job,
+            remedy="Check the name; `dda status` lists the training jobs.",
         )
     newest = every[-1].run.state
     raise NothingToDecide(
-        f"no run of {training_job} waits for approval: its newest run is {newest.name if newest else 'without state'}. "
-        f"`dda status {training_job}` tells where it stands."
+        f"no run of {training_job} waits for approval: its newest run is {newest.name if newest else 'without state'}",
+        training_job=training_job,
+        remedy=f"`dda status {training_job}` tells where it stands.",
     )

@@ -45,8 +45,9 @@ async def retry_job(
     if not runs:
         of = f" of use case {use_case!r}" if use_case else ""
         raise FlowRunMissing(
-            f"training job {training_job!r} has no run{of}, so there is nothing to retry. `dda status` lists those "
-            f"that have; `dda compile` starts a first one."
+            f"training job {training_job!r} has no run{of}, so there is nothing to retry",
+            name=training_job,
+            remedy="`dda status` lists those that have; `dda compile` starts a first one.",
         )
     known = merged(map(records_of, runs))
     with prefect_errors():
@@ -55,7 +56,7 @@ async def retry_job(
             unsure = any(each.target is None for each in failed)
             for name in targets:
                 if name not in known and not unsure:
-                    raise UnknownTarget(name, known, f" of training job {training_job}")
+                    raise UnknownTarget(name, known, f"training job {training_job}")
             # A run that ended before it knew its targets is done again as a whole.
             asked = [each for each in failed if not targets or each.target is None or each.target in targets]
             decisions = decide(asked, datetime.now(UTC), load_settings(), by_hand=True, force=force)

@@ -35,8 +35,9 @@ def prefect_errors() -> Iterator[None]:
     url = PREFECT_API_URL.value()
     if not url:
         raise PrefectUnreachable(
-            "PREFECT_API_URL is not set, so there is no Prefect server to ask. For the local stack run "
-            '`dda local up` and then `eval "$(dda local env)"`; otherwise set it to your server\'s address.'
+            "PREFECT_API_URL is not set, so there is no Prefect server to ask",
+            remedy="For the local stack run `dda local up` and then "
+            '`eval "$(dda local env)"`; otherwise set it to your server\'s address.',
         )
     url = bare_url(url)
     try:
@@ -44,26 +45,33 @@ def prefect_errors() -> Iterator[None]:
     except httpx.InvalidURL:
         # It quotes what it takes for the port, which is the password where that holds a slash.
         raise PrefectUnreachable(
-            f"PREFECT_API_URL is no URL that can be used (host and path: {url}). Correct it: "
-            f"https://prefect.example.com/api, with the password in PREFECT_API_AUTH_STRING."
+            f"PREFECT_API_URL is no URL that can be used (host and path: {url})",
+            url=url,
+            remedy="Correct it: https://prefect.example.com/api, with the password in PREFECT_API_AUTH_STRING.",
         ) from None
     except httpx.TransportError as error:
         raise PrefectUnreachable(
-            f"no Prefect server answers at {url} ({masked(str(error))}). Start it, or correct PREFECT_API_URL."
+            f"no Prefect server answers at {url} ({masked(str(error))})",
+            url=url,
+            remedy="Start it, or correct PREFECT_API_URL.",
         ) from error
     except PrefectHTTPStatusError as error:
         if error.response.status_code in (401, 403):
             raise PrefectUnreachable(
-                f"the Prefect server at {url} refuses the caller ({error.response.status_code}). "
-                f"Set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY for Prefect Cloud)."
+                f"the Prefect server at {url} refuses the caller ({error.response.status_code})",
+                url=url,
+                remedy="Set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY for Prefect Cloud).",
             ) from error
         raise PrefectUnreachable(
             f"{url} answered {error.response.status_code} {error.response.reason_phrase}: PREFECT_API_URL is no "
-            f"Prefect API (which ends in /api), or that server is in trouble (its log tells)."
+            f"Prefect API (which ends in /api), or that server is in trouble (its log tells)",
+            url=url,
         ) from error
     except json.JSONDecodeError as error:
         raise PrefectUnreachable(
-            f"{url} does not answer as a Prefect API does. Correct PREFECT_API_URL: it ends in /api."
+            f"{url} does not answer as a Prefect API does",
+            url=url,
+            remedy="Correct PREFECT_API_URL: it ends in /api.",
         ) from error
 
 
@@ -87,8 +95,9 @@ async def start_run(use_case: str, training_job: str, parameters: dict[str, Any]
                 )
             except PrefectHTTPStatusError as error:
                 if error.response.status_code in (409, 422):
+                    answer = masked(error.response.text)
                     raise RunParametersRefused(
-                        f"the deployment {FLOW}/{deployment.name} refuses the parameters: {masked(error.response.text)}"
+                        f"the deployment {FLOW}/{deployment.name} refuses the parameters: {answer}", answer=answer
                     ) from error
                 raise
 
@@ -103,9 +112,12 @@ async def read_deployment(client: PrefectClient, use_case: str) -> DeploymentRes
     try:
         return await client.read_deployment_by_name(f"{FLOW}/{name}")
     except ObjectNotFound:
+        known = await use_case_names()
         raise UnknownUseCase(
-            f"use case {use_case!r} has no deployment {FLOW}/{name}. Registered: "
-            f"{', '.join(await use_case_names()) or 'none'}. Register it with `dda use-case save FILE`."
+            f"use case {use_case!r} has no deployment {FLOW}/{name}; registered: {', '.join(known) or 'none'}",
+            name=use_case,
+            known=known,
+            remedy="Register it with `dda use-case save FILE`.",
         ) from None
 
 
@@ -122,8 +134,9 @@ async def read_run(flow_run_id: UUID) -> RunView:
                 run = await client.read_flow_run(flow_run_id)
             except ObjectNotFound:
                 raise FlowRunMissing(
-                    f"flow run {flow_run_id} is not on the server at {bare_url(PREFECT_API_URL.value() or '')}. "
-                    f"It was deleted, or it belongs to another server."
+                    f"flow run {flow_run_id} is not on the server at {bare_url(PREFECT_API_URL.value() or '')}: it was "
+                    f"deleted, or it belongs to another server",
+                    name=str(flow_run_id),
                 ) from None
             return await view_of(client, run)
 

@@ -102,7 +102,9 @@ def read_event(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise FileMissing(f"{path}: no such file. Give a file with the event as JSON.") from error
+        raise FileMissing(
+            "no such file", path=path, where=str(path), remedy="Give a file with the event as JSON."
+        ) from error
     except OSError as error:
         raise InvalidEvent(f"{path} cannot be read: {error.strerror or error}") from error
     parse_training_event(text, str(path))
@@ -213,35 +215,44 @@ def send(request: WebhookRequest) -> StartedRun:
             time.sleep(PAUSE_SECONDS)
             answer = _sent(request)
     except (httpx.TransportError, httpx.InvalidURL) as error:
-        why = f"no answer within {ANSWER_SECONDS:g} s" if isinstance(error, httpx.TimeoutException) else error
+        why = f"no answer within {ANSWER_SECONDS:g} s" if isinstance(error, httpx.TimeoutException) else str(error)
         raise PrefectUnreachable(
-            f"{request.url}: {why}. EventBridge would try again for 24 hours. Start the server, or correct the URL."
+            why,
+            url=request.url,
+            where=request.url,
+            remedy="EventBridge would try again for 24 hours. Start the server, or correct the URL.",
         ) from error
     status = answer.status_code
     if status in (401, 403):
         raise PrefectUnreachable(
-            f"{request.url} answered {status}: the server refuses the user and password. EventBridge would not try "
-            f"again. Set PREFECT_API_AUTH_STRING to the server's PREFECT_SERVER_API_AUTH_STRING, and install again."
+            f"{request.url} answered {status}: the server refuses the user and password",
+            url=request.url,
+            remedy="EventBridge would not try again. Set PREFECT_API_AUTH_STRING to the server's "
+            "PREFECT_SERVER_API_AUTH_STRING, and install again.",
         )
     if status == 404:
         raise UnknownUseCase(
-            f"{request.url} answered 404: the server has no such deployment. EventBridge would not try again. "
-            f"Register the use case with `dda use-case save FILE`, and install again."
+            f"{request.url} answered 404: the server has no such deployment",
+            remedy="EventBridge would not try again. Register the use case with `dda use-case save FILE`, and install "
+            "again.",
         )
     if 400 <= status < 500 and status != 429:
         raise RunParametersRefused(
-            f"{request.url} answered {status}: {answer.text}. EventBridge would not try again, and put the event "
-            f"into the queue of undelivered ones."
+            f"{request.url} answered {status}: {answer.text}",
+            answer=answer.text,
+            remedy="EventBridge would not try again, and put the event into the queue of undelivered ones.",
         )
     if status not in (200, 201):
         raise PrefectUnreachable(
-            f"{request.url} answered {status} {answer.reason_phrase}. EventBridge would try again for 24 hours."
+            f"{request.url} answered {status} {answer.reason_phrase}",
+            url=request.url,
+            remedy="EventBridge would try again for 24 hours.",
         )
     try:
         run = answer.json()
         return StartedRun(status, run["id"], run["name"], run["state"]["name"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PrefectUnreachable(f"{request.url} does not answer as a Prefect API does.") from error
+        raise PrefectUnreachable(f"{request.url} does not answer as a Prefect API does", url=request.url) from error
 
 
 def _sent(request: WebhookRequest) -> httpx.Response:

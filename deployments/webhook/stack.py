@@ -53,19 +53,20 @@ def check_reachable_by_aws(parameters: Mapping[str, str], deployment_is_open: Ca
     url = parameters["ApiUrl"]
     if not url.startswith("https://"):
         raise WebhookRefused(
-            f"EventBridge calls https addresses only, and the Prefect server's is {url}. Give its public one with "
-            f"--url https://.../api; where AWS cannot reach the server at all, install with --queue."
+            f"EventBridge calls https addresses only, and the Prefect server's is {url}",
+            remedy="Give its public one with --url https://.../api; where AWS cannot reach the server at all, install "
+            "with --queue.",
         )
     if not parameters["Password"]:
         raise WebhookRefused(
-            "PREFECT_API_AUTH_STRING is not set, and EventBridge needs a user and a password. Start the server with "
-            "PREFECT_SERVER_API_AUTH_STRING=user:password and set PREFECT_API_AUTH_STRING to the same. (Prefect Cloud "
-            "has webhooks of its own: see docs/operate.md.)"
+            "PREFECT_API_AUTH_STRING is not set, and EventBridge needs a user and a password",
+            remedy="Start the server with PREFECT_SERVER_API_AUTH_STRING=user:password and set PREFECT_API_AUTH_STRING "
+            "to the same. (Prefect Cloud has webhooks of its own: see docs/operate.md.)",
         )
     if deployment_is_open(f"{url}/deployments/{parameters['DeploymentId']}"):
         raise WebhookRefused(
-            f"the Prefect server at {url} answers without a password, so anybody who finds it could start runs. "
-            f"Start it with PREFECT_SERVER_API_AUTH_STRING=user:password."
+            f"the Prefect server at {url} answers without a password, so anybody who finds it could start runs",
+            remedy="Start it with PREFECT_SERVER_API_AUTH_STRING=user:password.",
         )
 
 
@@ -117,7 +118,9 @@ def install(
     stack = settled(cloudformation, made["StackId"])
     if stack is None or stack.status not in DONE:
         status = stack.status if stack else "gone"
-        raise StackFailed(f"stack {name} could not be {outcome} ({status}): {_first_failure(cloudformation, made)}")
+        raise StackFailed(
+            f"stack {name} could not be {outcome} ({status}): {_first_failure(cloudformation, made)}", stack=name
+        )
     return outcome, stack
 
 
@@ -135,7 +138,7 @@ def uninstall(cloudformation: Any, use_case: str) -> bool:
     after = settled(cloudformation, there.arn)
     if after and after.status != "DELETE_COMPLETE":
         why = _first_failure(cloudformation, {"StackId": there.arn})
-        raise StackFailed(f"stack {name} could not be deleted ({after.status}): {why}")
+        raise StackFailed(f"stack {name} could not be deleted ({after.status}): {why}", stack=name)
     return True
 
 
@@ -149,8 +152,9 @@ def settled(cloudformation: Any, stack: str) -> Stack | None:
     while (found := _describe(cloudformation, stack)) and found.status.endswith("_IN_PROGRESS"):
         if time.monotonic() > deadline:
             raise StackFailed(
-                f"stack {stack} was still {found.status} after {SETTLE_SECONDS:g} s. It was left alone; look at it in "
-                f"the CloudFormation console, then repeat the command."
+                f"stack {stack} was still {found.status} after {SETTLE_SECONDS:g} s",
+                stack=stack,
+                remedy="It was left alone; look at it in the CloudFormation console, then repeat the command.",
             )
         time.sleep(POLL_SECONDS)
     return found

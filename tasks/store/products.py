@@ -82,11 +82,13 @@ async def find_product(client: PrefectClient, training_job: str, target: str, wh
         return products[what]
     if what is Product.LOG and (job := await find_job(client, training_job, target)):
         return job.saved_log, job.use_case
-    others = ", ".join(products)
     raise ArtifactMissing(
         f"no run of {training_job} has made the {NOUNS[what]} of {target}"
-        + (f", only: {others}" if others else "")
-        + f". `dda status {training_job}` tells where its targets stand; `dda compile {training_job}` makes them."
+        + (f", only: {', '.join(products)}" if products else ""),
+        training_job=training_job,
+        target=target,
+        made=products,
+        remedy=f"`dda status {training_job}` tells where its targets stand; `dda compile {training_job}` makes them.",
     )
 
 

@@ -92,9 +92,12 @@ async def load_use_case(name: str) -> UseCase:
     """
     use_case = await find_use_case(name)
     if use_case is None:
+        known = await use_case_names()
         raise UnknownUseCase(
-            f"use case {name!r} is not registered. Known: {', '.join(await use_case_names()) or 'none'}. "
-            f"Register it with `dda use-case save FILE`."
+            f"use case {name!r} is not registered; known: {', '.join(known) or 'none'}",
+            name=name,
+            known=known,
+            remedy="Register it with `dda use-case save FILE`.",
         )
     return use_case
 

@@ -82,7 +82,7 @@ def test_values_are_counted_with_what_aliases_stand_for() -> None:
     fits = base if MAX_VALUES - 6 - 2 * rows - 1 > 0 else f"a: &a [{', '.join(['1'] * rows)}]\nb: *a\n"
     assert load_yaml(fits.encode())["a"] == [1] * rows
     found = refused(f"a: &a [{', '.join(['1'] * rows)}]\nb: *a\nc: *a\n")
-    assert found.problem == f"it holds more than {MAX_VALUES} values, aliases expanded"
+    assert found.found == f"it holds more than {MAX_VALUES} values, aliases expanded"
     assert (found.line, found.column) == (3, 4)
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_is_refused_with_its_place(
 ) -> None:
     found = refused(text)
     assert (found.line, found.column) == (line, column)
-    assert what in found.problem
+    assert what in found.found
 
 
 def test_a_secret_on_the_refused_line_is_not_quoted() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from dda_core.access.findings import Level, finding
 from dda_core.exceptions import AccessRefused, CompilationFailed, RoleNotAssumable, SecretWithheld
 from dda_core.failures import guidance_for
 from dda_core.sanitise import remember_secret
@@ -43,8 +44,8 @@ ERRORS: list[Any] = [
     ValueError("a", TEXT, 3),
     FileNotFoundError(2, TEXT, TEXT),
     CompilationFailed(f"failed: {TEXT}", reason=TEXT),
-    AccessRefused("lids", [TEXT]),
-    RoleNotAssumable(TEXT, "Mend it"),
+    AccessRefused("lids", [finding("caller", Level.ERROR, TEXT, TEXT)]),
+    RoleNotAssumable(TEXT, role=TEXT, remedy=TEXT),
     ClientError(
         {"Error": {"Code": "InternalError", "Message": TEXT}, "SecretAccessKey": "hush"},  # type: ignore[typeddict-unknown-key]
         "CreateCompilationJob",

@@ -108,7 +108,7 @@ async def test_a_run_that_cannot_begin_keeps_the_secrets_to_itself(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
-        raise RoleNotAssumable(reason("begin-marker"), "Mend it")
+        raise RoleNotAssumable(reason("begin-marker"), role="r", remedy="Mend it")
 
     await with_external_id(pipeline)
     monkeypatch.setattr("tasks.run.limited_clients", refused)

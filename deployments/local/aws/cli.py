@@ -98,7 +98,7 @@ def train(
 def _key_and_value(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not key or not separator:
-        raise UsageError(f"--tag {text!r} is no KEY=VALUE, such as dda:targets=arm64-cpu")
+        raise UsageError(f"--tag {text!r} is no KEY=VALUE", expected="one such as dda:targets=arm64-cpu")
     return key, value
 
 
@@ -197,7 +197,9 @@ def device_add(
     """Put a core device into the local AWS, in place of one with the same name."""
     names, given = components or [], versions or []
     if len(names) != len(given):
-        raise UsageError(f"{len(names)} --component and {len(given)} --version: give one version for each component")
+        raise UsageError(
+            f"{len(names)} --component and {len(given)} --version are given", expected="one version for each component"
+        )
     seed = {
         "thing": thing,
         "status": "UNHEALTHY" if unhealthy else "HEALTHY",

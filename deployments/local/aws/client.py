@@ -22,6 +22,7 @@ from deployments.local.aws.faults import Kind, known_error, known_operation, kno
 from deployments.local.directory import CREDENTIALS
 
 TIMEOUT_SECONDS = 30.0
+_START = "Start one with: dda local up (or dda local aws for the AWS alone)."
 
 
 def answers(endpoint_url: str, timeout: float = 2.0) -> bool:
@@ -71,7 +72,7 @@ class AwsControl:
         """The server's settings."""
         answer = self._call("GET", "health")
         if answer.get("service") != SERVICE:
-            raise LocalStackError(f"What answers at {self.endpoint_url} is not the local AWS.")
+            raise LocalStackError(f"What answers at {self.endpoint_url} is not the local AWS", remedy=_START)
         settings: dict[str, Any] = answer["settings"]
         return settings
 
@@ -138,11 +139,11 @@ class AwsControl:
         """
         check_job_name(name)
         if not archive.is_file():
-            raise FileMissing(f"{archive} is no file; expected a trained model archive (model.tar.gz)")
+            raise FileMissing(f"{archive} is no file", path=archive, expected="a trained model archive (model.tar.gz)")
         settings = self.health()
         bucket, region = settings["bucket"], settings["region"]
         if bucket is None:
-            raise LocalStackError(f"The local AWS at {self.endpoint_url} was started without a bucket for archives.")
+            raise LocalStackError(f"The local AWS at {self.endpoint_url} was started without a bucket for archives")
         self._refuse_taken(name, region)
         key = training_archive_key(name)
         try:
@@ -165,7 +166,7 @@ class AwsControl:
             return
         except BotoCoreError as error:
             raise LocalStackError(f"The local AWS at {self.endpoint_url} does not answer: {error}") from error
-        raise InvalidName(f"the local AWS has a training job {name} already; choose another name")
+        raise InvalidName(f"the local AWS has a training job {name} already", name=name, remedy="Choose another name.")
 
     def _call(self, method: str, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310 - the URL is the caller's own endpoint
@@ -181,19 +182,16 @@ class AwsControl:
         except urllib.error.HTTPError as error:
             raise self._refused(error) from None
         except (OSError, ValueError) as error:
-            raise LocalStackError(
-                f"No local AWS answers at {self.endpoint_url} ({error}). "
-                "Start one with: dda local up (or dda local aws for the AWS alone)."
-            ) from None
+            raise LocalStackError(f"No local AWS answers at {self.endpoint_url} ({error})", remedy=_START) from None
 
     def _refused(self, error: urllib.error.HTTPError) -> exceptions.DdaError:
         try:
             told = json.load(error)
-            kind, text = told["kind"], str(told["error"])
+            kind, facts = told["kind"], told.get("facts") or {"found": str(told["error"])}
         except (ValueError, KeyError, TypeError):
             return LocalStackError(
-                f"What answers at {self.endpoint_url} is not the local AWS (HTTP {error.code}). "
-                "Start one with: dda local up (or dda local aws for the AWS alone)."
+                f"What answers at {self.endpoint_url} is not the local AWS (HTTP {error.code})", remedy=_START
             )
-        known = {"InvalidName": InvalidName, "UsageError": exceptions.UsageError}
-        return known.get(kind, LocalStackError)(text)
+        if kind == "InvalidName":
+            return InvalidName(**facts, name=told["name"])
+        return exceptions.UsageError(**facts) if kind == "UsageError" else LocalStackError(**facts)

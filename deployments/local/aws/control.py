@@ -46,8 +46,9 @@ def check_job_name(name: str) -> str:
     """
     if len(name) > 63 or not _JOB_NAME.fullmatch(name):
         raise InvalidName(
-            f"{name!r} cannot name a training job: SageMaker takes at most 63 letters, digits and hyphens, "
-            "beginning and ending with a letter or digit."
+            f"{name!r} cannot name a training job",
+            name=name,
+            expected="at most 63 letters, digits and hyphens, beginning and ending with a letter or digit",
         )
     return name
 
@@ -73,7 +74,7 @@ def add_job(
     """
     check_job_name(name)
     if status not in STATUSES:
-        raise UsageError(f"{status!r} is no status of a training job; expected one of {', '.join(STATUSES)}")
+        raise UsageError(f"{status!r} is no status of a training job", expected=f"one of {', '.join(STATUSES)}")
     region = current().settings.region
     output_path = artifact.removesuffix(f"/{name}/output/model.tar.gz")
     role = f"arn:{partition(region)}:iam::{DEFAULT_ACCOUNT_ID}:role/{ROLE_NAME}"
@@ -88,7 +89,9 @@ def add_job(
     try:
         add_training_job(sagemaker_backends[DEFAULT_ACCOUNT_ID][region], job)
     except AwsError:
-        raise InvalidName(f"the local AWS has a training job {name} already; choose another name") from None
+        raise InvalidName(
+            f"the local AWS has a training job {name} already", name=name, remedy="Choose another name."
+        ) from None
     return job.arn
 
 
@@ -146,6 +149,8 @@ def _answer(request: Request) -> tuple[int, dict[str, Any]]:
             case _:
                 return 404, {"kind": "UsageError", "error": f"no route {request.method} {request.path}"}
     except DdaError as error:
-        return 400, {"kind": type(error).__name__, "error": str(error)}
+        facts = {key: getattr(error, key) for key in ("found", "where", "expected", "remedy")}
+        name = error.name if isinstance(error, InvalidName) else None
+        return 400, {"kind": type(error).__name__, "error": str(error), "facts": facts, "name": name}
     except (ValidationError, ValueError, TypeError) as error:
         return 400, {"kind": "UsageError", "error": str(error)}

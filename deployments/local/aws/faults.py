@@ -84,9 +84,10 @@ def known_error(name: str) -> str:
         return name
     close = difflib.get_close_matches(name, list(ConnectionFault), n=1)
     raise InvalidName(
-        f"{name!r} is no error{f'; did you mean {close[0]}?' if close else '.'} "
-        f"Expected a code as AWS writes it (ThrottlingException), an HTTP status (503), or one of "
-        f"{', '.join(ConnectionFault)}."
+        f"{name!r} is no error{f' (did you mean {close[0]}?)' if close else ''}",
+        name=name,
+        expected="a code as AWS writes it (ThrottlingException), an HTTP status (503), or one of "
+        + ", ".join(ConnectionFault),
     )
 
 
@@ -102,10 +103,11 @@ def known_operation(name: str) -> str:
     if operation in known:
         return name
     close = difflib.get_close_matches(operation, known, n=3)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     raise InvalidName(
-        f"{name!r} is no operation of {', '.join(SERVICES)}{hint} "
-        "Operations are written as AWS does: CreateCompilationJob, or s3:PutObject to name the service."
+        f"{name!r} is no operation of {', '.join(SERVICES)}{hint}",
+        name=name,
+        expected="one as AWS writes it: CreateCompilationJob, or s3:PutObject to name the service",
     )
 
 
@@ -118,10 +120,14 @@ def known_spoil(name: str, target: str) -> Spoil:
         UsageError: the target's archives cannot be spoilt in that way.
     """
     if name not in set(Spoil):
-        raise InvalidName(f"{name!r} is nothing that can be wrong with an archive; expected one of {', '.join(Spoil)}.")
+        raise InvalidName(
+            f"{name!r} is nothing that can be wrong with an archive",
+            name=name,
+            expected=f"one of {', '.join(Spoil)}",
+        )
     accelerator = find_target(target).accelerator
     if name == Spoil.CUDA_ON_CPU and accelerator:
-        raise UsageError(f"{name} is for CPU targets; {target} gets code for {accelerator} anyway.")
+        raise UsageError(f"{name} is for CPU targets; {target} gets code for {accelerator} anyway")
     return Spoil(name)
 
 

@@ -31,8 +31,8 @@ def serve(
     running = directory.read_aws()
     if running and answers(str(running.get("aws_endpoint_url"))):
         raise LocalStackError(
-            f"A local AWS of {directory.path} answers already at {running['aws_endpoint_url']}. "
-            "Use it, stop it, or choose another --dir."
+            f"A local AWS of {directory.path} answers already at {running['aws_endpoint_url']}",
+            remedy="Use it, stop it, or choose another --dir.",
         )
     ended = threading.Event()
     signals = [signal.SIGINT, signal.SIGTERM]

@@ -64,7 +64,7 @@ class AwsServer:
         except (OSError, SystemExit) as error:
             # werkzeug ends the process when the port is taken.
             raise LocalStackError(
-                f"The local AWS cannot listen on {host}:{port} ({error}); choose another port."
+                f"The local AWS cannot listen on {host}:{port} ({error})", remedy="Choose another port."
             ) from None
         self.endpoint_url = f"http://{host}:{self._server.server_port}"
         for target, name in ((self._serve, "local-aws"), (self._tick, "local-aws-clock")):

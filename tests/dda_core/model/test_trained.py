@@ -232,7 +232,7 @@ def test_a_model_file_that_is_no_torchscript_file_is_refused(path: Path, content
     files = trained_files("marketplace") | {"mochi.pt": content}
     message = refused(path, ModelFileInvalid, files)
     assert message.startswith(f"mochi.pt in {path} is no TorchScript file")
-    assert (f", but {kind}." in message) is (kind is not None)
+    assert (f", but {kind};" in message) is (kind is not None)
     assert (", but " in message) is (kind is not None)
 
 
@@ -263,7 +263,9 @@ def test_a_description_may_have_the_byte_order_mark_of_utf_8(path: Path, name: s
 def test_two_candidates_at_the_same_place_are_listed(path: Path, place: str):
     files = trained_files("marketplace" if not place else "bring-your-own")
     files[f"{place}another.pt"] = files[f"{place}mochi.pt"]
-    assert f"same place: {place}another.pt, {place}mochi.pt." in refused(path, ModelFileAmbiguous, files)
+    assert f"same place: {place}another.pt, {place}mochi.pt; expected exactly one." in refused(
+        path, ModelFileAmbiguous, files
+    )
 
 
 @pytest.mark.parametrize("root_first", [True, False])

@@ -65,7 +65,7 @@ def test_what_is_no_such_event_is_refused_with_every_wrong_field(event: Any, sai
         parse_training_event(json.dumps(event), "event.json")
     assert str(refused.value).startswith("event.json ")
     assert said in str(refused.value)
-    assert "Expected is an event of EventBridge" in str(refused.value)
+    assert "expected an event of EventBridge" in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff\xfe", "[" * 100_000])

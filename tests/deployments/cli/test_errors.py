@@ -29,7 +29,7 @@ def wrong_approval() -> Exception:
 
 
 ERRORS = [
-    FileMissing(reason("missing")),
+    FileMissing(reason("missing"), path=reason("missing")),
     PrefectUnreachable(f"no server at https://user:{SECRETS['password']}@example.com/api?a={SECRETS['signature']}"),
     ClientError({"Error": {"Code": "InternalError", "Message": reason("client")}}, "CreateCompilationJob"),
     EndpointConnectionError(endpoint_url=f"https://{SECRETS['password']}@example.com/?a={SECRETS['signature']}"),

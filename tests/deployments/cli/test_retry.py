@@ -155,7 +155,7 @@ async def test_what_is_not_there_is_a_usage_error(ask: Ask, deployment: UUID) ->
     name, _ = await ended(deployment, B_MAY_PASS)
     assert "of use case 'other'" in await ask(name, "--use-case", "other", command=refusal, code=2)
     said = await ask(name, "--targets", "jetson", command=refusal, code=2)
-    assert said == f"unknown target 'jetson-xavier' of training job {name}; known targets: x86_64-cpu"
+    assert said == f"training job {name}: unknown target 'jetson-xavier'; expected one of x86_64-cpu"
     await ask(name, "--targets", "toaster", command=refusal, code=2)
 
 

@@ -133,5 +133,5 @@ async def test_a_fleet_that_is_none_is_refused(file: Path) -> None:
     write(file, fleet="curent")
     said = await asyncio.to_thread(refusal, "use-case", "save", file, code=3)
     assert "fleet: " in said
-    assert "known fleets: current, jetpack4-renamed, original" in said
+    assert "expected one of current, jetpack4-renamed, original" in said
     assert await saved_fleet("fleet-7") == "original"
