@@ -9,7 +9,8 @@ from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core import naming
 from dda_core.archives.s3_sink import MultipartUpload
-from dda_core.archives.source import open_source, parse_s3_uri
+from dda_core.archives.source import open_source
+from dda_core.aws.s3 import parse_s3_uri
 from dda_core.cleanup.stale_uploads import sweep
 from dda_core.compilation.waiter import patiently, run_stoppable
 from dda_core.device.manifest import doubts

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.access.iam import principal_of
-from dda_core.archives.source import parse_s3_uri
 from dda_core.aws.clients import AwsClients
+from dda_core.aws.principals import principal_of
+from dda_core.aws.s3 import parse_s3_uri
 from dda_core.use_case import UseCase
 
 POLICIES = "deployments/aws/policies"

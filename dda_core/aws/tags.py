@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from dda_core.access.findings import POLICIES
-from dda_core.access.iam import is_denied
-from dda_core.aws.clients import error_code
+from dda_core.aws.errors import error_code, is_denied
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.aws.clients import is_not_found
+from dda_core.aws.errors import is_not_found
 from dda_core.aws.tags import Warn, read_tags, silent
 from dda_core.compilation.job import FLOW_RUN_TAG
 from dda_core.naming import JOB_NAME_PATTERN, attempt_of, compilation_output, training_part

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
-from dda_core.aws.clients import is_not_found
+from dda_core.aws.errors import is_not_found
 from dda_core.exceptions import CompilationMismatch
 from dda_core.failures import explain
 from dda_core.runs.history import CompilationFacts

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import ClientError
 
 from dda_core import naming
-from dda_core.access.iam import is_denied
-from dda_core.aws.clients import error_code, error_message
+from dda_core.aws.errors import (
+    error_message,
+    error_text,
+    http_status,
+    is_denied,
+    is_name_taken,
+    is_quota_reached,
+    retried,
+)
 from dda_core.aws.tags import Warn, read_tags, silent
 from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG, CompilationJob, CompilationWork, describe_job
 from dda_core.exceptions import QuotaReached
@@ -74,13 +81,12 @@ def create_job(
                 raise
             _send(sagemaker, {key: value for key, value in request.items() if key != "Tags"}, ledger)
     except ClientError as error:
-        code = error_code(error)
-        if code == "ResourceLimitExceeded":
+        if is_quota_reached(error):
             raise QuotaReached(
                 f"no free slot for compilation job {request['CompilationJobName']}: {error_message(error)}",
-                reason=f"ResourceLimitExceeded: {error_message(error)}",
+                reason=error_text(error),
             ) from error
-        if code != "ResourceInUse":
+        if not is_name_taken(error):
             raise
     return describe_job(sagemaker, work, attempt)
 
@@ -92,9 +98,8 @@ def _send(sagemaker: SageMakerClient, request: dict[str, Any], ledger: JobLedger
     try:
         sagemaker.create_compilation_job(**request)
     except ClientError as error:
-        answer = error.response.get("ResponseMetadata", {})
         # After a repeated request "in use" may mean the job that the first one made.
-        if new and answer.get("HTTPStatusCode", 500) < 500 and not answer.get("RetryAttempts"):
+        if new and 0 < http_status(error) < 500 and not retried(error):
             ledger.disclaim(name)
         raise
 

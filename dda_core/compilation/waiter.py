@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dda_core.aws.clients import error_code, error_message
+from dda_core.aws.errors import error_code, error_text
 from dda_core.aws.tags import Warn, silent
 from dda_core.compilation.job import (
     CompilationJob,
@@ -295,7 +295,7 @@ async def publish_version(
             warn=warn,
         )
     except ClientError as error:
-        reason = f"{error_code(error)}: {error_message(error)}"
+        reason = error_text(error)
         raise PublishFailed(f"AWS IoT Greengrass refused {plan.component}: {reason}", reason=reason) from error
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
-from dda_core.aws.clients import error_code, is_not_found
+from dda_core.aws.errors import is_conflict, is_not_found
 from dda_core.aws.tags import Warn, silent
 from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG
 from dda_core.components.owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner, may_share
@@ -245,7 +245,7 @@ def ensure_version(
                 inlineRecipe=recipe_bytes(new), tags=request["tags"], clientToken=token
             )
         except ClientError as error:
-            if error_code(error) == "ConflictException":
+            if is_conflict(error):
                 # Another run made that version a moment ago, maybe of the same package; the list may not have it yet.
                 taken.add(new["ComponentVersion"])
                 continue

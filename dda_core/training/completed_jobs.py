@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from dda_core.aws.clients import is_not_found
+from dda_core.aws.errors import is_not_found
 from dda_core.aws.tags import Warn, silent
 from dda_core.exceptions import DdaError
 from dda_core.training.job import TrainingJob, describe_training_job

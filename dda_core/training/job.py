@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.aws.clients import is_not_found
+from dda_core.aws.errors import is_not_found
 from dda_core.aws.tags import Warn, read_tags, silent
 from dda_core.exceptions import TrainingJobMissing, TrainingJobNotCompleted, UnknownTarget
 from dda_core.naming import check_training_job_name
