@@ -12,6 +12,7 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from dda_core.aws.tags import USE_CASE_TAG
 from dda_core.delivery import Delivered
 from dda_core.exceptions import CompilationStopped, DdaError, PublishingRejected, RunCancelled, TrainingJobMissing
 from dda_core.failures import RETRY_HELPS, guidance_for
@@ -19,7 +20,6 @@ from dda_core.pages.run import PageContext
 from dda_core.runs.history import TargetLine
 from dda_core.runs.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.sanitise import redact
-from dda_core.training.completed_jobs import USE_CASE_TAG
 from dda_core.training.job import TrainingJob
 from tasks.operations.overview import show_run
 from tasks.retry_scope import RETRY

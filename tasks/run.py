@@ -21,6 +21,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_UI_URL
 
 from dda_core.aws.clients import AwsClients
+from dda_core.aws.tags import Maker
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
 from tasks.rate_limits import limited_clients
@@ -55,6 +56,11 @@ class Run:
     record: RunRecord
     warnings: set[str] = field(default_factory=set)
     """What the run's log has been warned of, where once is enough."""
+
+    @property
+    def maker(self) -> Maker:
+        """Whose the jobs and component versions are that the run creates, as their tags say."""
+        return Maker(self.flow_run_id, self.retry)
 
 
 def current_run() -> Run:
@@ -164,16 +170,6 @@ def _ui() -> str:
     """The address of the UI; that of an open-source server has its newer pages below ``/v2``."""
     ui = (PREFECT_UI_URL.value() or "").rstrip("/")
     return ui if ui.startswith("https://app.prefect.cloud") else f"{ui}/v2"
-
-
-def tell() -> Callable[[str], None]:
-    """Writes a sentence to the log of the step that calls it."""
-    logger = get_run_logger()
-
-    def write(sentence: str) -> None:
-        logger.info("%s", sentence)
-
-    return write
 
 
 def warn() -> Callable[[str], None]:

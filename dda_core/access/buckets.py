@@ -7,8 +7,9 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dda_core.access.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
+from dda_core.access.findings import ARTIFACTS, Finding, Level, Subject, finding
 from dda_core.aws.errors import is_bucket_missing, is_denied, is_encryption_unset, is_missing_in_s3
+from dda_core.aws.principals import POLICIES
 from dda_core.aws.s3 import parse_s3_uri
 from dda_core.use_case import UseCase
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
-from dda_core.access.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
+from dda_core.access.findings import ARTIFACTS, Finding, Level, Subject, finding
 from dda_core.access.iam import SAGEMAKER, Decision, may_grant, simulate, trusts_service
 from dda_core.aws.errors import (
     error_code,
@@ -18,7 +18,7 @@ from dda_core.aws.errors import (
     is_entity_missing,
     is_input_invalid,
 )
-from dda_core.aws.principals import find_principal
+from dda_core.aws.principals import POLICIES, find_principal
 from dda_core.naming import compilation_output, repackaged_uri, trained_archive_uri
 
 EXAMPLE = "preflight"

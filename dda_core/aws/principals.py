@@ -1,4 +1,4 @@
-"""Who calls AWS: the user or role that policies name, behind the ARN of a session."""
+"""Who calls AWS: the user or role that policies name, behind the ARN of a session, and where those policies are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from typing import Any
 
 from botocore.exceptions import ClientError
+
+POLICIES = "deployments/aws/policies"
+"""Where the project keeps the policies that every role needs, as files."""
 
 _ASSUMED = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 

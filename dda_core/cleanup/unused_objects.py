@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core.aws.errors import is_not_found, is_object_missing
 from dda_core.aws.s3 import list_objects, parse_s3_uri
+from dda_core.aws.tags import COMPILATION_JOB_TAG
 from dda_core.components.devices import Spacing
-from dda_core.components.versions import COMPILATION_JOB_TAG
 from dda_core.model.package import SUFFIX
 from dda_core.naming import REPACKAGED_NAME, attempt_of, training_part
 from dda_core.targets import target_names

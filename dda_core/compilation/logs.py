@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core.aws.errors import is_missing_in_s3, is_not_found
 from dda_core.aws.s3 import parse_s3_uri
-from dda_core.runs.status import CompilationStatus
+from dda_core.compilation.status import CompilationStatus
 from dda_core.sanitise import sanitise
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from dda_core.aws.errors import (
     is_quota_reached,
     retried,
 )
-from dda_core.aws.tags import Warn, read_tags, silent
-from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG, CompilationJob, CompilationWork, describe_job
+from dda_core.aws.tags import FLOW_RUN_TAG, Maker, Warn, read_tags, silent
+from dda_core.compilation.job import CompilationJob, CompilationWork, describe_job
+from dda_core.compilation.status import CompilationStatus
 from dda_core.exceptions import QuotaReached
-from dda_core.runs.status import CompilationStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -59,8 +59,7 @@ def create_job(
     sagemaker: SageMakerClient,
     work: CompilationWork,
     attempt: int,
-    flow_run_id: str | None,
-    retry: int = 0,
+    maker: Maker | None,
     ledger: JobLedger | None = None,
 ) -> CompilationJob | None:
     """Create the job of that attempt; where another run was faster, the job that it made.
@@ -71,7 +70,7 @@ def create_job(
     Raises:
         QuotaReached: the account has no free slot for a compilation job.
     """
-    request = work.request(attempt, flow_run_id, retry)
+    request = work.request(attempt, maker)
     ledger = ledger or NoLedger()
     try:
         try:
@@ -118,25 +117,23 @@ def own_first_attempt(
     sagemaker: SageMakerClient,
     work: CompilationWork,
     newest: CompilationJob | None,
-    flow_run_id: str,
-    retry: int,
+    maker: Maker,
     own: Mapping[str, int] | None = None,
     warn: Warn = silent,
 ) -> int | None:
-    """The first of the newest jobs that the flow run made in this ``retry`` of it; None without any.
+    """The first of the newest jobs that ``maker`` made; None without any.
 
     It is what the run chose when it began, though nothing but the jobs' tags remembers it, and of jobs without tags
     ``own``: the names of those that the run has recorded, each with the retry that it was made in.
     """
     first = None
     while newest:
-        tags = read_tags(sagemaker, newest.arn, warn)
-        maker, made_in = tags.get(FLOW_RUN_TAG), tags.get(RETRY_TAG, "0")
-        if maker is None and own and newest.name in own:
-            maker, made_in = flow_run_id, str(own[newest.name])
-        if maker != flow_run_id:
+        made_by = Maker.tagged(read_tags(sagemaker, newest.arn, warn))
+        if made_by is None and own and newest.name in own:
+            made_by = Maker(maker.flow_run_id, own[newest.name])
+        if made_by is None or made_by.flow_run_id != maker.flow_run_id:
             break
-        if made_in == str(retry):
+        if made_by == maker:
             first = newest.attempt
         newest = describe_job(sagemaker, work, newest.attempt - 1) if newest.attempt > 1 else None
     return first

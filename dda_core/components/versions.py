@@ -16,20 +16,28 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
 from dda_core.aws.errors import is_conflict, is_not_found
-from dda_core.aws.tags import Warn, silent
-from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG
-from dda_core.components.owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner, may_share
+from dda_core.aws.tags import (
+    COMPILATION_JOB_TAG,
+    PORTAL_CREATED_BY_TAG,
+    PORTAL_MANAGED_TAG,
+    PORTAL_MODEL_NAME_TAG,
+    PORTAL_TRAINING_TAG,
+    PORTAL_USE_CASE_TAG,
+    Maker,
+    Warn,
+    silent,
+)
+from dda_core.components.owner import check_owner, may_share
 from dda_core.components.recipe import check_recipe, component_recipe, component_version_for, parse_recipe, recipe_bytes
 from dda_core.components.recipe_comparison import artifact_uri_of, same_recipe
+from dda_core.components.status import ComponentState
 from dda_core.exceptions import PublishFailed
-from dda_core.runs.status import ComponentState
 from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-COMPILATION_JOB_TAG = "dda:compilation-job"
 CREATED_BY = "dda-pipeline"
 """Who makes a component where nobody says who started its run."""
 CONFLICTS = 20
@@ -55,9 +63,14 @@ class ComponentVersion(BaseModel):
         return self.tags.get(COMPILATION_JOB_TAG)
 
     @property
+    def maker(self) -> Maker | None:
+        """The run that made the version, from its tags."""
+        return Maker.tagged(self.tags)
+
+    @property
     def flow_run_id(self) -> str | None:
         """The flow run that made the version, from its tag."""
-        return self.tags.get(FLOW_RUN_TAG)
+        return self.maker.flow_run_id if self.maker else None
 
 
 class ComponentPlan(BaseModel):
@@ -148,20 +161,18 @@ class ComponentPlan(BaseModel):
         """The ARN of the component, or of one of its versions."""
         return naming.component_arn(self.region, self.account_id, self.component, version)
 
-    def tags(self, compilation_job: str, flow_run_id: str | None, retry: int) -> dict[str, str]:
+    def tags(self, compilation_job: str, maker: Maker | None) -> dict[str, str]:
         """The tags of a new version: what the portal lists by, and whose the version is."""
-        tags = {
+        return {
             **self.use_case_tags,
-            "dda-portal:managed": "true",
-            USE_CASE_TAG: self.usecase_id,
-            "dda-portal:training-id": self.training_job,
-            MODEL_NAME_TAG: self.model_name,
-            "dda-portal:created-by": self.created_by,
+            PORTAL_MANAGED_TAG: "true",
+            PORTAL_USE_CASE_TAG: self.usecase_id,
+            PORTAL_TRAINING_TAG: self.training_job,
+            PORTAL_MODEL_NAME_TAG: self.model_name,
+            PORTAL_CREATED_BY_TAG: self.created_by,
             COMPILATION_JOB_TAG: compilation_job,
+            **(maker.tags if maker else {}),
         }
-        if flow_run_id:
-            tags |= {FLOW_RUN_TAG: flow_run_id, RETRY_TAG: str(retry)}
-        return tags
 
 
 def describe_version(greengrass: GreengrassV2Client, arn: str) -> ComponentVersion:
@@ -204,15 +215,13 @@ def ensure_version(
     artifact_uri: str,
     *,
     compilation_job: str,
-    flow_run_id: str | None = None,
-    retry: int = 0,
+    maker: Maker | None = None,
     warn: Warn = silent,
 ) -> ComponentVersion:
     """The component version of that package: one that is there already, else a new one.
 
-    A version that this run made and that ended FAILED is returned as it is: FAILED is final in its run. ``retry``
-    counts how often the run had ended before it was begun again. ``warn`` is told where nobody can say whose the
-    component is.
+    A version that this run made and that ended FAILED is returned as it is: FAILED is final in its run. ``warn``
+    is told where nobody can say whose the component is.
 
     Raises:
         ComponentTaken: the highest version, whatever its state, is another model's.
@@ -227,18 +236,14 @@ def ensure_version(
             if version == versions[0]:
                 check_owner(plan, found, warn)
             usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
-            failed_here = (
-                found.state is ComponentState.FAILED
-                and found.flow_run_id == flow_run_id is not None
-                and found.tags.get(RETRY_TAG) == str(retry)
-            )
+            failed_here = found.state is ComponentState.FAILED and found.maker == maker is not None
             if ((usable and not found.discontinued) or failed_here) and may_share(plan, found):
                 recipe = read_recipe(greengrass, found.arn)
                 if plan.is_published_by(recipe, version, artifact_uri):
                     return found
         new = plan.recipe(component_version_for(versions), artifact_uri)
         check_recipe(new)
-        request = {"recipe": new, "tags": plan.tags(compilation_job, flow_run_id, retry)}
+        request = {"recipe": new, "tags": plan.tags(compilation_job, maker)}
         token = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         try:
             answer = greengrass.create_component_version(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
+from dda_core.components.status import ComponentState
 from dda_core.components.versions import ComponentVersion
 from dda_core.delivery import Delivered
 from dda_core.exceptions import TrainingJobNotCompleted
@@ -33,7 +34,7 @@ from dda_core.pages.overview import (
     with_row,
 )
 from dda_core.runs.history import Attempt, AttemptStatus, TargetLine, merged
-from dda_core.runs.status import ComponentState, RunStatus, TargetRecord, TargetStatus, run_message, run_status
+from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_message, run_status
 from dda_core.targets import target_names
 from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase
