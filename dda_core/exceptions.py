@@ -72,8 +72,6 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dda_core.device.findings import DeviceFinding
-
 
 class DdaError(Exception):
     """The base of every error that a user can act on. ``exit_code`` is what the command line ends with."""
@@ -299,7 +297,7 @@ class DeviceWouldRefuse(InputRefused):
 
     what: ClassVar[str] = "a device could not run it"
 
-    def __init__(self, where: str, findings: Iterable[DeviceFinding]) -> None:
+    def __init__(self, where: str, findings: Iterable[object]) -> None:
         self.where = where
         self.findings = tuple(findings)
         super().__init__(f"{where}: {self.what}: {' '.join(map(str, self.findings))}")

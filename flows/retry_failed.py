@@ -14,7 +14,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from dda_core.runs.retry_policy import RetryDecision, retries_page, summary
+from dda_core.pages.retries import retries_page
+from dda_core.runs.retry_policy import RetryDecision, summary
 from dda_core.sanitise import sanitise
 from tasks.decorators import flow
 from tasks.operations.retries import sweep

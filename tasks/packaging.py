@@ -10,6 +10,7 @@ from prefect.cache_policies import DEFAULT
 
 from dda_core.archives.source import open_source
 from dda_core.aws.calls import run_stoppable
+from dda_core.aws.s3 import Bucket
 from dda_core.compilation.job import CompiledModel
 from dda_core.device.folder import Expectation
 from dda_core.device.manifest import doubts
@@ -48,8 +49,7 @@ async def package_model(
         return package_to_s3(
             source,
             manifest,
-            run.aws.s3,
-            run.use_case.s3_bucket,
+            Bucket(run.aws.s3, run.use_case.s3_bucket),
             stop=stop,
             run_id=run.flow_run_id,
             expected=Expectation.of(compiled_for),

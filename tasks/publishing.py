@@ -8,7 +8,7 @@ from prefect import get_run_logger
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core.aws.calls import with_retries
-from dda_core.components.versions import ComponentPlan, ComponentVersion
+from dda_core.components.component import ComponentPlan, ComponentVersion
 from dda_core.components.waiter import ComponentWaiter
 from dda_core.delivery import Delivered, Delivery, find_delivered
 from dda_core.exceptions import ComponentTaken

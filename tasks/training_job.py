@@ -14,8 +14,8 @@ from dda_core.aws.calls import run_stoppable, with_retries
 from dda_core.aws.s3 import parse_s3_uri
 from dda_core.cleanup.stale_uploads import sweep
 from dda_core.device.manifest import doubts
-from dda_core.model.manifest import dda_manifest
-from dda_core.model.trained import TrainedModel, read_trained_archive
+from dda_core.model.manifest import TrainedModel, dda_manifest
+from dda_core.model.trained import read_trained_archive
 from dda_core.training.job import TrainingJob, describe_training_job
 from tasks.decorators import task
 from tasks.run import current_run, warn

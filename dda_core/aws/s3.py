@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dda_core.aws.errors import is_bucket_missing, is_denied, is_object_missing, is_precondition_failed
 from dda_core.exceptions import AwsCallFailed, FileMissing, MissingCredentials, ObjectChanged
@@ -13,6 +13,13 @@ from dda_core.exceptions import AwsCallFailed, FileMissing, MissingCredentials, 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import MultipartUploadTypeDef, ObjectTypeDef
+
+
+class Bucket(NamedTuple):
+    """A bucket, and the client that reaches it."""
+
+    s3: S3Client
+    name: str
 
 
 def parse_s3_uri(uri: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from dda_core.compilation.status import CompilationStatus
 from dda_core.exceptions import CompilationMismatch
 from dda_core.runs.history import CompilationFacts
 from dda_core.targets import CompilationTarget
+from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -51,16 +52,18 @@ class CompilationWork(BaseModel):
         cls,
         use_case: UseCase,
         target: CompilationTarget,
-        *,
-        training_job: str,
-        training_job_arn: str,
-        model_artifact: str,
+        training_job: TrainingJob,
         input_shape: tuple[int, int, int, int],
     ) -> CompilationWork:
-        """The work of compiling ``model_artifact``, the archive of ``training_job``, for ``target``."""
+        """The work of compiling the training job's archive for ``target``. ``input_shape`` is NCHW.
+
+        Raises:
+            TrainingJobNotCompleted: the job has no archive yet.
+        """
+        model_artifact = check_completed(training_job)
         return cls(
-            training_job=training_job,
-            training_job_arn=training_job_arn,
+            training_job=training_job.name,
+            training_job_arn=training_job.arn,
             model_artifact=model_artifact,
             input_uri=naming.repackaged_uri(model_artifact),
             input_shape=input_shape,

@@ -5,13 +5,9 @@ What decides is the tags of the component's highest version, whatever its state.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dda_core.aws.tags import PORTAL_MODEL_NAME_TAG, PORTAL_USE_CASE_TAG, Warn, silent
+from dda_core.components.component import ComponentPlan, ComponentVersion
 from dda_core.exceptions import ComponentTaken
-
-if TYPE_CHECKING:
-    from dda_core.components.versions import ComponentPlan, ComponentVersion
 
 
 def is_anothers(plan: ComponentPlan, version: ComponentVersion) -> bool:

@@ -11,14 +11,8 @@ from botocore.exceptions import ClientError
 from dda_core.aws.calls import Log, pause, with_retries
 from dda_core.aws.errors import error_text
 from dda_core.aws.tags import Maker, Warn, silent
-from dda_core.components.versions import (
-    ComponentPlan,
-    ComponentVersion,
-    check_deployable,
-    describe_version,
-    ensure_version,
-    warn_of_portal_component,
-)
+from dda_core.components.component import ComponentPlan, ComponentVersion
+from dda_core.components.versions import check_deployable, describe_version, ensure_version, warn_of_portal_component
 from dda_core.exceptions import PublishFailed, StepTimedOut
 from dda_core.settings import Settings
 

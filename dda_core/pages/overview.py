@@ -57,6 +57,24 @@ class OverviewRow(BaseModel):
     flow_run_id: str | None = None
     deployment_id: str | None = None
 
+    def with_targets(self, records: Mapping[str, TargetRecord], status: RunStatus | None = None) -> OverviewRow:
+        """The row with these targets; without ``status`` the targets' statuses make it."""
+        targets = {
+            target: TargetGlance(
+                status=record.status,
+                cause=sanitise(record.cause or record.reason or "", mask_accounts=True) or None,
+            )
+            for target, record in records.items()
+        }
+        return self.model_copy(
+            update={
+                "status": status or run_status(records),
+                "deployable": sum(record.status.good for record in records.values()),
+                "asked": len(records),
+                "targets": targets,
+            }
+        )
+
     @property
     def key(self) -> tuple[str, str]:
         """What tells rows apart: two use cases may each have a training job of the same name."""
@@ -66,40 +84,6 @@ class OverviewRow(BaseModel):
     def failed(self) -> list[str]:
         """The targets that ended without a component that devices can install."""
         return [name for name, each in self.targets.items() if each.status.ended and not each.status.good]
-
-
-def overview_row(
-    training_job: str,
-    use_case: str,
-    block: str,
-    model: str,
-    records: Mapping[str, TargetRecord],
-    *,
-    status: RunStatus | None = None,
-    last_change: datetime | None = None,
-    flow_run_id: str | None = None,
-    deployment_id: str | None = None,
-) -> OverviewRow:
-    """The row of a training job with these targets; without ``status`` the targets' statuses make it."""
-    return OverviewRow(
-        training_job=training_job,
-        use_case=use_case,
-        block=block,
-        model=model,
-        status=status or run_status(records),
-        deployable=sum(record.status.good for record in records.values()),
-        asked=len(records),
-        targets={
-            target: TargetGlance(
-                status=record.status,
-                cause=sanitise(record.cause or record.reason or "", mask_accounts=True) or None,
-            )
-            for target, record in records.items()
-        },
-        last_change=last_change,
-        flow_run_id=flow_run_id,
-        deployment_id=deployment_id,
-    )
 
 
 def with_row(rows: Iterable[OverviewRow], row: OverviewRow) -> list[OverviewRow]:

@@ -164,7 +164,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
 
 async def _check_on_devices(aws_url: str, view: RunView, console: Console) -> None:
     """Take every deployable component through the model of the device: the cloud's word alone proves nothing."""
-    from dda_core.device.published import check_component
+    from dda_core.components.published import check_component
     from deployments.local.aws.client import boto3_client
 
     region = os.environ["AWS_DEFAULT_REGION"]

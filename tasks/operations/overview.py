@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dda_core.exceptions import DdaError
 from dda_core.pages.history import ModelRun, history_page, model_page
-from dda_core.pages.overview import OverviewRow, in_order, overview_page, overview_row, with_row
+from dda_core.pages.overview import OverviewRow, in_order, overview_page, with_row
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs
@@ -152,17 +152,17 @@ def _row(runs: Sequence[JobRun], deployments: dict[str, UUID], ending: str | Non
     records = records_over(runs)
     deployment = deployments.get(newest.use_case)
     given = newest.run.parameters.get("model_name")
-    return overview_row(
-        newest.training_job,
-        next((tag for run in reversed(runs) if (tag := run.tag("use-case"))), newest.use_case),
-        newest.use_case,
-        next((tag for run in reversed(runs) if (tag := run.tag("model"))), None) or str(given or newest.training_job),
-        records,
-        status=status_of(runs, records, ending),
+    row = OverviewRow(
+        training_job=newest.training_job,
+        use_case=next((tag for run in reversed(runs) if (tag := run.tag("use-case"))), newest.use_case),
+        block=newest.use_case,
+        model=next((tag for run in reversed(runs) if (tag := run.tag("model"))), None)
+        or str(given or newest.training_job),
         last_change=max(run.last_change for run in runs),
         flow_run_id=str(newest.run.id),
         deployment_id=str(deployment) if deployment else None,
     )
+    return row.with_targets(records, status_of(runs, records, ending))
 
 
 async def _never_compiled(
@@ -190,12 +190,11 @@ async def _never_compiled(
             notes.append(f"Of use case {usecase_id} only the {LOOKED_AT} newest training jobs without a run are shown.")
         deployment = deployments.get(name)
         rows += [
-            overview_row(
-                each.job.name,
-                usecase_id,
-                name,
-                each.job.model_name(),
-                {},
+            OverviewRow(
+                training_job=each.job.name,
+                use_case=usecase_id,
+                block=name,
+                model=each.job.model_name(),
                 last_change=each.ended,
                 deployment_id=str(deployment) if deployment else None,
             )

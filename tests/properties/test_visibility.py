@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
+from dda_core.components.component import ComponentVersion
 from dda_core.components.status import ComponentState
-from dda_core.components.versions import ComponentVersion
 from dda_core.delivery import Delivered
 from dda_core.exceptions import TrainingJobNotCompleted
 from dda_core.pages.markdown import cell, hover
@@ -30,7 +30,6 @@ from dda_core.pages.overview import (
     in_order,
     next_step,
     overview_page,
-    overview_row,
     with_row,
 )
 from dda_core.runs.history import Attempt, AttemptStatus, TargetLine, merged
@@ -67,16 +66,16 @@ def records(draw: st.DrawFn, statuses: Any = st.sampled_from(TargetStatus)) -> d
 @st.composite
 def overview_rows(draw: st.DrawFn) -> OverviewRow:
     compiled = draw(st.booleans())
-    return overview_row(
-        draw(names),
-        draw(names),
-        draw(names),
-        draw(other_peoples_texts.filter(str.strip)),
-        draw(records()) if compiled else {},
+    row = OverviewRow(
+        training_job=draw(names),
+        use_case=draw(names),
+        block=draw(names),
+        model=draw(other_peoples_texts.filter(str.strip)),
         last_change=draw(st.none() | times),
         flow_run_id=draw(run_ids) if compiled else None,
         deployment_id=draw(st.none() | run_ids),
     )
+    return row.with_targets(draw(records()) if compiled else {})
 
 
 def html_rows(page: str) -> list[list[str]]:
@@ -203,7 +202,7 @@ def test_a_runs_tags_say_what_it_is_and_how_it_ended(
 @given(shown=records(st.sampled_from([status for status in TargetStatus if status.ended])))
 def test_skipped_counts_as_deployable_everywhere(shown: dict[str, TargetRecord]) -> None:
     """**Feature: compilation-job-visibility, Property 9: One count for message, status and overview**"""
-    row = overview_row("job", "case", "case", "model", shown)
+    row = OverviewRow(training_job="job", use_case="case", block="case", model="model").with_targets(shown)
     assert run_message(shown).startswith(f"{row.deployable}/{row.asked} targets deployable")
     assert row.deployable == sum(record.status in ("deployable", "skipped") for record in shown.values())
     expected = (

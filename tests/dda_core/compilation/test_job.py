@@ -12,6 +12,7 @@ from dda_core.aws.tags import Maker
 from dda_core.compilation.job import CompilationWork, describe_job, newest_job
 from dda_core.exceptions import CompilationMismatch
 from dda_core.targets import find_target, target_names
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
@@ -27,12 +28,13 @@ USE_CASE = UseCase(
 
 def work(target: str = "x86_64-cuda", **changes: Any) -> CompilationWork:
     fields: dict[str, Any] = {
-        "training_job": "lid-7",
-        "training_job_arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+        "name": "lid-7",
+        "arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+        "status": "Completed",
         "model_artifact": "s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
-        "input_shape": (1, 3, 768, 576),
     }
-    return CompilationWork.of(USE_CASE, find_target(target), **(fields | changes))
+    input_shape = changes.pop("input_shape", (1, 3, 768, 576))
+    return CompilationWork.of(USE_CASE, find_target(target), TrainingJob(**(fields | changes)), input_shape)
 
 
 def test_the_request_is_the_contracts() -> None:

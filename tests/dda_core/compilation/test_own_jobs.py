@@ -13,6 +13,7 @@ from dda_core.compilation.job import CompilationWork, describe_job
 from dda_core.compilation.own_jobs import create_job, creator_of, own_first_attempt, stop_jobs_of
 from dda_core.exceptions import QuotaReached
 from dda_core.targets import find_target
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
@@ -25,10 +26,13 @@ def work(target: str = "arm64-cpu") -> CompilationWork:
     return CompilationWork.of(
         USE_CASE,
         find_target(target),
-        training_job="lid-7",
-        training_job_arn="arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
-        model_artifact="s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
-        input_shape=(1, 3, 224, 224),
+        TrainingJob(
+            name="lid-7",
+            arn="arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+            status="Completed",
+            model_artifact="s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
+        ),
+        (1, 3, 224, 224),
     )
 
 

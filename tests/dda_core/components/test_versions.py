@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from dda_core.aws.tags import Maker
+from dda_core.components.component import ComponentNames, ComponentPlan
 from dda_core.components.recipe import recipe_bytes
 from dda_core.components.status import ComponentState
 from dda_core.components.versions import (
-    ComponentPlan,
     check_deployable,
     describe_version,
     ensure_version,
@@ -43,8 +43,8 @@ def runs(package: str) -> bool:
 
 
 def plan(**changes: Any) -> ComponentPlan:
-    fields: dict[str, Any] = {"training_job": "lid-7", "model_name": "Lid Inspection"}
-    return ComponentPlan.of(USE_CASE, find_target("arm64-cpu"), **(fields | changes))
+    names = ComponentNames(**{"model_name": "Lid Inspection"} | changes)
+    return ComponentPlan.of(USE_CASE, find_target("arm64-cpu"), training_job="lid-7", names=names)
 
 
 @pytest.fixture
@@ -307,7 +307,9 @@ def test_deployable_means_recipe_and_tag_agree_and_the_package_runs(aws: LocalAw
 
 def on(**fields: Any) -> ComponentPlan:
     use_case = UseCase(**(USE_CASE.model_dump() | fields))
-    return ComponentPlan.of(use_case, find_target("arm64-cpu"), training_job="lid-7", model_name="Lid Inspection")
+    return ComponentPlan.of(
+        use_case, find_target("arm64-cpu"), training_job="lid-7", names=ComponentNames("Lid Inspection")
+    )
 
 
 def localserver_of(aws: LocalAws, arn: str) -> str:
@@ -363,7 +365,7 @@ def test_without_a_wait_and_with_the_first_names_the_recipe_is_the_contracts(
     use_case = UseCase(
         **(USE_CASE.model_dump() | {"fleet": fleet, "startup_wait_seconds": 0, "localserver": {target: name}})
     )
-    made = ComponentPlan.of(use_case, find_target(target), training_job="lid-7", model_name="lid")
+    made = ComponentPlan.of(use_case, find_target(target), training_job="lid-7", names=ComponentNames("lid"))
     component = f"model-lid-{target.replace('_', '-')}"
     uri = "s3://dda-lids/model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
     step = '"Timeout":900,"requiresPrivilege":true,"runWith":{"posixUser":"root"}}'

@@ -10,16 +10,8 @@ from dda_core.compilation.status import CompilationStatus
 from dda_core.compilation.waiter import end_of
 from dda_core.exceptions import CompilationStopped, QuotaReached, StepTimedOut
 from dda_core.failures import RETRY_HELPS, guidance_for
-from dda_core.runs.retry_policy import (
-    FailedTarget,
-    RetryClass,
-    RetryDecision,
-    decide,
-    retries_page,
-    retry_class,
-    summary,
-    wait_after,
-)
+from dda_core.pages.retries import retries_page
+from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide, retry_class, summary, wait_after
 from dda_core.runs.status import TargetStatus
 from dda_core.settings import Settings
 
