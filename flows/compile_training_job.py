@@ -36,9 +36,10 @@ from tasks.packaging import Packaged, package_model
 from tasks.preflight import check_access
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
 from tasks.retry_scope import RetryOrder, read_retry_order
-from tasks.run import Run, begin_run, begun, is_cancelling
+from tasks.run import Run, begin_run, begun
 from tasks.store.history import last_lines
 from tasks.store.record import RunRecord
+from tasks.store.run_states import is_cancelling
 from tasks.training_job import read_trained_model, read_training_job
 
 

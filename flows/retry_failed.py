@@ -20,8 +20,8 @@ from dda_core.sanitise import sanitise
 from tasks.decorators import flow
 from tasks.operations.retries import sweep
 from tasks.operations.run_retention import forget_idle_runs
-from tasks.run import artifact_link, run_link
 from tasks.store.artifacts import latest_artifact
+from tasks.store.ui_links import artifact_link, run_link
 
 FLOW = "retry-failed"
 KEY, ROWS_KEY = "retries", "retries-rows"

@@ -27,8 +27,9 @@ from dda_core.compilation.waiter import CompilationWaiter, begin_compilation
 from dda_core.exceptions import DdaError
 from dda_core.runs.history import CompilationFacts
 from tasks.decorators import task
-from tasks.run import Run, current_run, run_link, warn
+from tasks.run import Run, current_run, warn
 from tasks.store.history import recorded_maker
+from tasks.store.ui_links import run_link
 
 
 class RecordedJobs:

@@ -13,7 +13,8 @@ from dda_core.components.waiter import ComponentWaiter
 from dda_core.delivery import Delivered, Delivery, find_delivered
 from dda_core.exceptions import ComponentTaken
 from tasks.decorators import task
-from tasks.run import current_run, run_link, warn
+from tasks.run import current_run, warn
+from tasks.store.ui_links import run_link
 
 
 @task(name="find-deployable", task_run_name="find what is deployable already", cache_policy=NO_CACHE)

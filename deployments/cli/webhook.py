@@ -132,7 +132,7 @@ def send_request(
     A training job has one run by webhook for ever: sent again, the request finds it.
     """
     from deployments.webhook.request import send
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     started = send(_test_request(use_case or _only_use_case(), event, training_job, url))
     link = run_link(started.flow_run_id)

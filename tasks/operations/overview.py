@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dda_core.exceptions import DdaError
 from dda_core.pages.history import ModelRun, history_page, model_page
+from dda_core.pages.links import OVERVIEW
 from dda_core.pages.overview import OverviewRow, in_order, overview_page, with_row
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import redact
@@ -35,11 +36,11 @@ from tasks.store.artifacts import keep_artifact, latest_artifact
 from tasks.store.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
 from tasks.store.queries import FLOW
 from tasks.store.record import artifact_key
+from tasks.store.ui_links import page_ui
 from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 logger = get_logger("dda.overview")
 
-PAGE_KEY = "training-jobs"
 ROWS_KEY = "training-jobs-rows"
 COMPARED = 10
 """Runs of a model that its page compares."""
@@ -110,7 +111,7 @@ async def refresh() -> list[OverviewRow]:
 async def ensure_overview() -> None:
     """Write the overview where there is none yet, without asking AWS: the page says what to do first."""
     async with get_client() as client:
-        if await latest_artifact(client, PAGE_KEY) is None:
+        if await latest_artifact(client, OVERVIEW) is None:
             await _write(client, in_order(each.row for each in await jobs_with_runs(client)))
 
 
@@ -217,12 +218,12 @@ async def _deployments(client: PrefectClient, use_cases: Iterable[str]) -> dict[
 async def _write(client: PrefectClient, rows: Sequence[OverviewRow], notes: Sequence[str] = ()) -> None:
     data = json.dumps([row.model_dump(mode="json") for row in rows])
     await keep_artifact(client, ROWS_KEY, "table", data, "For programs. For people: training-jobs")
-    page = overview_page(rows, datetime.now(UTC), notes)
-    await keep_artifact(client, PAGE_KEY, "markdown", page, "Every training job, and where its compilation stands")
+    page = overview_page(rows, datetime.now(UTC), page_ui(), notes)
+    await keep_artifact(client, OVERVIEW, "markdown", page, "Every training job, and where its compilation stands")
 
 
 async def _write_history(client: PrefectClient, training_job: str, runs: Sequence[JobRun]) -> None:
-    page = history_page(training_job, history_of(runs))
+    page = history_page(training_job, history_of(runs), page_ui())
     key = artifact_key("history", training_job)
     await keep_artifact(client, key, "markdown", page, f"Every attempt of {training_job}")
 
@@ -244,7 +245,7 @@ async def _write_model(client: PrefectClient, model: str, ending: str) -> None:
         ArtifactCreate(
             key=artifact_key("model", model),
             type="markdown",
-            data=model_page(model, runs),
+            data=model_page(model, runs, page_ui()),
             description=f"The last runs of model {model}",
             flow_run_id=UUID(ending),
         )

@@ -26,8 +26,8 @@ from dda_core.training.events import (
     queue_name,
     undelivered_name,
 )
-from tasks.run import run_link
 from tasks.store.queries import FLOW
+from tasks.store.ui_links import run_link
 from tasks.store.use_cases import load_use_case
 
 TRIGGER = "trigger:queue"
