@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
 from dda_core.compilation.job import CompilationWork, describe_job
-from dda_core.components.versions import CREATED_BY, ComponentPlan, ComponentVersion, find_deployable
+from dda_core.components.component import ComponentNames, ComponentPlan, ComponentVersion
+from dda_core.components.published import package_findings_in_s3
+from dda_core.components.versions import find_deployable
 from dda_core.device.findings import errors
 from dda_core.device.folder import Expectation
-from dda_core.device.published import package_findings_in_s3
 from dda_core.exceptions import CompilationMismatch, FileMissing
 from dda_core.targets import CompilationTarget
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -46,43 +48,22 @@ class Delivered(BaseModel):
 def deliveries(
     use_case: UseCase,
     targets: Iterable[CompilationTarget],
-    *,
-    training_job: str,
-    training_job_arn: str,
-    model_artifact: str,
+    training_job: TrainingJob,
     input_shape: tuple[int, int, int, int],
-    model_name: str,
-    component_name: str | None = None,
-    friendly_name: str | None = None,
-    created_by: str = CREATED_BY,
+    names: ComponentNames,
 ) -> list[Delivery]:
     """One delivery per target, in the order of ``targets``.
 
-    ``component_name`` is the base that each target's name is added to; without it, it is made from ``model_name``.
-
     Raises:
         InvalidName: no component can have that name.
+        TargetUnavailable: the use case's fleet has no LocalServer for a target.
+        TrainingJobNotCompleted: the training job has no archive yet.
     """
     return [
         Delivery(
             target=target.name,
-            work=CompilationWork.of(
-                use_case,
-                target,
-                training_job=training_job,
-                training_job_arn=training_job_arn,
-                model_artifact=model_artifact,
-                input_shape=input_shape,
-            ),
-            component=ComponentPlan.of(
-                use_case,
-                target,
-                training_job=training_job,
-                model_name=model_name,
-                component_name=component_name,
-                friendly_name=friendly_name,
-                created_by=created_by,
-            ),
+            work=CompilationWork.of(use_case, target, training_job, input_shape),
+            component=ComponentPlan.of(use_case, target, training_job=training_job.name, names=names),
         )
         for target in targets
     ]

@@ -83,9 +83,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dda_core.access.findings import Finding
-    from dda_core.device.findings import DeviceFinding
-
 _ENDS = (".", "?", "!")
 
 
@@ -284,7 +281,7 @@ class RoleNotAssumable(ConfigurationError):
 class AccessRefused(ConfigurationError):
     """The caller or the SageMaker role cannot reach what a run needs; ``findings`` has each, with its remedy."""
 
-    def __init__(self, use_case: str, findings: Iterable[Finding]) -> None:
+    def __init__(self, use_case: str, findings: Iterable[object]) -> None:
         self.use_case, self.findings = use_case, tuple(findings)
         super().__init__(" ".join(map(str, self.findings)), where=f"access check of use case {use_case!r}")
 
@@ -441,7 +438,7 @@ class DeviceWouldRefuse(InputRefused):
 
     what: ClassVar[str] = "a device could not run it"
 
-    def __init__(self, where: str, findings: Iterable[DeviceFinding]) -> None:
+    def __init__(self, where: str, findings: Iterable[object]) -> None:
         self.findings = tuple(findings)
         super().__init__(f"{self.what}: {' '.join(map(str, self.findings))}", where=where)
 

@@ -10,16 +10,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dda_core import naming
+from dda_core.components.component import ComponentNames
 from dda_core.components.recipe import check_recipe
 from dda_core.delivery import deliveries
 from dda_core.exceptions import InvalidName
 from dda_core.model.manifest import dda_manifest
 from dda_core.model.package import package_key
 from dda_core.targets import CompilationTarget
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
-    from dda_core.model.trained import TrainedModel
+    from dda_core.model.manifest import TrainedModel
 
 FIRST_VERSION = "1.0.0"
 UNBUILT_PACKAGE = "000000000000"
@@ -29,9 +31,8 @@ VERSION_PATTERN = re.compile(r"([0-9]+)\.0+\.0+")
 
 def check_names(
     targets: Iterable[CompilationTarget],
+    names: ComponentNames,
     *,
-    model_name: str,
-    component_name: str | None = None,
     component_version: str = FIRST_VERSION,
     training_job: str | None = None,
 ) -> None:
@@ -42,7 +43,7 @@ def check_names(
     """
     if training_job is not None:
         naming.check_training_job_name(training_job)
-    base = naming.component_base(model_name, component_name)
+    base = names.base
     for target in targets:
         naming.component_name(base, target.component_suffix)
     version = VERSION_PATTERN.fullmatch(component_version)
@@ -59,11 +60,9 @@ def plan(
     model: TrainedModel,
     use_case: UseCase,
     targets: Iterable[CompilationTarget],
+    names: ComponentNames,
     *,
-    model_name: str,
-    component_name: str | None = None,
     component_version: str = FIRST_VERSION,
-    friendly_name: str | None = None,
     training_job: str | None = None,
 ) -> dict[str, Any]:
     """The manifest, and per target the CreateCompilationJob request and the component with its recipe.
@@ -72,10 +71,8 @@ def plan(
         model: from ``read_trained_archive``. A local archive gets the URI that it would have in the use case's bucket.
         use_case: whose account, bucket, role and LocalServer components are meant.
         targets: what it is compiled for.
-        model_name: names the component, unless ``component_name`` does.
-        component_name: the base of the components' names.
+        names: what the model and its components are called.
         component_version: of all components.
-        friendly_name: what operators see on the device; without it the base of the components' names.
         training_job: names the compilation jobs; without it the model's name does, as a training job can have it.
 
     Raises:
@@ -83,28 +80,18 @@ def plan(
         RecipeInvalid: a recipe breaks a rule of the service.
     """
     targets = list(targets)
-    check_names(
-        targets,
-        model_name=model_name,
-        component_name=component_name,
-        component_version=component_version,
-        training_job=training_job,
-    )
-    job = training_job or _as_training_job(model_name)
+    check_names(targets, names, component_version=component_version, training_job=training_job)
+    job = training_job or _as_training_job(names.model_name)
     artifact = model.uri if model.uri.startswith("s3://") else naming.trained_archive_uri(use_case.s3_bucket, job)
     package_uri = f"s3://{use_case.s3_bucket}/{package_key(UNBUILT_PACKAGE)}"
     compile_requests, components = {}, {}
-    for delivery in deliveries(
-        use_case,
-        targets,
-        training_job=job,
-        training_job_arn=naming.training_job_arn(use_case.region, use_case.account_id, job),
+    trained = TrainingJob(
+        name=job,
+        arn=naming.training_job_arn(use_case.region, use_case.account_id, job),
+        status="Completed",
         model_artifact=artifact,
-        input_shape=model.input_shape,
-        model_name=model_name,
-        component_name=component_name,
-        friendly_name=friendly_name,
-    ):
+    )
+    for delivery in deliveries(use_case, targets, trained, model.input_shape, names):
         recipe = delivery.component.recipe(component_version, package_uri)
         check_recipe(recipe)
         compile_requests[delivery.target] = delivery.work.request(attempt=1)

@@ -15,8 +15,9 @@ from dda_core.exceptions import ApprovalImpossible, PublishingRejected
 from dda_core.pages.markdown import cell, table
 from dda_core.sanitise import redact
 from tasks.packaging import Packaged
-from tasks.run import Run, set_tags, tags_of
+from tasks.run import Run
 from tasks.store.approvals import Approval, given_for, pause_key
+from tasks.store.tags import set_tags, tags_of
 
 APPROVAL = "approval:"
 """The tag says ``waiting``, ``given`` or ``rejected``."""

@@ -19,6 +19,7 @@ from prefect.futures import PrefectFuture
 from prefect.logging.loggers import flow_run_logger
 from prefect.runtime import flow_run
 
+from dda_core.components.component import ComponentNames
 from dda_core.delivery import Delivery, deliveries
 from dda_core.exceptions import ComponentTaken, DdaError, PublishingRejected, RunCancelled
 from dda_core.model.manifest import dda_manifest
@@ -35,9 +36,10 @@ from tasks.packaging import Packaged, package_model
 from tasks.preflight import check_access
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
 from tasks.retry_scope import RetryOrder, read_retry_order
-from tasks.run import Run, begin_run, begun, is_cancelling
+from tasks.run import Run, begin_run, begun
 from tasks.store.history import last_lines
 from tasks.store.record import RunRecord
+from tasks.store.run_states import is_cancelling
 from tasks.training_job import read_trained_model, read_training_job
 
 
@@ -93,14 +95,9 @@ async def compile_training_job(
             asked = deliveries(
                 run.use_case,
                 chosen,
-                training_job=training_job.name,
-                training_job_arn=training_job.arn,
-                model_artifact=model_artifact,
-                input_shape=model.input_shape,
-                model_name=name,
-                component_name=component_name,
-                friendly_name=friendly_name,
-                created_by=run.created_by,
+                training_job,
+                model.input_shape,
+                ComponentNames(name, component_name, friendly_name, run.created_by),
             )
             first = await first_attempts(run, asked, force, order)
             todo = leave_alone(run, await without_deployable(run, asked, force, earlier), order, earlier)

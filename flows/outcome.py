@@ -12,20 +12,23 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from dda_core.aws.tags import USE_CASE_TAG
 from dda_core.delivery import Delivered
 from dda_core.exceptions import CompilationStopped, DdaError, PublishingRejected, RunCancelled, TrainingJobMissing
 from dda_core.failures import RETRY_HELPS, guidance_for
+from dda_core.pages.links import OVERVIEW
 from dda_core.pages.run import PageContext
 from dda_core.runs.history import TargetLine
 from dda_core.runs.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.sanitise import redact
-from dda_core.training.completed_jobs import USE_CASE_TAG
 from dda_core.training.job import TrainingJob
 from tasks.operations.overview import show_run
 from tasks.retry_scope import RETRY
-from tasks.run import Run, artifact_link, run_link, set_tags, tags_of
+from tasks.run import Run
 from tasks.store.history import IGNORED
 from tasks.store.record import artifact_key
+from tasks.store.tags import set_tags, tags_of
+from tasks.store.ui_links import artifact_link, run_link
 
 OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:", RETRY)
 
@@ -43,7 +46,7 @@ def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
     )
     log = get_run_logger()
     log.info("Where each target stands: %s", artifact_link(artifact_key("targets", training_job.name)))
-    log.info("All training jobs: %s", artifact_link("training-jobs"))
+    log.info("All training jobs: %s", artifact_link(OVERVIEW))
 
 
 async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:

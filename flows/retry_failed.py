@@ -14,13 +14,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from dda_core.runs.retry_policy import RetryDecision, retries_page, summary
+from dda_core.pages.retries import retries_page
+from dda_core.runs.retry_policy import RetryDecision, summary
 from dda_core.sanitise import sanitise
 from tasks.decorators import flow
 from tasks.operations.retries import sweep
 from tasks.operations.run_retention import forget_idle_runs
-from tasks.run import artifact_link, run_link
 from tasks.store.artifacts import latest_artifact
+from tasks.store.ui_links import artifact_link, run_link
 
 FLOW = "retry-failed"
 KEY, ROWS_KEY = "retries", "retries-rows"

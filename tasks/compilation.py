@@ -14,24 +14,22 @@ from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_client, get_run_logger
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
-from dda_core.access.findings import POLICIES
 from dda_core.archives.source import open_source
-from dda_core.compilation.job import (
-    CompilationJob,
-    CompilationWork,
-    CompiledModel,
-    first_attempt,
-    newest_job,
-)
+from dda_core.aws.calls import wait_unless_given_up, with_retries
+from dda_core.aws.principals import POLICIES
+from dda_core.aws.tags import Maker
+from dda_core.compilation.attempts import Attempts, first_attempt
+from dda_core.compilation.job import CompilationJob, CompilationWork, CompiledModel, newest_job
 from dda_core.compilation.logs import log_tail, read_log, save_log
 from dda_core.compilation.own_jobs import creator_of, own_first_attempt, stop_jobs_of
-from dda_core.compilation.waiter import begin_compilation, follow_compilation, patiently, wait_unless_given_up
+from dda_core.compilation.status import CompilationStatus
+from dda_core.compilation.waiter import CompilationWaiter, begin_compilation
 from dda_core.exceptions import DdaError
 from dda_core.runs.history import CompilationFacts
-from dda_core.runs.status import CompilationStatus
 from tasks.decorators import task
-from tasks.run import Run, current_run, run_link, tell, warn
+from tasks.run import Run, current_run, warn
 from tasks.store.history import recorded_maker
+from tasks.store.ui_links import run_link
 
 
 class RecordedJobs:
@@ -60,6 +58,34 @@ class RecordedJobs:
         self._run.record.disclaim_job(self.target, job)
 
 
+class RecordedProgress:
+    """What is observed of a target's compilation, written to the run's record and log.
+
+    Attributes:
+        jobs: the last look at each job, by its name.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.jobs: dict[str, CompilationJob] = {}
+        self._run, self._logger = current_run(), get_run_logger()
+
+    def log(self, sentence: str) -> None:
+        """Write it to the run's log."""
+        self._logger.info("%s", sentence)
+
+    def note(self, job: CompilationJob) -> None:
+        """Record what the job looks like now; a status that is new goes to the log."""
+        self._run.record.note_job(self.target, job)
+        if job.name not in self.jobs or self.jobs[job.name].status is not job.status:
+            self._logger.info("%s: %s", job.name, job.status)
+        self.jobs[job.name] = job
+
+    def waiting(self, why: str | None) -> None:
+        """Record what is waited for."""
+        self._run.record.note(self.target, waiting=why)
+
+
 @task(name="choose-attempts", task_run_name="choose attempts", cache_policy=DEFAULT - "works", persist_result=True)
 async def choose_attempts(
     targets: list[str],
@@ -77,16 +103,15 @@ async def choose_attempts(
     run = current_run()
 
     async def choose(target: str, work: CompilationWork) -> int:
-        newest = await patiently(run.settings, tell(), newest_job, run.aws.sagemaker, work)
-        own = await patiently(
+        newest = await with_retries(run.settings, get_run_logger().info, newest_job, run.aws.sagemaker, work)
+        own = await with_retries(
             run.settings,
-            tell(),
+            get_run_logger().info,
             own_first_attempt,
             run.aws.sagemaker,
             work,
             newest,
-            run.flow_run_id,
-            retry,
+            Maker(run.flow_run_id, retry),
             run.record.own_jobs(),
             warn(),
         )
@@ -99,31 +124,30 @@ async def choose_attempts(
 async def start_compilation(target: str, work: CompilationWork, first: int, force: bool) -> CompilationJob | None:
     """Make sure that the target's compilation job exists; None where a new one has to wait."""
     run = current_run()
-    job = await patiently(
+    job = await with_retries(
         run.settings,
-        tell(),
+        get_run_logger().info,
         begin_compilation,
         run.aws.sagemaker,
         work,
-        first=first,
-        extra=run.settings.extra_attempts,
-        force=force,
-        flow_run_id=run.flow_run_id,
-        retry=run.retry,
-        ledger=RecordedJobs(target),
+        Attempts(first, run.settings.extra_attempts, force),
+        run.maker,
+        RecordedJobs(target),
     )
     if job is None:
-        tell()(f"{target}: a new compilation job has to wait for a slot or for the time between two attempts")
+        get_run_logger().info(
+            f"{target}: a new compilation job has to wait for a slot or for the time between two attempts"
+        )
         return None
     run.record.note(target, compilation_job=job.name, attempt=job.attempt)
-    await _tell_maker(run, target, job)
+    await _log_maker(run, target, job)
     return job
 
 
-async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
-    """Log and record whose the job is that the target goes on with. It is only told, so it may stay unknown."""
+async def _log_maker(run: Run, target: str, job: CompilationJob) -> None:
+    """Log and record whose the job is that the target goes on with. Nothing depends on it, so it may stay unknown."""
     try:
-        maker = await patiently(run.settings, tell(), creator_of, run.aws.sagemaker, job.arn, warn())
+        maker = await with_retries(run.settings, get_run_logger().info, creator_of, run.aws.sagemaker, job.arn, warn())
         maker = maker or await _recorded_maker(run, job)
     except Exception as error:
         get_run_logger().warning("%s: whose compilation job %s is could not be read: %s", target, job.name, error)
@@ -132,11 +156,11 @@ async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
         run.record.note_maker(target, maker, run_link(maker))
     whose = f"of flow run {run_link(maker)}" if maker else "that no flow run started"
     if maker == run.flow_run_id:
-        tell()(f"{target}: compilation job {job.name} is {job.status}")
+        get_run_logger().info(f"{target}: compilation job {job.name} is {job.status}")
     elif job.status is CompilationStatus.COMPLETED:
-        tell()(f"{target}: adopted the finished compilation job {job.name} {whose}")
+        get_run_logger().info(f"{target}: adopted the finished compilation job {job.name} {whose}")
     elif not job.status.ended:
-        tell()(f"{target}: joined compilation job {job.name} {whose}")
+        get_run_logger().info(f"{target}: joined compilation job {job.name} {whose}")
 
 
 async def _recorded_maker(run: Run, job: CompilationJob) -> str | None:
@@ -152,38 +176,20 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
     """Follow the target's compilation to its end, through new attempts where a failure may pass."""
     run = current_run()
     log = get_run_logger()
-    seen: dict[str, CompilationJob] = {}
     facts = CompilationFacts()
     started = run.record.targets[target].compilation_job
-
-    def note(job: CompilationJob) -> None:
-        run.record.note_job(target, job)
-        if job.name not in seen or seen[job.name].status is not job.status:
-            log.info("%s: %s", job.name, job.status)
-        seen[job.name] = job
-
+    observed = RecordedProgress(target)
+    waiter = CompilationWaiter(run.aws.sagemaker, work, run.settings, observed, run.maker, RecordedJobs(target))
     try:
-        compiled = await follow_compilation(
-            run.aws.sagemaker,
-            work,
-            first=first,
-            force=force,
-            settings=run.settings,
-            flow_run_id=run.flow_run_id,
-            tell=tell(),
-            note=note,
-            retry=run.retry,
-            ledger=RecordedJobs(target),
-            waiting=lambda why: run.record.note(target, waiting=why),
-        )
+        compiled = await waiter.wait(Attempts(first, run.settings.extra_attempts, force))
     finally:
-        for job in seen.values():
+        for job in observed.jobs.values():
             if job.status.ended:
                 facts = await asyncio.to_thread(facts_of, run, work, job, log.warning)
                 run.record.note_facts(target, **facts.known())
     if compiled.compilation_job != started:
         # A job of a slot that was waited for, or of a later attempt: another run may have been faster.
-        await _tell_maker(run, target, seen[compiled.compilation_job])
+        await _log_maker(run, target, observed.jobs[compiled.compilation_job])
     return compiled.model_copy(update={"facts": facts})
 
 

@@ -9,14 +9,15 @@ from prefect import get_run_logger
 from prefect.cache_policies import DEFAULT
 
 from dda_core.archives.source import open_source
+from dda_core.aws.calls import run_stoppable
+from dda_core.aws.s3 import Bucket
 from dda_core.compilation.job import CompiledModel
-from dda_core.compilation.waiter import run_stoppable
 from dda_core.device.folder import Expectation
 from dda_core.device.manifest import doubts
 from dda_core.model.package import ModelPackage, package_to_s3
 from dda_core.targets import CompilationTarget
 from tasks.decorators import task
-from tasks.run import current_run, tell
+from tasks.run import current_run
 
 
 class Packaged(NamedTuple):
@@ -48,8 +49,7 @@ async def package_model(
         return package_to_s3(
             source,
             manifest,
-            run.aws.s3,
-            run.use_case.s3_bucket,
+            Bucket(run.aws.s3, run.use_case.s3_bucket),
             stop=stop,
             run_id=run.flow_run_id,
             expected=Expectation.of(compiled_for),
@@ -58,7 +58,7 @@ async def package_model(
     made = await run_stoppable(
         package, limit=run.settings.package_timeout_seconds, what=f"packaging {compiled.artifact}"
     )
-    tell()(f"{target}: {made.name} holds {made.members} files in {made.size:,} bytes")
+    get_run_logger().info(f"{target}: {made.name} holds {made.members} files in {made.size:,} bytes")
     said = doubts(manifest)  # once for the run, when the trained archive was read
     for warning in made.warnings:
         if warning not in said:

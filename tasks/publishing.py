@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+from prefect import get_run_logger
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
-from dda_core.compilation.waiter import follow_version, patiently, publish_version
-from dda_core.components.versions import ComponentPlan, ComponentVersion
+from dda_core.aws.calls import with_retries
+from dda_core.components.component import ComponentPlan, ComponentVersion
+from dda_core.components.waiter import ComponentWaiter
 from dda_core.delivery import Delivered, Delivery, find_delivered
 from dda_core.exceptions import ComponentTaken
 from tasks.decorators import task
-from tasks.run import current_run, run_link, tell, warn
+from tasks.run import current_run, warn
+from tasks.store.ui_links import run_link
 
 
 @task(name="find-deployable", task_run_name="find what is deployable already", cache_policy=NO_CACHE)
@@ -21,7 +24,7 @@ async def find_deployable_components(deliveries: list[Delivery]) -> dict[str, De
 
     async def find(delivery: Delivery) -> Delivered | ComponentTaken | None:
         try:
-            return await patiently(run.settings, tell(), find_delivered, run.aws, delivery)
+            return await with_retries(run.settings, get_run_logger().info, find_delivered, run.aws, delivery)
         except ComponentTaken as taken:
             return taken
 
@@ -35,22 +38,13 @@ async def publish_component(
 ) -> ComponentVersion:
     """The component version of the package: one that is there already, else a new one."""
     run = current_run()
-    version = await publish_version(
-        run.aws.greengrass,
-        plan,
-        package_uri,
-        compilation_job=compilation_job,
-        flow_run_id=run.flow_run_id,
-        retry=run.retry,
-        settings=run.settings,
-        tell=tell(),
-        warn=warn(),
-    )
+    waiter = ComponentWaiter(run.aws.greengrass, run.settings, get_run_logger().info, warn())
+    version = await waiter.publish(plan, package_uri, compilation_job=compilation_job, maker=run.maker)
     maker = version.flow_run_id
     if maker and maker != run.flow_run_id:
         run.record.note_maker(target, maker, run_link(maker))
-        tell()(f"{target}: joined {version.component} {version.version} of flow run {run_link(maker)}")
-    tell()(f"{target}: {version.component} {version.version} is {version.state}")
+        get_run_logger().info(f"{target}: joined {version.component} {version.version} of flow run {run_link(maker)}")
+    get_run_logger().info(f"{target}: {version.component} {version.version} is {version.state}")
     return version
 
 
@@ -63,6 +57,6 @@ async def publish_component(
 async def wait_until_deployable(target: str, arn: str) -> ComponentVersion:
     """Wait until devices can install the component version."""
     run = current_run()
-    version = await follow_version(run.aws.greengrass, arn, settings=run.settings, tell=tell())
-    tell()(f"{target}: {version.component} {version.version} is {version.state}")
+    version = await ComponentWaiter(run.aws.greengrass, run.settings, get_run_logger().info).wait(arn)
+    get_run_logger().info(f"{target}: {version.component} {version.version} is {version.state}")
     return version

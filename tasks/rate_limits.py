@@ -23,8 +23,8 @@ from prefect.concurrency.sync import rate_limit
 from prefect.exceptions import MissingContextError, ObjectAlreadyExists, PrefectException
 from prefect.logging import get_logger, get_run_logger
 
+from dda_core.aws.calls import wait_unless_given_up
 from dda_core.aws.clients import AwsClients
-from dda_core.compilation.waiter import wait_unless_given_up
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
 

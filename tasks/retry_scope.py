@@ -8,7 +8,8 @@ from prefect.cache_policies import DEFAULT
 from pydantic import BaseModel, ConfigDict
 
 from tasks.decorators import task
-from tasks.run import current_run, tags_of
+from tasks.run import current_run
+from tasks.store.tags import tags_of
 
 RETRY = "retry:"
 """``retry:<target>`` names a target, ``retry:force`` the way."""

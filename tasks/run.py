@@ -16,23 +16,22 @@ from typing import Any
 from uuid import UUID
 
 from prefect import get_client, get_run_logger
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType
-from prefect.settings import PREFECT_UI_URL
 
 from dda_core.aws.clients import AwsClients
+from dda_core.aws.tags import Maker
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
 from tasks.rate_limits import limited_clients
 from tasks.store.history import own_jobs_of
 from tasks.store.provenance import started_by
 from tasks.store.record import RunRecord
+from tasks.store.run_states import ENDS, last_stop
 from tasks.store.use_cases import load_use_case
 
 _current: ContextVar[Run] = ContextVar("dda_run")
 GOES_ON = "Goes on where it was"
 """What the message of a crashed run's next state begins with, where the run is mended and not retried."""
-_ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,11 @@ class Run:
     record: RunRecord
     warnings: set[str] = field(default_factory=set)
     """What the run's log has been warned of, where once is enough."""
+
+    @property
+    def maker(self) -> Maker:
+        """Whose the jobs and component versions are that the run creates, as their tags say."""
+        return Maker(self.flow_run_id, self.retry)
 
 
 def current_run() -> Run:
@@ -103,8 +107,8 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
         settings,
         flow_run_id,
         retry=times_ended(states),
-        begun_before=_last_stop(states) is not None,
-        resumed=_last_stop(states) is StateType.PAUSED,
+        begun_before=last_stop(states) is not None,
+        resumed=last_stop(states) is StateType.PAUSED,
         created_by=started_by(flow_run),
         record=record,
     )
@@ -121,59 +125,7 @@ def times_ended(states: Sequence[State[Any]]) -> int:
         and not (after.message or "").startswith(GOES_ON)
         for before, after in pairwise(states)
     )
-    return retried + sum(state.type in _ENDS for state in states)
-
-
-def _last_stop(states: Sequence[State[Any]]) -> StateType | None:
-    """How the run's last process left it, of these states the oldest first; None where there was none."""
-    stops = [state.type for state in states if state.type in (*_ENDS, StateType.PAUSED, StateType.CRASHED)]
-    return stops[-1] if stops else None
-
-
-async def is_cancelling(flow_run_id: str) -> bool:
-    """Whether a person asked for the run to be cancelled. A worker's shutdown ends the process just the same way."""
-    async with get_client() as client:
-        run = await client.read_flow_run(UUID(flow_run_id))
-    return run.state is not None and (run.state.is_cancelled() or run.state.type == StateType.CANCELLING)
-
-
-async def set_tags(flow_run_id: str, tags: list[str]) -> None:
-    """Replace the run's tags. Not atomic on the server, so only the flow's body does it, never a step."""
-    async with get_client() as client:
-        await client.update_flow_run(UUID(flow_run_id), tags=tags)
-
-
-async def tags_of(flow_run_id: str) -> list[str]:
-    """The run's tags as the server has them now."""
-    async with get_client() as client:
-        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run_id)])))
-    return list(found[0].tags) if found else []
-
-
-def run_link(flow_run_id: str) -> str:
-    """The address of a flow run's page in the UI."""
-    return f"{_ui()}/runs/flow-run/{flow_run_id}"
-
-
-def artifact_link(key: str) -> str:
-    """The address of an artifact's page in the UI, which the sidebar does not lead to."""
-    return f"{_ui()}/artifacts/key/{key}"
-
-
-def _ui() -> str:
-    """The address of the UI; that of an open-source server has its newer pages below ``/v2``."""
-    ui = (PREFECT_UI_URL.value() or "").rstrip("/")
-    return ui if ui.startswith("https://app.prefect.cloud") else f"{ui}/v2"
-
-
-def tell() -> Callable[[str], None]:
-    """Writes a sentence to the log of the step that calls it."""
-    logger = get_run_logger()
-
-    def write(sentence: str) -> None:
-        logger.info("%s", sentence)
-
-    return write
+    return retried + sum(state.type in ENDS for state in states)
 
 
 def warn() -> Callable[[str], None]:

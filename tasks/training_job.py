@@ -9,23 +9,30 @@ from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core import naming
 from dda_core.archives.s3_sink import MultipartUpload
-from dda_core.archives.source import open_source, parse_s3_uri
+from dda_core.archives.source import open_source
+from dda_core.aws.calls import run_stoppable, with_retries
+from dda_core.aws.s3 import parse_s3_uri
 from dda_core.cleanup.stale_uploads import sweep
-from dda_core.compilation.waiter import patiently, run_stoppable
 from dda_core.device.manifest import doubts
-from dda_core.model.manifest import dda_manifest
-from dda_core.model.trained import TrainedModel, read_trained_archive
+from dda_core.model.manifest import TrainedModel, dda_manifest
+from dda_core.model.trained import read_trained_archive
 from dda_core.training.job import TrainingJob, describe_training_job
 from tasks.decorators import task
-from tasks.run import current_run, tell, warn
+from tasks.run import current_run, warn
 
 
 @task(name="describe-training-job", task_run_name="describe {training_job}", cache_policy=NO_CACHE)
 async def read_training_job(training_job: str) -> TrainingJob:
     """The training job as SageMaker describes it, with its tags."""
     run = current_run()
-    return await patiently(
-        run.settings, tell(), describe_training_job, run.aws.sagemaker, training_job, run.use_case, warn()
+    return await with_retries(
+        run.settings,
+        get_run_logger().info,
+        describe_training_job,
+        run.aws.sagemaker,
+        training_job,
+        run.use_case,
+        warn(),
     )
 
 
@@ -44,7 +51,7 @@ async def read_trained_model(training_job: str, model_artifact: str) -> TrainedM
     model = await run_stoppable(
         read, limit=run.settings.prepare_timeout_seconds, what=f"reading the archive of {training_job}"
     )
-    tell()(f"{model.model_file}: input shape {list(model.input_shape)}")
+    get_run_logger().info(f"{model.model_file}: input shape {list(model.input_shape)}")
     for doubt in doubts(dda_manifest(model)):
         get_run_logger().warning("%s", doubt)
     return model

@@ -7,13 +7,11 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from dda_core.access.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
-from dda_core.access.iam import is_denied
-from dda_core.archives.source import parse_s3_uri
-from dda_core.aws.clients import error_code
+from dda_core.access.findings import ARTIFACTS, Finding, Level, Subject, finding
+from dda_core.aws.errors import is_bucket_missing, is_denied, is_encryption_unset, is_missing_in_s3
+from dda_core.aws.principals import POLICIES
+from dda_core.aws.s3 import parse_s3_uri
 from dda_core.use_case import UseCase
-
-NOT_THERE = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
 
 
 def check_devices(use_case: UseCase) -> Finding:
@@ -42,7 +40,7 @@ def _check_bucket(subject: Subject, bucket: str) -> Iterator[Finding]:
         answer: Any = subject.aws.s3.head_bucket(Bucket=bucket)
     except ClientError as error:
         answer = error.response
-        if error_code(error) in NOT_THERE:
+        if is_missing_in_s3(error):
             remedy = f"Create it in Region {use_case.region}, or correct s3_bucket of the use case."
             yield finding("bucket", Level.ERROR, f"there is no bucket {bucket}", remedy)
             return
@@ -86,7 +84,7 @@ def check_artifacts(subject: Subject) -> Iterator[Finding]:
         key = listed[0]["Key"] if listed else f"{ARTIFACTS}preflight"
         subject.aws.s3.head_object(Bucket=subject.bucket, Key=key)
     except ClientError as error:
-        if error_code(error) == "NoSuchBucket":
+        if is_bucket_missing(error):
             return
         if is_denied(error) and error.operation_name == "HeadObject":
             yield finding(
@@ -98,7 +96,7 @@ def check_artifacts(subject: Subject) -> Iterator[Finding]:
                 f"a key of AWS KMS encrypts the bucket.",
             )
             return
-        if error_code(error) not in NOT_THERE:
+        if not is_missing_in_s3(error):
             raise
     yield finding(
         "artifacts",
@@ -114,7 +112,7 @@ def check_trained_archive(subject: Subject) -> Iterator[Finding]:
     try:
         subject.aws.s3.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error_code(error) in NOT_THERE:
+        if is_missing_in_s3(error):
             remedy = "Train again, unless the archive can be put back."
             yield finding("trained-archive", Level.ERROR, f"{uri} is not there", remedy)
         elif is_denied(error):
@@ -136,9 +134,9 @@ def check_encryption(subject: Subject) -> Iterator[Finding]:
     try:
         answer: Any = subject.aws.s3.get_bucket_encryption(Bucket=subject.bucket)
     except ClientError as error:
-        if error_code(error) in NOT_THERE:
+        if is_missing_in_s3(error):
             return
-        if error_code(error) != "ServerSideEncryptionConfigurationNotFoundError":
+        if not is_encryption_unset(error):
             raise
         answer = {}
     rules = answer.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])

@@ -7,13 +7,11 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.access.iam import principal_of
-from dda_core.archives.source import parse_s3_uri
 from dda_core.aws.clients import AwsClients
+from dda_core.aws.principals import principal_of
+from dda_core.aws.s3 import parse_s3_uri
 from dda_core.use_case import UseCase
 
-POLICIES = "deployments/aws/policies"
-"""Where the project keeps the policies that every role needs, as files."""
 ARTIFACTS = "model_artifacts/"
 """What the keys of model packages begin with."""
 

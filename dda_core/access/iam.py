@@ -6,21 +6,13 @@ policy of a bucket or key, nor the policy of a role's session: so it is told her
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.archives.source import error_code
-
 SAGEMAKER = "sagemaker.amazonaws.com"
-DENIED = frozenset({"403", "AccessDenied", "AccessDeniedException", "Forbidden", "UnauthorizedOperation"})
-"""Codes by which AWS says that the caller may not do what it asked for."""
-
-_ASSUMED = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
 class Decision(BaseModel):
@@ -36,30 +28,6 @@ class Decision(BaseModel):
     allowed: bool
     denied: bool
     depends_on: tuple[str, ...] = ()
-
-
-def principal_of(caller_arn: str, role_arn: str | None = None) -> str:
-    """The user or role that policies name, behind the ARN that GetCallerIdentity tells.
-
-    The ARN of a role's session leaves out the role's path: ``role_arn`` is believed where its name is the same.
-    """
-    match = _ASSUMED.fullmatch(caller_arn)
-    if match is None:
-        return caller_arn
-    partition, account, name = match.groups()
-    if role_arn and role_arn.rpartition("/")[2] == name:
-        return role_arn
-    return f"arn:{partition}:iam::{account}:role/{name}"
-
-
-def find_principal(iam: Any, principal: str) -> str:
-    """The role's whole ARN, its path included, where IAM tells; else ``principal`` itself."""
-    if ":role/" not in principal:
-        return principal
-    try:
-        return str(iam.get_role(RoleName=principal.rpartition("/")[2])["Role"]["Arn"])
-    except ClientError:
-        return principal
 
 
 def simulate(
@@ -122,11 +90,6 @@ def may_grant(policy: Mapping[str, Any], principal: str, action: str) -> bool:
         if statement.get("Effect") == "Allow" and names & set(named) and granted:
             return True
     return False
-
-
-def is_denied(error: ClientError) -> bool:
-    """Whether AWS says that the caller may not do what it asked for."""
-    return error_code(error) in DENIED
 
 
 def _listed(value: Any) -> list[Any]:

@@ -18,8 +18,7 @@ from dda_core.access.buckets import (
     check_encryption,
     check_trained_archive,
 )
-from dda_core.access.findings import POLICIES, Finding, Level, Subject, finding
-from dda_core.access.iam import is_denied
+from dda_core.access.findings import Finding, Level, Subject, finding
 from dda_core.access.roles import (
     check_pass_role,
     check_sagemaker_role,
@@ -27,7 +26,9 @@ from dda_core.access.roles import (
     check_tags,
     check_upload,
 )
-from dda_core.aws.clients import AwsClients, error_code, error_message
+from dda_core.aws.clients import AwsClients
+from dda_core.aws.errors import error_code, error_message, is_denied
+from dda_core.aws.principals import POLICIES
 from dda_core.exceptions import AccessRefused, RoleNotAssumable, TrainingJobMissing
 from dda_core.failures import guidance_for
 from dda_core.fleets import new_fleet

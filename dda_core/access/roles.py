@@ -8,9 +8,17 @@ from typing import NamedTuple
 
 from botocore.exceptions import ClientError
 
-from dda_core.access.findings import ARTIFACTS, POLICIES, Finding, Level, Subject, finding
-from dda_core.access.iam import SAGEMAKER, Decision, find_principal, is_denied, may_grant, simulate, trusts_service
-from dda_core.aws.clients import error_code
+from dda_core.access.findings import ARTIFACTS, Finding, Level, Subject, finding
+from dda_core.access.iam import SAGEMAKER, Decision, may_grant, simulate, trusts_service
+from dda_core.aws.errors import (
+    error_code,
+    is_bucket_missing,
+    is_bucket_policy_missing,
+    is_denied,
+    is_entity_missing,
+    is_input_invalid,
+)
+from dda_core.aws.principals import POLICIES, find_principal
 from dda_core.naming import compilation_output, repackaged_uri, trained_archive_uri
 
 EXAMPLE = "preflight"
@@ -42,7 +50,7 @@ def check_sagemaker_role(subject: Subject) -> Iterator[Finding]:
         if is_denied(error):
             yield _may_not_ask(check, subject, "iam:GetRole", role, error)
             return
-        if error_code(error) != "NoSuchEntity":
+        if not is_entity_missing(error):
             raise
         there = {"Arn": ""}
     if there["Arn"] != role:
@@ -122,7 +130,7 @@ def _simulated(
         if is_denied(error):
             yield _may_not_ask(check, subject, "iam:SimulatePrincipalPolicy", principal, error)
             return
-        if error_code(error) not in ("NoSuchEntity", "InvalidInput"):
+        if not (is_entity_missing(error) or is_input_invalid(error)):
             raise
         yield finding(
             check,
@@ -151,7 +159,7 @@ def _decisions(subject: Subject, principal: str, wanted: Sequence[Wanted]) -> li
     try:
         return ask(principal)
     except ClientError as error:
-        whole = principal if error_code(error) != "NoSuchEntity" else find_principal(iam, principal)
+        whole = find_principal(iam, principal) if is_entity_missing(error) else principal
         if whole == principal:
             raise
         return ask(whole)
@@ -188,7 +196,7 @@ def _bucket_policy_may_allow(subject: Subject, principal: str, action: str, reso
     try:
         policy = json.loads(subject.aws.s3.get_bucket_policy(Bucket=bucket)["Policy"])
     except ClientError as error:
-        if error_code(error) in ("NoSuchBucketPolicy", "NoSuchBucket"):
+        if is_bucket_policy_missing(error) or is_bucket_missing(error):
             return ""
         return f"the policy of bucket {bucket}, which may allow it, cannot be read ({error_code(error)})"
     return f"the policy of bucket {bucket} may allow it" if may_grant(policy, principal, action) else ""

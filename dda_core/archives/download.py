@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.file_sink import output_file
-from dda_core.archives.source import S3Source, parse_s3_uri
+from dda_core.archives.source import S3Source
+from dda_core.aws.s3 import parse_s3_uri
 from dda_core.exceptions import NoPlainFile, ObjectChanged, UsageError
 
 if TYPE_CHECKING:

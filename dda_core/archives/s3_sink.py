@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from dda_core.archives.codec import crc32
-from dda_core.archives.source import error_code, s3_failed
+from dda_core.aws.errors import is_object_missing, is_precondition_failed, is_write_race
+from dda_core.aws.s3 import s3_failed
 from dda_core.exceptions import ObjectChanged
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ PART = 8 << 20
 """Bytes per uploaded part; 10,000 parts of it make 84 GB."""
 PARTS_IN_FLIGHT = 4
 
-_TAKEN = {"412", "PreconditionFailed"}
-_RACING = {"409", "ConditionalRequestConflict"}
-_GONE = {"404", "NoSuchKey", "NotFound"}
 _COPY_ATTEMPTS = 6
 
 
@@ -108,7 +106,7 @@ class MultipartUpload:
         try:
             stored = self._complete() if self._upload_id else self._put()
         except Exception as error:
-            if error_code(error) not in _TAKEN or not self._condition:
+            if not is_precondition_failed(error) or not self._condition:
                 raise s3_failed(error, "s3:PutObject", self.uri) from error
             self.abort()
             return False
@@ -250,11 +248,10 @@ def _copy(s3: S3Client, bucket: str, staging_key: str, final_key: str, etag: str
             )
             return True
         except Exception as error:
-            code = error_code(error)
-            if code in _RACING and attempt + 1 < _COPY_ATTEMPTS:
+            if is_write_race(error) and attempt + 1 < _COPY_ATTEMPTS:
                 time.sleep(0.2 * 2**attempt)
                 continue
-            if code not in _TAKEN | _GONE:
+            if not (is_precondition_failed(error) or is_object_missing(error)):
                 raise s3_failed(error, "s3:PutObject", uri) from error
             if not _exists(s3, bucket, final_key):
                 staged = f"s3://{bucket}/{staging_key}"
@@ -269,7 +266,7 @@ def _exists(s3: S3Client, bucket: str, key: str) -> bool:
     try:
         s3.head_object(Bucket=bucket, Key=key)
     except Exception as error:
-        if error_code(error) in _GONE:
+        if is_object_missing(error):
             return False
         raise s3_failed(error, "s3:GetObject", f"s3://{bucket}/{key}") from error
     return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from dda_core.archives.source import S3Source, parse_s3_uri
+from dda_core.archives.source import S3Source
+from dda_core.aws.s3 import parse_s3_uri
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -12,7 +12,9 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from dda_core.archives.codec import BLOCK, check_stop
-from dda_core.exceptions import AwsCallFailed, FileMissing, Interrupted, MissingCredentials, ObjectChanged
+from dda_core.aws.errors import http_status
+from dda_core.aws.s3 import parse_s3_uri, s3_failed
+from dda_core.exceptions import FileMissing, Interrupted
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -153,57 +155,8 @@ def _worth_retrying(error: Exception) -> bool:
     from botocore.exceptions import ClientError
 
     if isinstance(error, ClientError):
-        return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) >= 500
+        return (http_status(error) or 500) >= 500
     return not isinstance(error, Interrupted)
-
-
-def s3_failed(error: Exception, action: str, uri: str) -> Exception:
-    """The error of ours that tells why ``action`` (as in a policy, ``s3:GetObject``) on ``uri`` failed."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-    if isinstance(error, ClientError):
-        code = error_code(error)
-        if code in {"404", "NoSuchKey", "NotFound"}:
-            return FileMissing(f"{uri} does not exist", path=uri, remedy="Check the bucket, the key and the account.")
-        if code == "NoSuchBucket":
-            return FileMissing(
-                f"{uri} does not exist: there is no such bucket", path=uri, remedy="Check its name and the account."
-            )
-        if code in {"412", "PreconditionFailed"}:
-            return ObjectChanged(
-                f"{uri} was replaced while it was read", uri=uri, remedy="Run again to read the new object."
-            )
-        if code in {"403", "AccessDenied", "Forbidden"}:
-            return AwsCallFailed(
-                f"access denied for {action}",
-                where=uri,
-                remedy=f"Allow the caller's role {action} on the object, and s3:ListBucket on the bucket (without it a "
-                "missing object looks the same).",
-            )
-        return AwsCallFailed(f"{action} failed: {error}", where=uri)
-    if isinstance(error, NoCredentialsError):
-        return MissingCredentials(f"{uri} cannot be reached: {error}", remedy="Log in, or set AWS_PROFILE.")
-    if isinstance(error, BotoCoreError | OSError | EOFError):
-        return AwsCallFailed(f"{action} failed: {error}", where=uri, remedy="Run again later.")
-    return error
-
-
-def error_code(error: BaseException) -> str:
-    """The error code of a botocore ``ClientError``, else an empty text."""
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-
-
-def parse_s3_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of ``s3://bucket/key``.
-
-    Raises:
-        FileMissing: it is not of that form.
-    """
-    bucket, slash, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or not slash or not key or key.endswith("/"):
-        raise FileMissing(f"{uri} is no S3 object", path=uri, expected="s3://<bucket>/<key>")
-    return bucket, key
 
 
 def open_source(where: str | Path, s3: S3Client | None = None) -> Source:

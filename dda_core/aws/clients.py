@@ -18,8 +18,8 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dda_core.access.iam import is_denied, principal_of
-from dda_core.archives.source import error_code as error_code
+from dda_core.aws.errors import error_message, is_denied
+from dda_core.aws.principals import principal_of
 from dda_core.aws.responses import expect_whole_answers
 from dda_core.exceptions import MissingCredentials, RoleNotAssumable
 from dda_core.settings import Settings, load_settings
@@ -195,19 +195,4 @@ def _not_assumable(use_case: UseCase, sts: STSClient, error: ClientError) -> Rol
         role=str(role),
         remedy=f'Let the trust policy of {role} allow sts:AssumeRole for {{"AWS": "{principal}"}} {condition}, and let '
         f"the policy of {principal} allow sts:AssumeRole on {role}.",
-    )
-
-
-def error_message(error: BaseException) -> str:
-    """The message of an AWS error as AWS gave it, else the error's own text."""
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Message") or error)
-    return str(error)
-
-
-def is_not_found(error: ClientError) -> bool:
-    """Whether AWS says that a thing is not there. SageMaker says so in two ways, depending on the operation."""
-    code = error_code(error)
-    return code in ("ResourceNotFound", "ResourceNotFoundException") or (
-        code == "ValidationException" and "not found" in error_message(error).lower()
     )

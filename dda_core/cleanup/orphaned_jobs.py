@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.aws.clients import is_not_found
-from dda_core.aws.tags import Warn, read_tags, silent
-from dda_core.compilation.job import FLOW_RUN_TAG
+from dda_core.aws.errors import is_not_found
+from dda_core.aws.tags import FLOW_RUN_TAG, TARGET_TAG, TRAINING_JOB_TAG, USE_CASE_TAG, Warn, read_tags, silent
+from dda_core.compilation.status import CompilationStatus
 from dda_core.naming import JOB_NAME_PATTERN, attempt_of, compilation_output, training_part
-from dda_core.runs.status import CompilationStatus
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -63,12 +62,12 @@ def our_jobs(sagemaker: SageMakerClient, use_case: UseCase, since: datetime, war
                 if not is_not_found(error):
                     raise
                 continue  # deleted meanwhile
-            if tags.get("dda:use-case") == use_case.usecase_id and "dda:training-job" in tags:
+            if tags.get(USE_CASE_TAG) == use_case.usecase_id and TRAINING_JOB_TAG in tags:
                 yield OurJob(
                     name=name,
                     status=status,
-                    training_job=tags["dda:training-job"],
-                    target=tags.get("dda:target", ""),
+                    training_job=tags[TRAINING_JOB_TAG],
+                    target=tags.get(TARGET_TAG, ""),
                     flow_run_id=tags.get(FLOW_RUN_TAG),
                 )
 
@@ -87,7 +86,7 @@ def _read_request(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> d
     part = re.split(r"-[a-z0-9]+-[0-9a-f]{8}-\d+$", name)[0]
     named = [folder for folder in given.get("S3Uri", "").split("/") if JOB_NAME_PATTERN.fullmatch(folder)]
     training_job = next((folder for folder in named if training_part(folder) == part), part)
-    return {"dda:use-case": use_case.usecase_id, "dda:training-job": training_job, "dda:target": target}
+    return {USE_CASE_TAG: use_case.usecase_id, TRAINING_JOB_TAG: training_job, TARGET_TAG: target}
 
 
 def job_is_there(sagemaker: SageMakerClient, name: str) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
+from dda_core.aws.s3 import list_objects, list_uploads
 from dda_core.model.package import STAGING
 from dda_core.naming import REPACKAGED_NAME
 
@@ -30,23 +30,19 @@ def sweep(s3: S3Client, bucket: str) -> list[str]:
     """
     removed: list[str] = []
 
-    def tell(sentence: str) -> None:
+    def note(sentence: str) -> None:
         removed.append(sentence)
         logger.info("%s", sentence)
 
     try:
-        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
-            oldest = answered_at(page) - STALE_AFTER
-            for upload in page.get("Uploads", []):
-                if _is_ours(upload["Key"]) and upload["Initiated"] < oldest:
-                    s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-                    tell(f"aborted the stale upload to s3://{bucket}/{upload['Key']}")
-        for listing in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=STAGING):
-            oldest = answered_at(listing) - STALE_AFTER
-            for staged in listing.get("Contents", []):
-                if staged["LastModified"] < oldest:
-                    s3.delete_object(Bucket=bucket, Key=staged["Key"])
-                    tell(f"deleted the stale s3://{bucket}/{staged['Key']}")
+        for upload, now in list_uploads(s3, bucket):
+            if _is_ours(upload["Key"]) and upload["Initiated"] < now - STALE_AFTER:
+                s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                note(f"aborted the stale upload to s3://{bucket}/{upload['Key']}")
+        for staged, now in list_objects(s3, bucket, STAGING):
+            if staged["LastModified"] < now - STALE_AFTER:
+                s3.delete_object(Bucket=bucket, Key=staged["Key"])
+                note(f"deleted the stale s3://{bucket}/{staged['Key']}")
     except Exception as error:
         logger.debug("what killed processes left in s3://%s stays: %s", bucket, error)
     return removed
@@ -54,8 +50,3 @@ def sweep(s3: S3Client, bucket: str) -> list[str]:
 
 def _is_ours(key: str) -> bool:
     return key.startswith(STAGING) or key.endswith(f"/{REPACKAGED_NAME}")
-
-
-def answered_at(answer: Any) -> datetime:
-    """The time of an answer of S3."""
-    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.archives.source import parse_s3_uri
-from dda_core.aws.clients import error_code, is_not_found
-from dda_core.cleanup.stale_uploads import answered_at
+from dda_core.aws.errors import is_not_found, is_object_missing
+from dda_core.aws.s3 import list_objects, parse_s3_uri
+from dda_core.aws.tags import COMPILATION_JOB_TAG
 from dda_core.components.devices import Spacing
-from dda_core.components.versions import COMPILATION_JOB_TAG
 from dda_core.model.package import SUFFIX
 from dda_core.naming import REPACKAGED_NAME, attempt_of, training_part
 from dda_core.targets import target_names
@@ -120,20 +119,18 @@ def stored_objects(
     if older_than < YOUNGEST:
         raise ValueError(f"{older_than} is under {YOUNGEST}")
     for prefix in (MODELS, PACKAGES):
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            oldest = answered_at(page) - older_than
-            for item in page.get("Contents", []):
-                found = classify(item["Key"], own_targets)
-                if found and item["LastModified"] <= oldest:
-                    kind, owner = found
-                    yield StoredObject(
-                        kind=kind,
-                        key=item["Key"],
-                        size=item["Size"],
-                        modified=item["LastModified"],
-                        etag=item["ETag"],
-                        owner=owner,
-                    )
+        for item, now in list_objects(s3, bucket, prefix):
+            found = classify(item["Key"], own_targets)
+            if found and item["LastModified"] <= now - older_than:
+                kind, owner = found
+                yield StoredObject(
+                    kind=kind,
+                    key=item["Key"],
+                    size=item["Size"],
+                    modified=item["LastModified"],
+                    etag=item["ETag"],
+                    owner=owner,
+                )
 
 
 def in_use_by_components(greengrass: GreengrassV2Client, spacing: Spacing) -> InUse:
@@ -194,7 +191,7 @@ def delete(s3: S3Client, bucket: str, stored: StoredObject) -> bool:
     try:
         now = s3.head_object(Bucket=bucket, Key=stored.key)
     except ClientError as error:
-        if error_code(error) in ("404", "NoSuchKey", "NotFound"):
+        if is_object_missing(error):
             return False
         raise
     if (now["ETag"], now["LastModified"]) != (stored.etag, stored.modified):

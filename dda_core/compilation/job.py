@@ -1,27 +1,26 @@
-"""The compilation of one model for one target: its request, its name, and which job of that name to go on with.
+"""The compilation of one model for one target: its request, its name, and the jobs of that name.
 
 A job's name says what it compiles (``<training job>-<suffix>-<8 hex>-<n>``), so a repeated run, a race of runs or a
-restart finds the job that exists. ``next_step`` decides from the newest job alone; everything else here only asks
-SageMaker.
+restart finds the job that exists. Which attempt comes next is decided in ``attempts``.
 """
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
-from dda_core.aws.clients import is_not_found
+from dda_core.aws.errors import is_not_found
+from dda_core.aws.tags import TARGET_TAG, TRAINING_JOB_TAG, USE_CASE_TAG, Maker
+from dda_core.compilation.status import CompilationStatus
 from dda_core.exceptions import CompilationMismatch
-from dda_core.failures import explain
 from dda_core.runs.history import CompilationFacts
-from dda_core.runs.status import CompilationStatus
 from dda_core.targets import CompilationTarget
+from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 FRAMEWORK = "PYTORCH"
 FRAMEWORK_VERSION = "1.8"
 MAX_RUNTIME_SECONDS = 3600
-FLOW_RUN_TAG = "dda:flow-run"
-RETRY_TAG = "dda:flow-run-retry"
-"""How often the flow run had ended before it was begun again, and made the job or version that carries the tag."""
 
 
 class CompilationWork(BaseModel):
@@ -56,16 +52,18 @@ class CompilationWork(BaseModel):
         cls,
         use_case: UseCase,
         target: CompilationTarget,
-        *,
-        training_job: str,
-        training_job_arn: str,
-        model_artifact: str,
+        training_job: TrainingJob,
         input_shape: tuple[int, int, int, int],
     ) -> CompilationWork:
-        """The work of compiling ``model_artifact``, the archive of ``training_job``, for ``target``."""
+        """The work of compiling the training job's archive for ``target``. ``input_shape`` is NCHW.
+
+        Raises:
+            TrainingJobNotCompleted: the job has no archive yet.
+        """
+        model_artifact = check_completed(training_job)
         return cls(
-            training_job=training_job,
-            training_job_arn=training_job_arn,
+            training_job=training_job.name,
+            training_job_arn=training_job.arn,
             model_artifact=model_artifact,
             input_uri=naming.repackaged_uri(model_artifact),
             input_shape=input_shape,
@@ -91,7 +89,7 @@ class CompilationWork(BaseModel):
         }
         return naming.job_name_stem(self.training_job, target.suffix, naming.digest8(decides))
 
-    def request(self, attempt: int, flow_run_id: str | None = None, retry: int = 0) -> dict[str, Any]:
+    def request(self, attempt: int, maker: Maker | None = None) -> dict[str, Any]:
         """CreateCompilationJob's request for attempt ``attempt``. Keys without a value are absent, never null."""
         target = self.target
         name = naming.job_name(self.stem, attempt)
@@ -103,12 +101,11 @@ class CompilationWork(BaseModel):
             output["CompilerOptions"] = target.compiler_options
         tags = {
             **self.tags,
-            "dda:use-case": self.usecase_id,
-            "dda:training-job": self.training_job,
-            "dda:target": target.name,
+            USE_CASE_TAG: self.usecase_id,
+            TRAINING_JOB_TAG: self.training_job,
+            TARGET_TAG: target.name,
+            **(maker.tags if maker else {}),
         }
-        if flow_run_id:
-            tags |= {FLOW_RUN_TAG: flow_run_id, RETRY_TAG: str(retry)}
         return {
             "CompilationJobName": name,
             "RoleArn": self.role_arn,
@@ -231,56 +228,3 @@ def _check_inputs(answer: dict[str, Any], request: dict[str, Any]) -> None:
     different = [f"{key} is {found[key]!r}, expected {ours[key]!r}" for key in ours if found[key] != ours[key]]
     if different:
         raise CompilationMismatch(request["CompilationJobName"], different)
-
-
-class StepKind(StrEnum):
-    """What to do next about a compilation."""
-
-    CREATE = "create"
-    FOLLOW = "follow"
-    ADOPT = "adopt"
-    GIVE_UP = "give-up"
-
-
-class NextStep(NamedTuple):
-    """What to do next. ``attempt`` is the job's number; ``retry`` counts this run's attempts after the first."""
-
-    kind: StepKind
-    attempt: int
-    retry: int = 0
-
-
-def first_attempt(newest: CompilationJob | None, *, force: bool = False, floor: int | None = None) -> int:
-    """The first attempt that counts for a run that begins now.
-
-    ``floor`` is what this function said when the run began for the first time: a forced run that is retried takes
-    the COMPLETED jobs from there on for its own.
-    """
-    if newest is None:
-        return 1
-    if newest.status is CompilationStatus.COMPLETED:
-        anew = force and (floor is None or newest.attempt < floor)
-        return newest.attempt + 1 if anew else newest.attempt
-    return newest.attempt if newest.status.active else newest.attempt + 1
-
-
-def next_step(newest: CompilationJob | None, *, first: int, extra: int, force: bool = False) -> NextStep:
-    """What a run does, given the newest job and the run's first attempt.
-
-    ``extra`` is how many attempts the run may make after its first. With ``force`` a COMPLETED job before ``first``
-    is not adopted.
-    """
-    if newest is None:
-        return NextStep(StepKind.CREATE, 1)
-    attempt, status = newest.attempt, newest.status
-    if status.active or status is CompilationStatus.STOPPING:
-        return NextStep(StepKind.FOLLOW, attempt)
-    if status is CompilationStatus.COMPLETED:
-        adopt = attempt >= first or not force
-        return NextStep(StepKind.ADOPT, attempt) if adopt else NextStep(StepKind.CREATE, attempt + 1)
-    if attempt < first:
-        return NextStep(StepKind.CREATE, attempt + 1)
-    may_pass = status is CompilationStatus.FAILED and explain(newest.reason or "").retry == "backoff"
-    if may_pass and attempt < first + extra:
-        return NextStep(StepKind.CREATE, attempt + 1, retry=attempt + 1 - first)
-    return NextStep(StepKind.GIVE_UP, attempt)

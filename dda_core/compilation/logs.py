@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.archives.source import parse_s3_uri
-from dda_core.aws.clients import error_code, is_not_found
-from dda_core.runs.status import CompilationStatus
+from dda_core.aws.errors import is_missing_in_s3, is_not_found
+from dda_core.aws.s3 import parse_s3_uri
+from dda_core.compilation.status import CompilationStatus
 from dda_core.sanitise import sanitise
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def read_saved_log(s3: S3Client, uri: str) -> list[LogLine]:
     try:
         text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode("utf-8", "replace")
     except ClientError as error:
-        if error_code(error) in ("404", "NoSuchKey", "NotFound", "NoSuchBucket"):
+        if is_missing_in_s3(error):
             return []
         raise
     found: list[LogLine] = []

@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import ClientError
 
 from dda_core import naming
-from dda_core.access.iam import is_denied
-from dda_core.aws.clients import error_code, error_message
-from dda_core.aws.tags import Warn, read_tags, silent
-from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG, CompilationJob, CompilationWork, describe_job
+from dda_core.aws.errors import (
+    error_message,
+    error_text,
+    http_status,
+    is_denied,
+    is_name_taken,
+    is_quota_reached,
+    retried,
+)
+from dda_core.aws.tags import FLOW_RUN_TAG, Maker, Warn, read_tags, silent
+from dda_core.compilation.job import CompilationJob, CompilationWork, describe_job
+from dda_core.compilation.status import CompilationStatus
 from dda_core.exceptions import QuotaReached
-from dda_core.runs.status import CompilationStatus
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -52,8 +59,7 @@ def create_job(
     sagemaker: SageMakerClient,
     work: CompilationWork,
     attempt: int,
-    flow_run_id: str | None,
-    retry: int = 0,
+    maker: Maker | None,
     ledger: JobLedger | None = None,
 ) -> CompilationJob | None:
     """Create the job of that attempt; where another run was faster, the job that it made.
@@ -64,7 +70,7 @@ def create_job(
     Raises:
         QuotaReached: the account has no free slot for a compilation job.
     """
-    request = work.request(attempt, flow_run_id, retry)
+    request = work.request(attempt, maker)
     ledger = ledger or NoLedger()
     try:
         try:
@@ -74,14 +80,13 @@ def create_job(
                 raise
             _send(sagemaker, {key: value for key, value in request.items() if key != "Tags"}, ledger)
     except ClientError as error:
-        code = error_code(error)
-        if code == "ResourceLimitExceeded":
+        if is_quota_reached(error):
             raise QuotaReached(
                 f"no free slot for compilation job {request['CompilationJobName']}: {error_message(error)}",
                 name=request["CompilationJobName"],
-                reason=f"ResourceLimitExceeded: {error_message(error)}",
+                reason=error_text(error),
             ) from error
-        if code != "ResourceInUse":
+        if not is_name_taken(error):
             raise
     return describe_job(sagemaker, work, attempt)
 
@@ -93,9 +98,8 @@ def _send(sagemaker: SageMakerClient, request: dict[str, Any], ledger: JobLedger
     try:
         sagemaker.create_compilation_job(**request)
     except ClientError as error:
-        answer = error.response.get("ResponseMetadata", {})
         # After a repeated request "in use" may mean the job that the first one made.
-        if new and answer.get("HTTPStatusCode", 500) < 500 and not answer.get("RetryAttempts"):
+        if new and 0 < http_status(error) < 500 and not retried(error):
             ledger.disclaim(name)
         raise
 
@@ -114,25 +118,23 @@ def own_first_attempt(
     sagemaker: SageMakerClient,
     work: CompilationWork,
     newest: CompilationJob | None,
-    flow_run_id: str,
-    retry: int,
+    maker: Maker,
     own: Mapping[str, int] | None = None,
     warn: Warn = silent,
 ) -> int | None:
-    """The first of the newest jobs that the flow run made in this ``retry`` of it; None without any.
+    """The first of the newest jobs that ``maker`` made; None without any.
 
     It is what the run chose when it began, though nothing but the jobs' tags remembers it, and of jobs without tags
     ``own``: the names of those that the run has recorded, each with the retry that it was made in.
     """
     first = None
     while newest:
-        tags = read_tags(sagemaker, newest.arn, warn)
-        maker, made_in = tags.get(FLOW_RUN_TAG), tags.get(RETRY_TAG, "0")
-        if maker is None and own and newest.name in own:
-            maker, made_in = flow_run_id, str(own[newest.name])
-        if maker != flow_run_id:
+        made_by = Maker.tagged(read_tags(sagemaker, newest.arn, warn))
+        if made_by is None and own and newest.name in own:
+            made_by = Maker(maker.flow_run_id, own[newest.name])
+        if made_by is None or made_by.flow_run_id != maker.flow_run_id:
             break
-        if made_in == str(retry):
+        if made_by == maker:
             first = newest.attempt
         newest = describe_job(sagemaker, work, newest.attempt - 1) if newest.attempt > 1 else None
     return first

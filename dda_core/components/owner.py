@@ -5,24 +5,16 @@ What decides is the tags of the component's highest version, whatever its state.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from dda_core.aws.tags import Warn, silent
+from dda_core.aws.tags import PORTAL_MODEL_NAME_TAG, PORTAL_USE_CASE_TAG, Warn, silent
+from dda_core.components.component import ComponentPlan, ComponentVersion
 from dda_core.exceptions import ComponentTaken
-
-if TYPE_CHECKING:
-    from dda_core.components.versions import ComponentPlan, ComponentVersion
-
-USE_CASE_TAG = "dda-portal:usecase-id"
-MODEL_NAME_TAG = "dda-portal:model-name"
-"""The model's name; the earlier portal writes the friendly name here, or the component's base."""
 
 
 def is_anothers(plan: ComponentPlan, version: ComponentVersion) -> bool:
     """Whether the version's tags name another model or use case than the plan. A tag that is missing names none."""
     friendly = plan.friendly_name
     ours = {plan.model_name, friendly, friendly.removesuffix(f" ({plan.target.name})"), plan.base}
-    use_case, model = version.tags.get(USE_CASE_TAG), version.tags.get(MODEL_NAME_TAG)
+    use_case, model = version.tags.get(PORTAL_USE_CASE_TAG), version.tags.get(PORTAL_MODEL_NAME_TAG)
     return (use_case or plan.usecase_id) != plan.usecase_id or (model or plan.model_name) not in ours
 
 
@@ -46,10 +38,10 @@ def check_owner(plan: ComponentPlan, highest: ComponentVersion, warn: Warn = sil
             base=plan.base,
             model=plan.model_name,
             use_case=plan.usecase_id,
-            other_model=highest.tags.get(MODEL_NAME_TAG),
-            other_use_case=highest.tags.get(USE_CASE_TAG),
+            other_model=highest.tags.get(PORTAL_MODEL_NAME_TAG),
+            other_use_case=highest.tags.get(PORTAL_USE_CASE_TAG),
         )
-    if missing := [tag for tag in (USE_CASE_TAG, MODEL_NAME_TAG) if not highest.tags.get(tag)]:
+    if missing := [tag for tag in (PORTAL_USE_CASE_TAG, PORTAL_MODEL_NAME_TAG) if not highest.tags.get(tag)]:
         warn(
             f"{plan.component} {highest.version} has no tag {' and '.join(missing)}: it is taken for one of model "
             f"{plan.model_name!r} of use case {plan.usecase_id!r}. Give another component_name if it is not."

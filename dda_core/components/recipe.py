@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from dda_core.components.startup import PLAIN_TIMEOUT_SECONDS, startup_line, startup_script, startup_timeout
 from dda_core.exceptions import RecipeInvalid, YamlRefused
@@ -33,19 +33,10 @@ _S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.*[^/]", re.DOTALL)
 _PERMISSIONS = ("NONE", "OWNER", "ALL")
 
 
-def component_recipe(
-    *,
-    component: str,
-    version: str,
-    friendly_name: str,
-    target: CompilationTarget,
-    localserver: str,
-    artifact_uri: str,
-    startup_wait_seconds: int = 0,
-) -> dict[str, Any]:
-    """The recipe of one version of a model component; the order of its keys is part of the format.
+class RecipeValues(NamedTuple):
+    """What the recipes of model components differ in.
 
-    Args:
+    Attributes:
         component: the component's whole name, such as ``model-cookie-x86-64-cuda``.
         version: ``<major>.0.0``.
         friendly_name: what people read on the device, such as ``model-cookie (x86_64-cuda)``.
@@ -54,7 +45,20 @@ def component_recipe(
         artifact_uri: ``s3://`` URI of the model package; the device unpacks it into a folder of its name.
         startup_wait_seconds: how long the device may wait for LocalServer's files before it converts the model.
     """
-    folder = artifact_uri.rpartition("/")[2].removesuffix(".zip")
+
+    component: str
+    version: str
+    friendly_name: str
+    target: CompilationTarget
+    localserver: str
+    artifact_uri: str
+    startup_wait_seconds: int = 0
+
+
+def component_recipe(values: RecipeValues) -> dict[str, Any]:
+    """The recipe of one version of a model component; the order of its keys is part of the format."""
+    component, version, wait = values.component, values.version, values.startup_wait_seconds
+    folder = values.artifact_uri.rpartition("/")[2].removesuffix(".zip")
     return {
         "RecipeFormatVersion": _FORMAT,
         "ComponentName": component,
@@ -65,17 +69,17 @@ def component_recipe(
             "DefaultConfiguration": {
                 "Autostart": False,
                 "PYTHONPATH": "/usr/bin/python3.9",
-                "ModelName": friendly_name,
+                "ModelName": values.friendly_name,
             }
         },
-        "ComponentDependencies": {localserver: {"VersionRequirement": "^1.0.0", "DependencyType": "HARD"}},
+        "ComponentDependencies": {values.localserver: {"VersionRequirement": "^1.0.0", "DependencyType": "HARD"}},
         "Manifests": [
             {
-                "Platform": {"os": "linux", "architecture": target.platform},
+                "Platform": {"os": "linux", "architecture": values.target.platform},
                 "Lifecycle": {
                     "Startup": _step(
-                        startup_script(startup_line(component, version, folder), startup_wait_seconds),
-                        startup_timeout(startup_wait_seconds),
+                        startup_script(startup_line(component, version, folder), wait),
+                        startup_timeout(wait),
                     ),
                     "Shutdown": _step(
                         f"python3 /aws_dda/convert_model_cleanup.py --model_name {component}", PLAIN_TIMEOUT_SECONDS
@@ -83,7 +87,7 @@ def component_recipe(
                 },
                 "Artifacts": [
                     {
-                        "Uri": artifact_uri,
+                        "Uri": values.artifact_uri,
                         "Digest": "",
                         "Algorithm": "SHA-256",
                         "Unarchive": "ZIP",

@@ -8,160 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
-from pydantic import BaseModel, ConfigDict
 
 from dda_core import naming
-from dda_core.aws.clients import error_code, is_not_found
-from dda_core.aws.tags import Warn, silent
-from dda_core.compilation.job import FLOW_RUN_TAG, RETRY_TAG
-from dda_core.components.owner import MODEL_NAME_TAG, USE_CASE_TAG, check_owner, may_share
-from dda_core.components.recipe import check_recipe, component_recipe, component_version_for, parse_recipe, recipe_bytes
-from dda_core.components.recipe_comparison import artifact_uri_of, same_recipe
+from dda_core.aws.errors import is_conflict, is_not_found
+from dda_core.aws.tags import (
+    Maker,
+    Warn,
+    silent,
+)
+from dda_core.components.component import ComponentPlan, ComponentVersion
+from dda_core.components.owner import check_owner, may_share
+from dda_core.components.recipe import check_recipe, component_version_for, parse_recipe, recipe_bytes
+from dda_core.components.recipe_comparison import artifact_uri_of
+from dda_core.components.status import ComponentState
 from dda_core.exceptions import PublishFailed
-from dda_core.runs.status import ComponentState
-from dda_core.targets import CompilationTarget
-from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
-COMPILATION_JOB_TAG = "dda:compilation-job"
-CREATED_BY = "dda-pipeline"
-"""Who makes a component where nobody says who started its run."""
 CONFLICTS = 20
 """Version numbers tried in a row before giving up against other publishers."""
-
-
-class ComponentVersion(BaseModel):
-    """One version of a component as AWS IoT Greengrass describes it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    component: str
-    version: str
-    arn: str
-    state: ComponentState
-    reason: str | None = None
-    discontinued: bool = False
-    tags: dict[str, str] = {}
-
-    @property
-    def compilation_job(self) -> str | None:
-        """The compilation job that the version's package was compiled by, from its tag."""
-        return self.tags.get(COMPILATION_JOB_TAG)
-
-    @property
-    def flow_run_id(self) -> str | None:
-        """The flow run that made the version, from its tag."""
-        return self.tags.get(FLOW_RUN_TAG)
-
-
-class ComponentPlan(BaseModel):
-    """What is published for one target, whatever its package and version will be.
-
-    ``localservers`` are the names that a preset may have given the LocalServer component; none where the use case names
-    it itself. ``name_given``: the component's base was given by the caller, who thereby agrees to share it with other
-    models.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    component: str
-    friendly_name: str
-    target: CompilationTarget
-    localserver: str
-    localservers: tuple[str, ...] = ()
-    startup_wait_seconds: int
-    region: str
-    account_id: str
-    usecase_id: str
-    training_job: str
-    model_name: str
-    use_case_tags: dict[str, str] = {}
-    created_by: str = CREATED_BY
-    name_given: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        use_case: UseCase,
-        target: CompilationTarget,
-        *,
-        training_job: str,
-        model_name: str,
-        component_name: str | None = None,
-        friendly_name: str | None = None,
-        created_by: str = CREATED_BY,
-    ) -> ComponentPlan:
-        """The component of ``model_name`` for ``target``; ``component_name`` is the base that targets are added to.
-
-        ``created_by`` is who or what started the run, for the tag ``dda-portal:created-by``.
-
-        Raises:
-            InvalidName: no component can have that name.
-            TargetUnavailable: the use case's fleet has no LocalServer for the target.
-        """
-        base = naming.component_base(model_name, component_name)
-        return cls(
-            component=naming.component_name(base, target.component_suffix),
-            friendly_name=f"{friendly_name or base} ({target.name})",
-            target=target,
-            localserver=use_case.localserver_for(target),
-            localservers=use_case.preset_localservers(target),
-            startup_wait_seconds=use_case.startup_wait_seconds,
-            region=use_case.region,
-            account_id=use_case.account_id,
-            usecase_id=use_case.usecase_id,
-            training_job=training_job,
-            model_name=model_name,
-            use_case_tags=use_case.tags,
-            created_by=created_by,
-            name_given=bool(component_name),
-        )
-
-    @property
-    def base(self) -> str:
-        """The component's name without its target."""
-        return self.component.removesuffix(f"-{self.target.component_suffix}")
-
-    def recipe(self, version: str, artifact_uri: str) -> dict[str, Any]:
-        """The recipe of ``version`` for the package at ``artifact_uri``."""
-        return component_recipe(
-            component=self.component,
-            version=version,
-            friendly_name=self.friendly_name,
-            target=self.target,
-            localserver=self.localserver,
-            artifact_uri=artifact_uri,
-            startup_wait_seconds=self.startup_wait_seconds,
-        )
-
-    def is_published_by(self, recipe: Mapping[str, Any], version: str, artifact_uri: str) -> bool:
-        """Whether ``recipe``, which is that of ``version``, publishes this plan's package at ``artifact_uri``."""
-        return same_recipe(recipe, self.recipe(version, artifact_uri), localservers=self.localservers)
-
-    def arn(self, version: str | None = None) -> str:
-        """The ARN of the component, or of one of its versions."""
-        return naming.component_arn(self.region, self.account_id, self.component, version)
-
-    def tags(self, compilation_job: str, flow_run_id: str | None, retry: int) -> dict[str, str]:
-        """The tags of a new version: what the portal lists by, and whose the version is."""
-        tags = {
-            **self.use_case_tags,
-            "dda-portal:managed": "true",
-            USE_CASE_TAG: self.usecase_id,
-            "dda-portal:training-id": self.training_job,
-            MODEL_NAME_TAG: self.model_name,
-            "dda-portal:created-by": self.created_by,
-            COMPILATION_JOB_TAG: compilation_job,
-        }
-        if flow_run_id:
-            tags |= {FLOW_RUN_TAG: flow_run_id, RETRY_TAG: str(retry)}
-        return tags
 
 
 def describe_version(greengrass: GreengrassV2Client, arn: str) -> ComponentVersion:
@@ -204,15 +74,13 @@ def ensure_version(
     artifact_uri: str,
     *,
     compilation_job: str,
-    flow_run_id: str | None = None,
-    retry: int = 0,
+    maker: Maker | None = None,
     warn: Warn = silent,
 ) -> ComponentVersion:
     """The component version of that package: one that is there already, else a new one.
 
-    A version that this run made and that ended FAILED is returned as it is: FAILED is final in its run. ``retry``
-    counts how often the run had ended before it was begun again. ``warn`` is told where nobody can say whose the
-    component is.
+    A version that this run made and that ended FAILED is returned as it is: FAILED is final in its run. ``warn``
+    is told where nobody can say whose the component is.
 
     Raises:
         ComponentTaken: the highest version, whatever its state, is another model's.
@@ -227,25 +95,21 @@ def ensure_version(
             if version == versions[0]:
                 check_owner(plan, found, warn)
             usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
-            failed_here = (
-                found.state is ComponentState.FAILED
-                and found.flow_run_id == flow_run_id is not None
-                and found.tags.get(RETRY_TAG) == str(retry)
-            )
+            failed_here = found.state is ComponentState.FAILED and found.maker == maker is not None
             if ((usable and not found.discontinued) or failed_here) and may_share(plan, found):
                 recipe = read_recipe(greengrass, found.arn)
                 if plan.is_published_by(recipe, version, artifact_uri):
                     return found
         new = plan.recipe(component_version_for(versions), artifact_uri)
         check_recipe(new)
-        request = {"recipe": new, "tags": plan.tags(compilation_job, flow_run_id, retry)}
+        request = {"recipe": new, "tags": plan.tags(compilation_job, maker)}
         token = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         try:
             answer = greengrass.create_component_version(
                 inlineRecipe=recipe_bytes(new), tags=request["tags"], clientToken=token
             )
         except ClientError as error:
-            if error_code(error) == "ConflictException":
+            if is_conflict(error):
                 # Another run made that version a moment ago, maybe of the same package; the list may not have it yet.
                 taken.add(new["ComponentVersion"])
                 continue

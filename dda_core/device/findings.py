@@ -74,22 +74,19 @@ class DeviceFinding(BaseModel):
         effect = self.failure.effect if self.severity is Severity.ERROR else self.failure.doubt
         return f"{self.key} {self.found}{expected}: {effect}. {self.remedy}"
 
+    @property
+    def as_warning(self) -> DeviceFinding:
+        """The same as a warning: the package runs all the same, or only the device can tell."""
+        return self.model_copy(update={"severity": Severity.WARNING})
+
     def __str__(self) -> str:
         return self.message
 
 
-def finding(
-    rule: str,
-    key: str,
-    found: str,
-    expected: str,
-    remedy: str,
-    failure: Failure,
-    severity: Severity = Severity.ERROR,
-) -> DeviceFinding:
-    """A finding; the fields are those of ``DeviceFinding``."""
+def broken_rule(rule: str, key: str, found: str, expected: str, remedy: str, failure: Failure) -> DeviceFinding:
+    """The error that a package breaks a rule; the arguments are fields of ``DeviceFinding``."""
     return DeviceFinding(
-        rule=rule, severity=severity, failure=failure, key=key, found=found, expected=expected, remedy=remedy
+        rule=rule, severity=Severity.ERROR, failure=failure, key=key, found=found, expected=expected, remedy=remedy
     )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from dda_core.device.facts import Shape, shape_of, short
-from dda_core.device.findings import DeviceFinding, Failure, Severity, finding
+from dda_core.device.findings import DeviceFinding, Failure, broken_rule
 from dda_core.device.rules import device_rules
 from dda_core.targets import CompilationTarget
 
@@ -26,7 +26,7 @@ MAX_META = 1 << 20
 _ELF = b"\x7fELF\x02\x01"
 """A 64-bit little-endian ELF file, of which the header says so in its first six bytes."""
 _AGAIN = "Compile the model again."
-_finding = partial(finding, failure=Failure.LOAD)
+_finding = partial(broken_rule, failure=Failure.LOAD)
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,7 @@ def _set_findings(files: list[StageFile], top: list[StageFile], folder: str) -> 
             f"holds the files of {' and of '.join(complete)}",
             "those of one; the loader takes whichever its file system names first",
             _AGAIN,
-            severity=Severity.WARNING,
-        )
+        ).as_warning
 
 
 def _graph_file(name: str, end: str) -> bool:
@@ -208,8 +207,7 @@ def _meta_findings(file: StageFile, folder: str, expected: Expectation, *, relay
             f"is {kind}",
             "code for an accelerator" if expected.gpu else "code for the processor alone, as the target has none else",
             "Compile the model again with the options of this target.",
-            severity=Severity.WARNING,
-        )
+        ).as_warning
     model = _inside(meta, "Model")
     if relay:
         for name in ("Inputs", "Outputs"):
@@ -226,8 +224,7 @@ def _meta_findings(file: StageFile, folder: str, expected: Expectation, *, relay
             f"{list(expected.network)}, as the manifest says",
             "Compile this very model, or give the archive that belongs to it.",
             failure=Failure.FRAME,
-            severity=Severity.WARNING,
-        )
+        ).as_warning
 
 
 def _strict_json(content: bytes) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from dda_core.device.facts import PREFIXES, STAGE, Facts, is_number, is_size, short
-from dda_core.device.findings import DeviceFinding, Failure, Severity, finding, refuse_errors, warnings
+from dda_core.device.findings import DeviceFinding, Failure, Severity, broken_rule, refuse_errors, warnings
 from dda_core.device.relations import RELATIONS, is_pair
 from dda_core.device.rules import KeyRule, Relation, device_rules
-from dda_core.model.manifest import MANIFEST_NAME
+
+MANIFEST_NAME = "manifest.json"
+"""The manifest's name at the root of a package."""
 
 
 def manifest_findings(manifest: object) -> list[DeviceFinding]:
@@ -20,7 +22,7 @@ def manifest_findings(manifest: object) -> list[DeviceFinding]:
     """
     if not isinstance(manifest, dict):
         return [
-            finding(
+            broken_rule(
                 "manifest",
                 MANIFEST_NAME,
                 f"is {short(manifest)}",

@@ -8,15 +8,14 @@ from functools import partial
 from typing import Any
 
 from dda_core.device.facts import Facts
-from dda_core.device.findings import DeviceFinding, Failure, errors, finding, refuse_errors
+from dda_core.device.findings import DeviceFinding, Failure, broken_rule, errors, refuse_errors
 from dda_core.device.folder import NOTHING, Expectation, StageFile, artifact_findings, compiled_findings
-from dda_core.device.manifest import manifest_findings, stage_folder
+from dda_core.device.manifest import MANIFEST_NAME, manifest_findings, stage_folder
 from dda_core.device.rules import device_rules
 from dda_core.exceptions import CompiledModelUnusable
-from dda_core.model.manifest import MANIFEST_NAME
 
 _BUILD = "Build the package again."
-_finding = partial(finding, failure=Failure.LOAD)
+_finding = partial(broken_rule, failure=Failure.LOAD)
 
 
 def package_findings(

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from dda_core.device.findings import DeviceFinding, Failure, Severity, finding
+from dda_core.device.findings import DeviceFinding, Failure, broken_rule
 
 CONVERTER = "/aws_dda/model_convertor.py"
 UNPACKED = "{artifacts:decompressedPath}"
 _VERSION = re.compile(r"(\d+)\.0+\.0+", re.ASCII)
 _REMEDY = "Publish the component again; `dda plan` shows the recipe that devices run."
-_finding = partial(finding, failure=Failure.STARTUP)
+_finding = partial(broken_rule, failure=Failure.STARTUP)
 
 
 class StartUp(NamedTuple):
@@ -65,8 +65,7 @@ def read_start_up(recipe: Mapping[str, Any], package: str) -> StartUp:
                 "does not wait",
                 "a wait for the files of LocalServer in /aws_dda, which come seconds later on a fresh device",
                 "Set startup_wait_seconds of the use case, unless all its devices have run LocalServer before.",
-                severity=Severity.WARNING,
-            )
+            ).as_warning
         )
     return StartUp(component, version, platform if isinstance(platform, str) else None, waits, findings)
 

@@ -1,14 +1,42 @@
-"""The DDA manifest: the ``manifest.json`` at the root of a model package, as the device reads it."""
+"""A trained model, and the DDA manifest made of it: the ``manifest.json`` at the root of a model package."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from dda_core.model.trained import TrainedModel
+from pydantic import BaseModel, ConfigDict
 
-MANIFEST_NAME = "manifest.json"
+from dda_core.model.description import Pixels
+
+
+class TrainedModel(BaseModel):
+    """What a trained archive says about its model.
+
+    Attributes:
+        uri: the archive's URI or path.
+        etag: of the archive in S3; None for a local file.
+        model_file: base name of the TorchScript file that is compiled, such as ``mochi.pt``.
+        model_file_size: in bytes.
+        model_file_sha256: hexadecimal.
+        input_shape: NCHW; batch 1, channels 3.
+        image_width: of the camera's images in pixels, as ``config.yaml`` writes it.
+        image_height: likewise.
+        model_graph: from ``export_artifacts/manifest.json``, verbatim, its keys in their order.
+    """
+
+    # NaN stays NaN when a result is kept: as null it would be another manifest.
+    model_config = ConfigDict(frozen=True, protected_namespaces=(), ser_json_inf_nan="constants")
+
+    uri: str
+    etag: str | None
+    model_file: str
+    model_file_size: int
+    model_file_sha256: str
+    input_shape: tuple[int, int, int, int]
+    image_width: Pixels
+    image_height: Pixels
+    model_graph: dict[str, Any]
 
 
 def dda_manifest(model: TrainedModel) -> dict[str, Any]:

@@ -22,14 +22,15 @@ from dda_core.archives.s3_sink import MultipartUpload, delete_staged, publish_st
 from dda_core.archives.source import Source
 from dda_core.archives.tar import read_tar
 from dda_core.archives.zip import Entry, ZipWriter
+from dda_core.aws.s3 import Bucket
 from dda_core.device.folder import NOTHING, Expectation, StageFile, StageFiles
-from dda_core.device.manifest import check_manifest
+from dda_core.device.manifest import MANIFEST_NAME, check_manifest
 from dda_core.device.package import check_compiled, check_package
 from dda_core.exceptions import AwsCallFailed
-from dda_core.model.manifest import MANIFEST_NAME, manifest_bytes
+from dda_core.model.manifest import manifest_bytes
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    pass
 
 SUFFIX = "_greengrass_model_component.zip"
 """How the device recognises a model package."""
@@ -154,8 +155,7 @@ def package_to_file(
 def package_to_s3(
     compiled: Source,
     manifest: dict[str, Any],
-    s3: S3Client,
-    bucket: str,
+    bucket: Bucket,
     stop: Event | None = None,
     run_id: str = "",
     *,
@@ -168,7 +168,6 @@ def package_to_s3(
     Args:
         compiled: the archive that SageMaker Neo made.
         manifest: from ``dda_manifest``.
-        s3: the client for the upload.
         bucket: the use case's bucket.
         stop: set it to end the work with ``Interrupted``; the upload is then aborted.
         run_id: keeps the staging keys of runs apart that package the same archive at the same time.
@@ -181,12 +180,12 @@ def package_to_s3(
     identity = json.dumps([compiled.uri, compiled.etag, run_id])
     staging_key = f"{STAGING}{hashlib.sha256(identity.encode()).hexdigest()[:32]}.zip"
     try:
-        with MultipartUpload(s3, bucket, staging_key) as upload:
+        with MultipartUpload(bucket.s3, bucket.name, staging_key) as upload:
             package = build_package(compiled, manifest, upload, stop, expected=expected)
             upload.complete()
     except AwsCallFailed:
         # What got lost may be no more than the answer that the object is there.
-        delete_staged(s3, bucket, staging_key)
+        delete_staged(bucket.s3, bucket.name, staging_key)
         raise
-    publish_staged(s3, bucket, staging_key, package.key, etag=upload.etag)
+    publish_staged(bucket.s3, bucket.name, staging_key, package.key, etag=upload.etag)
     return package

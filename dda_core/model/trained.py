@@ -13,14 +13,12 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import PurePosixPath
 from threading import Event
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from dda_core.archives.codec import GzipWriter
 from dda_core.archives.s3_sink import Sink
 from dda_core.archives.source import Source
 from dda_core.archives.tar import Member, TarReader, read_tar
+from dda_core.device.manifest import check_manifest
 from dda_core.exceptions import ModelFileAmbiguous, ModelFileInvalid, ModelFileMissing
 from dda_core.model.description import (
     CONFIG,
@@ -28,9 +26,9 @@ from dda_core.model.description import (
     MANIFEST,
     MOCHI,
     Description,
-    Pixels,
     read_description,
 )
+from dda_core.model.manifest import TrainedModel, dda_manifest
 
 EXPORT_FOLDER = "export_artifacts"
 
@@ -49,35 +47,6 @@ _OTHER_KINDS = {
     b"\x80": "a pickle, as torch.save of old PyTorch writes it",
 }
 """What a file is that begins so, in lower case and after white space."""
-
-
-class TrainedModel(BaseModel):
-    """What a trained archive says about its model.
-
-    Attributes:
-        uri: the archive's URI or path.
-        etag: of the archive in S3; None for a local file.
-        model_file: base name of the TorchScript file that is compiled, such as ``mochi.pt``.
-        model_file_size: in bytes.
-        model_file_sha256: hexadecimal.
-        input_shape: NCHW; batch 1, channels 3.
-        image_width: of the camera's images in pixels, as ``config.yaml`` writes it.
-        image_height: likewise.
-        model_graph: from ``export_artifacts/manifest.json``, verbatim, its keys in their order.
-    """
-
-    # NaN stays NaN when a result is kept: as null it would be another manifest.
-    model_config = ConfigDict(frozen=True, protected_namespaces=(), ser_json_inf_nan="constants")
-
-    uri: str
-    etag: str | None
-    model_file: str
-    model_file_size: int
-    model_file_sha256: str
-    input_shape: tuple[int, int, int, int]
-    image_width: Pixels
-    image_height: Pixels
-    model_graph: dict[str, Any]
 
 
 def read_trained_archive(
@@ -102,9 +71,6 @@ def read_trained_archive(
         ShapeMismatch: the descriptions disagree, or the shape is not one that is compiled.
         DeviceWouldRefuse: the manifest breaks a rule of the device.
     """
-    from dda_core.device.manifest import check_manifest
-    from dda_core.model.manifest import dda_manifest
-
     texts: dict[str, bytes] = {}
     choice = _Choice(repackage)
     try:

@@ -17,12 +17,12 @@ from typing import IO, Any, NamedTuple
 from dda_core.archives.codec import BLOCK
 from dda_core.archives.tar import MAX_TEXT, plain_name, unsafe_name
 from dda_core.archives.zip import MAX_PACKAGE, MAX_UNPACKED
-from dda_core.device.findings import DeviceFinding, Failure, finding
+from dda_core.device.findings import DeviceFinding, Failure, broken_rule
 from dda_core.device.folder import HEAD, MAX_META, NOTHING, Expectation, StageFile, StageFiles
+from dda_core.device.manifest import MANIFEST_NAME
 from dda_core.device.package import package_findings
 from dda_core.encoding import foreign_encoding
 from dda_core.exceptions import FileMissing
-from dda_core.model.manifest import MANIFEST_NAME
 from dda_core.model.package import SUFFIX
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
@@ -30,7 +30,7 @@ _ENCRYPTED = 0x1
 UNREADABLE = "zip"
 """The rule of a file that is no ZIP."""
 _BUILD = "Build the package again."
-_finding = partial(finding, failure=Failure.STARTUP)
+_finding = partial(broken_rule, failure=Failure.STARTUP)
 """Something for which the device cannot unpack the package, or not start."""
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pydantic import BaseModel, ConfigDict
 
 from dda_core.components.devices import InstalledVersion
+from dda_core.pages.links import component_link
 from dda_core.pages.markdown import cell, link, table
-from dda_core.pages.run import component_link
 from dda_core.sanitise import sanitise
 
 SHOWN = 500

@@ -1,4 +1,4 @@
-"""Pages that look back: the history of a training job, and one model's runs side by side."""
+"""Pages of what has been: the history of a training job, and one model's runs side by side."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from dda_core.pages.links import OVERVIEW, Ui
 from dda_core.pages.markdown import cell, hover, link, table
-from dda_core.pages.overview import OVERVIEW, RUN_MARKS, RUNS, moment, stamp, tag_link
+from dda_core.pages.overview import RUN_MARKS, moment, stamp
 from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.sanitise import sanitise
@@ -27,12 +28,12 @@ SHOWN = 500
 _REASON = 48
 
 
-def history_page(training_job: str, rows: Sequence[HistoryRow]) -> str:
+def history_page(training_job: str, rows: Sequence[HistoryRow], ui: Ui) -> str:
     """Every attempt of a training job as markdown, the oldest first. It holds no account id and nothing secret."""
     parts = [
         f"# History of {cell(training_job)}",
-        f"{len(rows)} attempts. [All training jobs]({OVERVIEW}), "
-        f"{tag_link('all runs of this one', f'training-job:{training_job}')}.",
+        f"{len(rows)} attempts. [All training jobs]({ui.artifact(OVERVIEW)}), "
+        f"{link('all runs of this one', ui.runs(f'training-job:{training_job}'))}.",
     ]
     if len(rows) > SHOWN:
         parts.append(f"The newest {SHOWN} are shown; `dda history {training_job}` shows all.")
@@ -40,7 +41,7 @@ def history_page(training_job: str, rows: Sequence[HistoryRow]) -> str:
         parts.append(
             table(
                 ["started (UTC)", "target", "attempt", "status", "seconds", "job", "version", "reason", "run"],
-                [_attempt(row) for row in rows[-SHOWN:]],
+                [_attempt(row, ui) for row in rows[-SHOWN:]],
                 right=["attempt", "seconds"],
             )
         )
@@ -49,7 +50,7 @@ def history_page(training_job: str, rows: Sequence[HistoryRow]) -> str:
     return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=[training_job])
 
 
-def _attempt(row: HistoryRow) -> list[str]:
+def _attempt(row: HistoryRow, ui: Ui) -> list[str]:
     reason = " ".join((row.reason or "").split())
     short = reason if len(reason) <= _REASON else reason[: _REASON - 1] + "…"
     ended = f"ended {moment(row.ended)}" if row.ended else "not ended"
@@ -62,7 +63,7 @@ def _attempt(row: HistoryRow) -> list[str]:
         cell(row.compilation_job),
         hover(cell(row.version), row.component or ""),
         hover(cell(short), reason if short != reason else ""),
-        link(cell(row.trigger), f"{RUNS}/flow-run/{row.flow_run_id}"),
+        link(cell(row.trigger), ui.run(row.flow_run_id)),
     ]
 
 
@@ -76,18 +77,18 @@ class ModelRun(NamedTuple):
     lines: Sequence[TargetLine]
 
 
-def model_page(model: str, runs: Sequence[ModelRun]) -> str:
+def model_page(model: str, runs: Sequence[ModelRun], ui: Ui) -> str:
     """The last runs of a model side by side, the newest first. It holds no account id and nothing secret."""
     parts = [
         f"# Model {cell(model)}",
-        f"Its last runs, the newest first. {tag_link('All runs of the model', f'model:{model}')}, "
-        f"[all training jobs]({OVERVIEW}). Every run leaves a version of this page.",
+        f"Its last runs, the newest first. {link('All runs of the model', ui.runs(f'model:{model}'))}, "
+        f"[all training jobs]({ui.artifact(OVERVIEW)}). Every run leaves a version of this page.",
         table(
             ["started (UTC)", "run of", "status", "deployable", "longest target"],
             [
                 [
                     stamp(run.started),
-                    link(cell(run.training_job), f"{RUNS}/flow-run/{run.flow_run_id}"),
+                    link(cell(run.training_job), ui.run(run.flow_run_id)),
                     f"{RUN_MARKS[run.status]}&nbsp;{run.status}",
                     f"{sum(line.status.good for line in run.lines)}/{len(run.lines)}",
                     _seconds(max((line.seconds for line in run.lines if line.seconds is not None), default=None)),
@@ -98,11 +99,11 @@ def model_page(model: str, runs: Sequence[ModelRun]) -> str:
         ),
     ]
     for target in dict.fromkeys(line.target for run in runs for line in run.lines):
-        parts += [f"## {cell(target)}", _one_target(runs, target)]
+        parts += [f"## {cell(target)}", _one_target(runs, target, ui)]
     return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=[model, *(run.training_job for run in runs)])
 
 
-def _one_target(runs: Sequence[ModelRun], target: str) -> str:
+def _one_target(runs: Sequence[ModelRun], target: str, ui: Ui) -> str:
     found = [(run, line) for run in runs for line in run.lines if line.target == target]
     sizes = _changes([line.facts.package_bytes for _, line in found], _size)
     compiling = _changes([line.facts.compile_seconds for _, line in found], _seconds)
@@ -110,7 +111,7 @@ def _one_target(runs: Sequence[ModelRun], target: str) -> str:
         ["run of", "status", "total", "in the queue", "compiling", "package", "version", "attempt"],
         [
             [
-                link(cell(run.training_job), f"{RUNS}/flow-run/{run.flow_run_id}"),
+                link(cell(run.training_job), ui.run(run.flow_run_id)),
                 f"{_mark(line.status)}&nbsp;{line.status}",
                 _seconds(line.seconds),
                 _seconds(line.facts.queue_seconds),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, ConfigDict
 
+from dda_core.pages.links import Ui
 from dda_core.pages.markdown import cell, hover, link, table
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import sanitise
@@ -22,8 +21,6 @@ RUN_MARKS = {
 }
 SHOWN = 500
 """Rows of the page; more are in the rows for programs, and on the command line."""
-RUNS = "/v2/runs"
-OVERVIEW = "/v2/artifacts/key/training-jobs"
 
 
 class TargetGlance(BaseModel):
@@ -57,6 +54,24 @@ class OverviewRow(BaseModel):
     flow_run_id: str | None = None
     deployment_id: str | None = None
 
+    def with_targets(self, records: Mapping[str, TargetRecord], status: RunStatus | None = None) -> OverviewRow:
+        """The row with these targets; without ``status`` the targets' statuses make it."""
+        targets = {
+            target: TargetGlance(
+                status=record.status,
+                cause=sanitise(record.cause or record.reason or "", mask_accounts=True) or None,
+            )
+            for target, record in records.items()
+        }
+        return self.model_copy(
+            update={
+                "status": status or run_status(records),
+                "deployable": sum(record.status.good for record in records.values()),
+                "asked": len(records),
+                "targets": targets,
+            }
+        )
+
     @property
     def key(self) -> tuple[str, str]:
         """What tells rows apart: two use cases may each have a training job of the same name."""
@@ -66,40 +81,6 @@ class OverviewRow(BaseModel):
     def failed(self) -> list[str]:
         """The targets that ended without a component that devices can install."""
         return [name for name, each in self.targets.items() if each.status.ended and not each.status.good]
-
-
-def overview_row(
-    training_job: str,
-    use_case: str,
-    block: str,
-    model: str,
-    records: Mapping[str, TargetRecord],
-    *,
-    status: RunStatus | None = None,
-    last_change: datetime | None = None,
-    flow_run_id: str | None = None,
-    deployment_id: str | None = None,
-) -> OverviewRow:
-    """The row of a training job with these targets; without ``status`` the targets' statuses make it."""
-    return OverviewRow(
-        training_job=training_job,
-        use_case=use_case,
-        block=block,
-        model=model,
-        status=status or run_status(records),
-        deployable=sum(record.status.good for record in records.values()),
-        asked=len(records),
-        targets={
-            target: TargetGlance(
-                status=record.status,
-                cause=sanitise(record.cause or record.reason or "", mask_accounts=True) or None,
-            )
-            for target, record in records.items()
-        },
-        last_change=last_change,
-        flow_run_id=flow_run_id,
-        deployment_id=deployment_id,
-    )
 
 
 def with_row(rows: Iterable[OverviewRow], row: OverviewRow) -> list[OverviewRow]:
@@ -121,16 +102,16 @@ def next_step(row: OverviewRow) -> str:
     return ""
 
 
-def overview_page(rows: Sequence[OverviewRow], now: datetime, notes: Sequence[str] = ()) -> str:
-    """The page as markdown. ``notes`` are sentences about what could not be looked at.
+def overview_page(rows: Sequence[OverviewRow], now: datetime, ui: Ui, notes: Sequence[str] = ()) -> str:
+    """The page as markdown. ``ui`` is the UI that shows it, ``notes`` are sentences about what could not be looked at.
 
     It holds no account id and nothing secret.
     """
     parts = [f"# Training jobs\n\n{_counts(rows)} As of {moment(now)}."]
     if rows:
-        parts += [_links(rows), _rows(rows[:SHOWN])]
+        parts += [_links(rows, ui), _rows(rows[:SHOWN], ui)]
     else:
-        parts.append(FIRST_STEPS)
+        parts.append(FIRST_STEPS.format(deployments=ui.deployments))
     if len(rows) > SHOWN:
         parts.append(f"{len(rows) - SHOWN} more are not shown here: `dda status` lists all.")
     parts += [f"⚠️ {cell(note)}" for note in notes]
@@ -144,7 +125,7 @@ There is no training job yet. What to do first:
 1. Register a use case: `dda use-case save FILE`. `dda use-case list` shows what is registered.
 2. Train a model in the use case's account. A training job belongs to the use case by its tag `dda:use-case`, or by
    having its model in the use case's bucket. It appears here once it is Completed.
-3. Compile it: `dda compile TRAINING_JOB --use-case NAME`, or [Deployments](/v2/deployments), the use case's own
+3. Compile it: `dda compile TRAINING_JOB --use-case NAME`, or [Deployments]({deployments}), the use case's own
    deployment, Run."""
 
 
@@ -158,21 +139,6 @@ def stamp(when: datetime | None) -> str:
     return moment(when).removesuffix(" UTC").replace("-", "\u2011")
 
 
-def tag_link(shown: str, tag: str) -> str:
-    """A link to the runs with a tag."""
-    return link(shown, f"{RUNS}?tags={quote(tag, safe=':')}")
-
-
-def form_address(deployment_id: str, block: str, training_job: str, targets: Sequence[str] = ()) -> str:
-    """The deployment's form in the UI, with use case, training job and targets filled in."""
-    # With parameters in its address the form leaves out the deployment's own, so the use case is among them.
-    parameters: dict[str, object] = {"training_job_name": training_job, "use_case": block}
-    if targets:
-        parameters["targets"] = list(targets)
-    query = urlencode({"parameters": json.dumps(parameters, separators=(",", ":"))}, quote_via=quote)
-    return f"/v2/deployments/deployment/{deployment_id}/run?{query}"
-
-
 def _counts(rows: Sequence[OverviewRow]) -> str:
     counts = [
         f"{RUN_MARKS[status]} {number} {status}"
@@ -182,7 +148,7 @@ def _counts(rows: Sequence[OverviewRow]) -> str:
     return f"{len(rows)}: {', '.join(counts)}." if counts else "None."
 
 
-def _links(rows: Sequence[OverviewRow]) -> str:
+def _links(rows: Sequence[OverviewRow], ui: Ui) -> str:
     """Links to the runs by status, target, model and use case."""
     groups: list[tuple[str, str, Iterable[str]]] = [
         ("status", "status", [RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED]),
@@ -195,12 +161,12 @@ def _links(rows: Sequence[OverviewRow]) -> str:
     for label, tag, values in groups:
         names = sorted(str(value) for value in values)
         if names:
-            shown = ", ".join(tag_link(cell(name), f"{tag}:{name}") for name in names[:20])
+            shown = ", ".join(link(cell(name), ui.runs(f"{tag}:{name}")) for name in names[:20])
             lines.append(f"- by {label}: {shown}{' …' if len(names) > 20 else ''}")
     return "Runs:\n\n" + "\n".join(lines)
 
 
-def _rows(rows: Sequence[OverviewRow]) -> str:
+def _rows(rows: Sequence[OverviewRow], ui: Ui) -> str:
     return table(
         ["training job", "compilation", "deployable", "last change", "model", "use case", "newest", "next"],
         [
@@ -211,8 +177,8 @@ def _rows(rows: Sequence[OverviewRow]) -> str:
                 stamp(row.last_change),
                 cell(row.model),
                 cell(row.use_case),
-                link("run", f"{RUNS}/flow-run/{row.flow_run_id}") if row.flow_run_id else "",
-                _next(row),
+                link("run", ui.run(row.flow_run_id)) if row.flow_run_id else "",
+                _next(row, ui),
             ]
             for row in rows
         ],
@@ -220,11 +186,11 @@ def _rows(rows: Sequence[OverviewRow]) -> str:
     )
 
 
-def _next(row: OverviewRow) -> str:
+def _next(row: OverviewRow, ui: Ui) -> str:
     what = next_step(row)
     if not what or what.startswith("Wait") or not row.deployment_id:
         return cell(what)
-    return link(cell(what), form_address(row.deployment_id, row.block, row.training_job, row.failed))
+    return link(cell(what), ui.form(row.deployment_id, row.block, row.training_job, row.failed))
 
 
 def _details(row: OverviewRow) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import quote
 
 from dda_core import naming
+from dda_core.pages.links import component_link, job_link, object_link
 from dda_core.pages.markdown import cell, hover, link, table
 from dda_core.pages.timeline import timeline_image
 from dda_core.runs.history import TargetLine
@@ -79,30 +79,6 @@ def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str,
         return sanitise(text, mask_accounts=True, keep=names)
 
     return "\n\n".join(part for part in (*map(masked, before), image, *map(masked, after)) if part) + "\n"
-
-
-def console(region: str) -> str:
-    """The address of the AWS console for a Region; its partition decides the domain."""
-    domain = "amazonaws.cn" if region.startswith("cn-") else "aws.amazon.com"
-    if region.startswith("us-gov-"):
-        return "https://console.amazonaws-us-gov.com"
-    return f"https://{region}.console.{domain}"
-
-
-def job_link(region: str, job: str) -> str:
-    """The console's page of a compilation job."""
-    return f"{console(region)}/sagemaker/home?region={region}#/compilation-jobs/{job}"
-
-
-def component_link(region: str, component: str, version: str) -> str:
-    """The console's page of a component version."""
-    return f"{console(region)}/iot/home?region={region}#/greengrass/v2/components/private/{component}/{version}"
-
-
-def object_link(region: str, uri: str) -> str:
-    """The console's page of an object in S3."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return f"{console(region)}/s3/object/{bucket}?region={region}&prefix={quote(key)}"
 
 
 def _table(context: PageContext, lines: Sequence[TargetLine], links: dict[str, str]) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
@@ -14,16 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import StepTimedOut
 from dda_core.failures import RETRY_HELPS, explain, guidance_for
-from dda_core.pages.markdown import cell, link, table
 from dda_core.runs.status import TargetStatus
 from dda_core.settings import Settings
 
 TIME_LIMIT = "MaxRuntimeInSeconds"
 """What the reason names where a compilation job was stopped by its time limit, and not by a person."""
-
-
-SHOWN = 500
-"""Rows of the page."""
 
 
 class RetryClass(StrEnum):
@@ -207,31 +202,3 @@ def summary(decisions: Sequence[RetryDecision]) -> str:
     ]
     counted = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(sorted(kinds)))
     return f"{retried} retried, {len(kinds)} left alone" + (f" ({counted})" if counted else "")
-
-
-def retries_page(decisions: Sequence[RetryDecision], now: datetime, link_of: Callable[[str], str]) -> str:
-    """What was decided about each failed target, as markdown; ``link_of`` gives the address of a flow run's page."""
-    shown = sorted(decisions, key=lambda each: (not each.retry, each.not_before is None))
-    rows = [
-        [
-            "🔁" if each.retry else "⏳" if each.not_before else "⏸",
-            link(cell(each.training_job), link_of(each.flow_run_id)),
-            cell(each.use_case),
-            cell(each.target or "(whole run)"),
-            cell(each.why),
-            cell(each.reason),
-        ]
-        for each in shown[:SHOWN]
-    ]
-    more = f" The first {SHOWN} are shown; all are in the rows for programs." if len(shown) > SHOWN else ""
-    return (
-        "\n\n".join(
-            [
-                "# Retries",
-                f"{summary(decisions)}. Decided {now:%Y-%m-%d %H:%M} UTC.{more}",
-                table(["", "training job", "use case", "target", "decision", "it had failed with"], rows),
-                "`dda retry TRAINING_JOB` retries by hand without a wait, `--force` whatever the class says.",
-            ]
-        )
-        + "\n"
-    )

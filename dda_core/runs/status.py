@@ -1,4 +1,4 @@
-"""The words for where a target, a run and a compilation job stand, and the record that says it of a target.
+"""The words for where a target and a run stand, and the record that says it of a target.
 
 These words and keys are a contract: the command line, the artifacts and other programs use the same.
 """
@@ -110,48 +110,3 @@ def run_message(records: Mapping[str, TargetRecord]) -> str:
         if not record.status.good
     ]
     return f"{message}; failed: {'; '.join(bad)}" if bad else message
-
-
-class CompilationStatus(StrEnum):
-    """A compilation job's status, normalised once from what the API and EventBridge spell differently."""
-
-    STARTING = "STARTING"
-    INPROGRESS = "INPROGRESS"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    STOPPING = "STOPPING"
-    STOPPED = "STOPPED"
-
-    @classmethod
-    def normalise(cls, text: str) -> CompilationStatus:
-        """``Completed``, ``COMPLETED`` and ``InProgress`` as the API spells them.
-
-        Raises:
-            ValueError: SageMaker has a status that this pipeline does not know.
-        """
-        return cls(text.upper().replace("_", ""))
-
-    @property
-    def active(self) -> bool:
-        """The job works, and can be joined."""
-        return self in (CompilationStatus.STARTING, CompilationStatus.INPROGRESS)
-
-    @property
-    def ended(self) -> bool:
-        """The job's status does not change any more."""
-        return self in (CompilationStatus.COMPLETED, CompilationStatus.FAILED, CompilationStatus.STOPPED)
-
-
-class ComponentState(StrEnum):
-    """A component version's state in AWS IoT Greengrass."""
-
-    REQUESTED = "REQUESTED"
-    INITIATED = "INITIATED"
-    DEPLOYABLE = "DEPLOYABLE"
-    FAILED = "FAILED"
-    DEPRECATED = "DEPRECATED"
-
-    @property
-    def on_its_way(self) -> bool:
-        """The version may still become DEPLOYABLE."""
-        return self in (ComponentState.REQUESTED, ComponentState.INITIATED)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from dda_core.aws.clients import is_not_found
-from dda_core.aws.tags import Warn, silent
+from dda_core.aws.errors import is_not_found
+from dda_core.aws.tags import USE_CASE_TAG, Warn, silent
 from dda_core.exceptions import DdaError
 from dda_core.training.job import TrainingJob, describe_training_job
 from dda_core.use_case import UseCase
@@ -18,7 +18,6 @@ from dda_core.use_case import UseCase
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
-USE_CASE_TAG = "dda:use-case"
 LOOKED_AT = 1000
 """Training jobs looked at in detail in one go, the newest first: each costs two calls."""
 _AT_ONCE = 4

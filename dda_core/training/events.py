@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dda_core.aws.clients import error_code
+from dda_core.aws.errors import is_queue_missing
 from dda_core.exceptions import InvalidEvent
 from dda_core.naming import JOB_NAME_PATTERN, training_job_arn
 
@@ -160,6 +160,6 @@ def find_queue(sqs: Any, name: str) -> TrainingQueue | None:
     try:
         return TrainingQueue(sqs, name, sqs.get_queue_url(QueueName=name)["QueueUrl"])
     except ClientError as error:
-        if error_code(error) in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
+        if is_queue_missing(error):
             return None
         raise

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from dda_core.aws.clients import is_not_found
-from dda_core.aws.tags import Warn, read_tags, silent
+from dda_core.aws.errors import is_not_found
+from dda_core.aws.tags import MODEL_NAME_TAG, TARGETS_TAG, Warn, read_tags, silent
 from dda_core.exceptions import TrainingJobMissing, TrainingJobNotCompleted, UnknownTarget
 from dda_core.naming import check_training_job_name
 from dda_core.targets import CompilationTarget
@@ -16,9 +16,6 @@ from dda_core.use_case import UseCase
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
-
-TARGETS_TAG = "dda:targets"
-MODEL_NAME_TAG = "dda:model-name"
 
 
 class TrainingJob(BaseModel):

@@ -73,7 +73,7 @@ async def _rows(since: datetime | None) -> list[AuditRow]:
 
 
 def _cells(row: AuditRow) -> tuple[object, ...]:
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     again = [f"{count} {word}" for count, word in ((row.retries, "retries"), (row.crashes, "crashes")) if count]
     return (

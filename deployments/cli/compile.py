@@ -67,7 +67,7 @@ def compile_command(
 
 async def _compile(training_job: str, use_case: str, parameters: dict[str, Any], *, wait: bool, as_json: bool) -> int:
     from deployments.services.runs import read_run, start_run
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     log = Console(stderr=True)
     run = await start_run(use_case, training_job, parameters, tags=["trigger:cli", caller_tag()])
@@ -125,7 +125,7 @@ def progress_table(view: RunView) -> Table:
 
 def print_view(view: RunView) -> None:
     """Print where a run stands: what each target became, and of each failure the cause and the remedy."""
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     typer.echo(f"{view.training_job}: {view.status}")
     if not view.targets:

@@ -45,8 +45,8 @@ def check(
     package would not run the exit code is 1. Files need no AWS.
     """
     if _is_file(package):
+        from dda_core.components.published import check_file
         from dda_core.components.recipe import parse_recipe
-        from dda_core.device.published import check_file
         from dda_core.exceptions import FileMissing
         from dda_core.safe_yaml import MAX_BYTES
 
@@ -72,7 +72,7 @@ def _is_file(package: str) -> bool:
 
 
 def _check_component(text: str, use_case: str | None) -> DeviceCheck:
-    from dda_core.device.published import check_component, find_version
+    from dda_core.components.published import check_component, find_version
     from dda_core.naming import component_arn
 
     if use_case:

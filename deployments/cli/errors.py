@@ -11,6 +11,7 @@ import traceback
 import typer
 from pydantic import ValidationError
 
+from dda_core.aws.errors import error_code, error_message, is_credentials_refused
 from dda_core.exceptions import AwsCallFailed, DdaError
 from dda_core.sanitised_errors import masked
 from dda_core.validation import explained
@@ -29,22 +30,6 @@ DEBUG = "DDA_DEBUG"
 """The environment variable that makes errors show where they come from."""
 
 DEFECT = f"This is a defect of dda: please report it, with what {DEBUG}=1 shows."
-
-CREDENTIAL_CODES = frozenset(
-    {
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidToken",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-"""Codes by which AWS says that the credentials, not the request, are at fault."""
 
 LOG_IN = (
     "Run `aws configure` or `aws sso login`, set AWS_PROFILE, or, for the local AWS, run: "
@@ -154,9 +139,8 @@ def _aws_error(error: BaseException | None) -> tuple[int, str] | None:
     from botocore import exceptions as botocore
 
     if isinstance(error, botocore.ClientError):
-        details = error.response.get("Error", {})
-        code, text = details.get("Code", ""), details.get("Message") or str(error)
-        if code in CREDENTIAL_CODES:
+        code, text = error_code(error), error_message(error)
+        if is_credentials_refused(error):
             return 3, f"AWS does not accept the credentials ({code}: {text}). {LOG_IN}"
         from dda_core.failures import guidance_for
 

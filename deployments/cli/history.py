@@ -59,7 +59,7 @@ def _cells(row: HistoryRow, gone: frozenset[str]) -> tuple[object, ...]:
 
 
 def _notes(row: HistoryRow, gone: frozenset[str]) -> list[tuple[str, object]]:
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     return [
         ("compilation job", _marked(row.compilation_job, row.compilation_job in gone)),

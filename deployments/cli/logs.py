@@ -91,9 +91,9 @@ async def _read(job: FoundJob) -> list[LogLine]:
 
 async def _follow(job: FoundJob, as_json: bool) -> list[LogLine]:
     """Print lines as they come until the job has ended; all of them."""
+    from dda_core.aws.calls import with_retries
     from dda_core.aws.clients import AwsClients
     from dda_core.compilation.logs import job_ended, read_log
-    from dda_core.compilation.waiter import patiently
     from dda_core.settings import load_settings
 
     aws, settings = AwsClients(job.use_case), load_settings()
@@ -102,8 +102,8 @@ async def _follow(job: FoundJob, as_json: bool) -> list[LogLine]:
     said = False
     while True:
         # Asked first: what a job writes at its end is in the log that is read after it.
-        ended = await patiently(settings, _say, job_ended, aws.sagemaker, job.name)
-        lines = await patiently(settings, _say, read_log, aws.logs, job.name)
+        ended = await with_retries(settings, _say, job_ended, aws.sagemaker, job.name)
+        lines = await with_retries(settings, _say, read_log, aws.logs, job.name)
         here: Counter[tuple[Any, ...]] = Counter()
         for line in lines:
             # Equal lines of the same moment are told apart by their number; late ones are printed when they come.

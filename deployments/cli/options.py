@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from dda_core.archives.source import Source
-    from dda_core.model.trained import TrainedModel
+    from dda_core.model.manifest import TrainedModel
 
 
 def complete_target(incomplete: str) -> list[str]:

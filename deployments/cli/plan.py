@@ -52,6 +52,7 @@ def plan_command(
     Without --targets the use case's are taken, else its fleet's. What a device would refuse is refused. With --diff the
     default targets and the recipes are compared with those on another fleet, and nothing else is shown.
     """
+    from dda_core.components.component import ComponentNames
     from dda_core.plan import check_names, plan
 
     if fleet is not None and not diff:
@@ -59,26 +60,12 @@ def plan_command(
     planned_for = _use_case(use_case_file, use_case)
     names = split_names(targets)
     chosen = planned_for.find_targets(names) if names else planned_for.default_targets()
-    check_names(
-        chosen,
-        model_name=model_name,
-        component_name=component_name,
-        component_version=component_version,
-        training_job=training_job,
-    )
+    called = ComponentNames(model_name, component_name, friendly_name)
+    check_names(chosen, called, component_version=component_version, training_job=training_job)
     model = read_model(model_tar)
 
     def plan_for(one: UseCase, targets: Iterable[CompilationTarget]) -> dict[str, Any]:
-        return plan(
-            model,
-            one,
-            targets,
-            model_name=model_name,
-            component_name=component_name,
-            component_version=component_version,
-            friendly_name=friendly_name,
-            training_job=training_job,
-        )
+        return plan(model, one, targets, called, component_version=component_version, training_job=training_job)
 
     if diff:
         from dda_core.fleet_changes import fleet_changes

@@ -56,7 +56,7 @@ def retry_command(
 
 
 def _print(decisions: list[RetryDecision], dry_run: bool) -> None:
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     done = "would be retried" if dry_run else "retried"
     print_table(

@@ -48,6 +48,7 @@ def install(
     are kept in AWS Secrets Manager. With --queue AWS calls nobody: the deployment drain-training-events fetches.
     """
     from dda_core.aws.clients import AwsClients
+    from dda_core.aws.tags import PORTAL_MANAGED_TAG, PORTAL_USE_CASE_TAG
     from deployments.webhook.request import TEMPLATE, webhook_parameters
     from deployments.webhook.stack import QUEUE_TEMPLATE, answers_without_password, check_reachable_by_aws
     from deployments.webhook.stack import install as install_stack
@@ -59,7 +60,7 @@ def install(
     else:
         template = TEMPLATE
         check_reachable_by_aws(parameters, answers_without_password)
-    tags = {**loaded.tags, "dda-portal:managed": "true", "dda-portal:usecase-id": loaded.usecase_id}
+    tags = {**loaded.tags, PORTAL_MANAGED_TAG: "true", PORTAL_USE_CASE_TAG: loaded.usecase_id}
     outcome, stack = install_stack(
         AwsClients(loaded).cloudformation, template, {**parameters, "AlarmTopic": alarm_topic}, tags
     )
@@ -131,7 +132,7 @@ def send_request(
     A training job has one run by webhook for ever: sent again, the request finds it.
     """
     from deployments.webhook.request import send
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     started = send(_test_request(use_case or _only_use_case(), event, training_job, url))
     link = run_link(started.flow_run_id)

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from dda_core.exceptions import DdaError, Interrupted
 from dda_core.fleets import new_fleet
+from dda_core.pages.links import OVERVIEW, Ui
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.targets import find_target
 from deployments.cli.errors import report
@@ -164,7 +165,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
 
 async def _check_on_devices(aws_url: str, view: RunView, console: Console) -> None:
     """Take every deployable component through the model of the device: the cloud's word alone proves nothing."""
-    from dda_core.device.published import check_component
+    from dda_core.components.published import check_component
     from deployments.local.aws.client import boto3_client
 
     region = os.environ["AWS_DEFAULT_REGION"]
@@ -184,21 +185,22 @@ async def _check_on_devices(aws_url: str, view: RunView, console: Console) -> No
 def _say_where(ui: str, console: Console) -> None:
     """Say which pages to open."""
     console.print("Pages to open in Prefect's UI:")
-    for what, path in (
-        ("all training jobs", "artifacts/key/training-jobs"),
-        ("the runs, one per training job", "runs"),
-        ("the failed target, why, and what to do", f"artifacts/key/targets-{SECOND}"),
-        ("every attempt", f"artifacts/key/history-{SECOND}"),
-        ("a model over time", "artifacts/key/model-lid-inspection"),
-        ("the form that starts one by hand: local, then Run", "deployments"),
+    pages = Ui.at(ui)
+    for what, address in (
+        ("all training jobs", pages.artifact(OVERVIEW)),
+        ("the runs, one per training job", pages.all_runs),
+        ("the failed target, why, and what to do", pages.artifact(f"targets-{SECOND}")),
+        ("every attempt", pages.artifact(f"history-{SECOND}")),
+        ("a model over time", pages.artifact("model-lid-inspection")),
+        ("the form that starts one by hand: local, then Run", pages.deployments),
     ):
-        console.print(f"  {ui}/v2/{path}  {what}", markup=False)
+        console.print(f"  {address}  {what}", markup=False)
 
 
 async def _compile(training_job: str, console: Console) -> RunView:
     from deployments.cli.compile import follow_to_the_end
     from deployments.services.runs import start_run
-    from tasks.run import run_link
+    from tasks.store.ui_links import run_link
 
     _say(console, f"dda compile {training_job} --use-case {USE_CASE} --wait")
     run = await start_run(USE_CASE, training_job, {}, tags=["trigger:demo"])

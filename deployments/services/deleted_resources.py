@@ -8,7 +8,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dda_core.aws.clients import AwsClients, is_not_found
+from dda_core.aws.clients import AwsClients
+from dda_core.aws.errors import is_not_found
 from dda_core.exceptions import DdaError
 from dda_core.naming import component_arn
 from dda_core.runs.history import HistoryRow

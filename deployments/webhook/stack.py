@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 from botocore.exceptions import ClientError
 
-from dda_core.aws.clients import error_code, error_message
+from dda_core.aws.errors import is_stack_missing, is_stack_unchanged
 from dda_core.exceptions import StackFailed, WebhookRefused
 from deployments.webhook.request import ANSWER_SECONDS, TEMPLATE
 
@@ -111,7 +111,7 @@ def install(
         try:
             outcome, made = "changed", cloudformation.update_stack(**request)
         except ClientError as error:
-            if "No updates are to be performed" not in error_message(error):
+            if not is_stack_unchanged(error):
                 raise
             return "unchanged", there
     # By its ARN, because a stack that could not be created is deleted.
@@ -164,7 +164,7 @@ def _describe(cloudformation: Any, stack: str) -> Stack | None:
     try:
         [found] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
     except ClientError as error:
-        if error_code(error) == "ValidationError" and "does not exist" in error_message(error):
+        if is_stack_missing(error):
             return None
         raise
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCol
 from prefect.client.schemas.objects import ArtifactCollection
 from prefect.context import FlowRunContext
 
-from dda_core.aws.clients import error_code, error_message
+from dda_core.aws.errors import error_text
 from dda_core.components.devices import Spacing, installed_versions, list_components
 from dda_core.exceptions import DdaError
 from dda_core.pages.devices import DeviceSurvey, component_page
@@ -50,8 +50,7 @@ async def ask_devices(name: str, use_case: UseCase) -> DeviceSurvey:
     try:
         return await asyncio.to_thread(_survey, use_case)
     except (DdaError, ClientError, BotoCoreError) as error:
-        code = error_code(error)
-        reason = redact(f"{code}: {error_message(error)}" if code else str(error), mask_accounts=True)
+        reason = redact(error_text(error), mask_accounts=True)
         get_run_logger().error("The devices of use case %s could not be asked: %s", name, reason)
         return DeviceSurvey(use_case=name, region=use_case.region, failure=reason)
 

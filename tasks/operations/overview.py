@@ -24,7 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from dda_core.exceptions import DdaError
 from dda_core.pages.history import ModelRun, history_page, model_page
-from dda_core.pages.overview import OverviewRow, in_order, overview_page, overview_row, with_row
+from dda_core.pages.links import OVERVIEW
+from dda_core.pages.overview import OverviewRow, in_order, overview_page, with_row
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs
@@ -35,11 +36,11 @@ from tasks.store.artifacts import keep_artifact, latest_artifact
 from tasks.store.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
 from tasks.store.queries import FLOW
 from tasks.store.record import artifact_key
+from tasks.store.ui_links import page_ui
 from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 logger = get_logger("dda.overview")
 
-PAGE_KEY = "training-jobs"
 ROWS_KEY = "training-jobs-rows"
 COMPARED = 10
 """Runs of a model that its page compares."""
@@ -110,7 +111,7 @@ async def refresh() -> list[OverviewRow]:
 async def ensure_overview() -> None:
     """Write the overview where there is none yet, without asking AWS: the page says what to do first."""
     async with get_client() as client:
-        if await latest_artifact(client, PAGE_KEY) is None:
+        if await latest_artifact(client, OVERVIEW) is None:
             await _write(client, in_order(each.row for each in await jobs_with_runs(client)))
 
 
@@ -152,17 +153,17 @@ def _row(runs: Sequence[JobRun], deployments: dict[str, UUID], ending: str | Non
     records = records_over(runs)
     deployment = deployments.get(newest.use_case)
     given = newest.run.parameters.get("model_name")
-    return overview_row(
-        newest.training_job,
-        next((tag for run in reversed(runs) if (tag := run.tag("use-case"))), newest.use_case),
-        newest.use_case,
-        next((tag for run in reversed(runs) if (tag := run.tag("model"))), None) or str(given or newest.training_job),
-        records,
-        status=status_of(runs, records, ending),
+    row = OverviewRow(
+        training_job=newest.training_job,
+        use_case=next((tag for run in reversed(runs) if (tag := run.tag("use-case"))), newest.use_case),
+        block=newest.use_case,
+        model=next((tag for run in reversed(runs) if (tag := run.tag("model"))), None)
+        or str(given or newest.training_job),
         last_change=max(run.last_change for run in runs),
         flow_run_id=str(newest.run.id),
         deployment_id=str(deployment) if deployment else None,
     )
+    return row.with_targets(records, status_of(runs, records, ending))
 
 
 async def _never_compiled(
@@ -190,12 +191,11 @@ async def _never_compiled(
             notes.append(f"Of use case {usecase_id} only the {LOOKED_AT} newest training jobs without a run are shown.")
         deployment = deployments.get(name)
         rows += [
-            overview_row(
-                each.job.name,
-                usecase_id,
-                name,
-                each.job.model_name(),
-                {},
+            OverviewRow(
+                training_job=each.job.name,
+                use_case=usecase_id,
+                block=name,
+                model=each.job.model_name(),
                 last_change=each.ended,
                 deployment_id=str(deployment) if deployment else None,
             )
@@ -218,12 +218,12 @@ async def _deployments(client: PrefectClient, use_cases: Iterable[str]) -> dict[
 async def _write(client: PrefectClient, rows: Sequence[OverviewRow], notes: Sequence[str] = ()) -> None:
     data = json.dumps([row.model_dump(mode="json") for row in rows])
     await keep_artifact(client, ROWS_KEY, "table", data, "For programs. For people: training-jobs")
-    page = overview_page(rows, datetime.now(UTC), notes)
-    await keep_artifact(client, PAGE_KEY, "markdown", page, "Every training job, and where its compilation stands")
+    page = overview_page(rows, datetime.now(UTC), page_ui(), notes)
+    await keep_artifact(client, OVERVIEW, "markdown", page, "Every training job, and where its compilation stands")
 
 
 async def _write_history(client: PrefectClient, training_job: str, runs: Sequence[JobRun]) -> None:
-    page = history_page(training_job, history_of(runs))
+    page = history_page(training_job, history_of(runs), page_ui())
     key = artifact_key("history", training_job)
     await keep_artifact(client, key, "markdown", page, f"Every attempt of {training_job}")
 
@@ -245,7 +245,7 @@ async def _write_model(client: PrefectClient, model: str, ending: str) -> None:
         ArtifactCreate(
             key=artifact_key("model", model),
             type="markdown",
-            data=model_page(model, runs),
+            data=model_page(model, runs, page_ui()),
             description=f"The last runs of model {model}",
             flow_run_id=UUID(ending),
         )

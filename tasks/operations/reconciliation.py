@@ -33,8 +33,9 @@ from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits
 from dda_core.settings import load_settings
 from tasks.operations.crash_reversal import undo_false_alarms
 from tasks.operations.liveness_probes import Processes, limits_of, signs_of
-from tasks.run import GOES_ON, run_link
+from tasks.run import GOES_ON
 from tasks.store.queries import FLOW, PAGE
+from tasks.store.ui_links import run_link
 
 logger = get_logger("dda.reconcile")
 

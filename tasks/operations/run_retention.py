@@ -18,7 +18,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 
-from tasks.run import set_tags, tags_of
+from tasks.store.tags import set_tags, tags_of
 
 IDLE = "idle"
 """The tag of a run that found nothing to do."""

@@ -14,7 +14,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempoten
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from dda_core.aws.clients import AwsClients, error_code, error_message
+from dda_core.aws.clients import AwsClients
+from dda_core.aws.errors import error_text
 from dda_core.exceptions import DdaError
 from dda_core.sanitise import redact
 from dda_core.training.events import (
@@ -25,8 +26,8 @@ from dda_core.training.events import (
     queue_name,
     undelivered_name,
 )
-from tasks.run import run_link
 from tasks.store.queries import FLOW
+from tasks.store.ui_links import run_link
 from tasks.store.use_cases import load_use_case
 
 TRIGGER = "trigger:queue"
@@ -144,5 +145,4 @@ def _reason(error: Exception) -> str:
         return "the use case has no deployment; `dda use-case save FILE` makes it"
     if isinstance(error, PrefectHTTPStatusError):
         return redact(f"the server answered {error.response.status_code}: {error.response.text}", mask_accounts=True)
-    code = error_code(error)
-    return redact(f"{code}: {error_message(error)}" if code else str(error), mask_accounts=True)
+    return redact(error_text(error), mask_accounts=True)

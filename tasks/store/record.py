@@ -25,9 +25,10 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_logger
 
 from dda_core.compilation.job import CompilationJob
+from dda_core.compilation.status import CompilationStatus
 from dda_core.pages.run import PROGRESS, PageContext, run_page
 from dda_core.runs.history import Attempt, AttemptStatus, Phase, TargetLine
-from dda_core.runs.status import CompilationStatus, TargetStatus
+from dda_core.runs.status import TargetStatus
 from dda_core.sanitise import redact, sanitise
 
 logger = get_logger("dda.record")

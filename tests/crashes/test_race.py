@@ -17,8 +17,8 @@ from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
 from dda_core.runs.status import RunStatus, TargetStatus
-from tasks.run import run_link
 from tasks.store.history import JobRun, history_of, runs_of, view_of_runs
+from tasks.store.ui_links import run_link
 from tests.crashes.processes import Aws, Ended, embedded_aws, ended, new_run, processes
 from tests.crashes.racer import race
 from tests.fixtures.device_checks import refused_by_devices

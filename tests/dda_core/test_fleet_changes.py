@@ -1,4 +1,4 @@
-from dda_core.components.versions import ComponentPlan
+from dda_core.components.component import ComponentNames, ComponentPlan
 from dda_core.fleet_changes import fleet_changes
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
@@ -8,7 +8,7 @@ PREFIX = "aws.edgeml.dda.LocalServer."
 
 
 def recipe(use_case, target):
-    plan = ComponentPlan.of(use_case, target, training_job="lid-7", model_name="lid")
+    plan = ComponentPlan.of(use_case, target, training_job="lid-7", names=ComponentNames("lid"))
     return plan.recipe("1.0.0", "s3://dda-lids/k.zip")
 
 

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dda_core.archives.source import FileSource
+from dda_core.components.component import ComponentNames
 from dda_core.components.recipe import check_recipe
 from dda_core.exceptions import InvalidName
-from dda_core.model.trained import TrainedModel, read_trained_archive
+from dda_core.model.manifest import TrainedModel
+from dda_core.model.trained import read_trained_archive
 from dda_core.plan import plan
 from dda_core.targets import CompilationTarget, find_target, find_targets, target_names
 from dda_core.use_case import UseCase
@@ -39,7 +41,9 @@ def model(**changes: Any) -> TrainedModel:
 
 def planned(use_case: UseCase = USE_CASE, targets: tuple[CompilationTarget, ...] | None = None, **given: Any) -> Any:
     chosen = targets or use_case.default_targets()
-    return plan(given.pop("model", model()), use_case, chosen, **{"model_name": "cookie", **given})
+    called = {field: given.pop(field) for field in ComponentNames._fields if field in given}
+    names = ComponentNames(**{"model_name": "cookie"} | called)
+    return plan(given.pop("model", model()), use_case, chosen, names, **given)
 
 
 def test_the_request_is_the_contracts_letter_by_letter() -> None:

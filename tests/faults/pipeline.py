@@ -19,7 +19,7 @@ from moto.s3 import models as moto_s3
 
 from dda_core.archives import s3_sink
 from dda_core.aws.clients import IMPATIENT
-from dda_core.device.published import check_component
+from dda_core.components.published import check_component
 from dda_core.failures import catalogue
 from dda_core.model.package import STAGING
 from dda_core.runs.status import RunStatus, TargetStatus

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dda_core.compilation.job import CompilationJob
+from dda_core.compilation.status import CompilationStatus
 from dda_core.pages.run import MARKS, PROGRESS, PageContext, run_page
 from dda_core.pages.timeline import timeline_svg
 from dda_core.runs.history import AttemptStatus, CompilationFacts, Phase, TargetLine
-from dda_core.runs.status import CompilationStatus, TargetStatus
+from dda_core.runs.status import TargetStatus
 from dda_core.targets import target_names
 from tasks.store.record import RunRecord
 

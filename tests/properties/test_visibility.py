@@ -18,22 +18,22 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
-from dda_core.components.versions import ComponentVersion
+from dda_core.components.component import ComponentVersion
+from dda_core.components.status import ComponentState
 from dda_core.delivery import Delivered
 from dda_core.exceptions import TrainingJobNotCompleted
+from dda_core.pages.links import Ui
 from dda_core.pages.markdown import cell, hover
 from dda_core.pages.overview import (
     RUN_MARKS,
     OverviewRow,
-    form_address,
     in_order,
     next_step,
     overview_page,
-    overview_row,
     with_row,
 )
 from dda_core.runs.history import Attempt, AttemptStatus, TargetLine, merged
-from dda_core.runs.status import ComponentState, RunStatus, TargetRecord, TargetStatus, run_message, run_status
+from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_message, run_status
 from dda_core.targets import target_names
 from dda_core.training.job import TrainingJob, check_completed
 from dda_core.use_case import UseCase
@@ -44,6 +44,7 @@ from tasks.store.history import JobRun, Writing, history_of
 
 EXAMPLES = 100
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+UI = Ui.within(None)
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
 # --- What the generators are made of ----------------------------------------------------------------------------------
@@ -66,16 +67,16 @@ def records(draw: st.DrawFn, statuses: Any = st.sampled_from(TargetStatus)) -> d
 @st.composite
 def overview_rows(draw: st.DrawFn) -> OverviewRow:
     compiled = draw(st.booleans())
-    return overview_row(
-        draw(names),
-        draw(names),
-        draw(names),
-        draw(other_peoples_texts.filter(str.strip)),
-        draw(records()) if compiled else {},
+    row = OverviewRow(
+        training_job=draw(names),
+        use_case=draw(names),
+        block=draw(names),
+        model=draw(other_peoples_texts.filter(str.strip)),
         last_change=draw(st.none() | times),
         flow_run_id=draw(run_ids) if compiled else None,
         deployment_id=draw(st.none() | run_ids),
     )
+    return row.with_targets(draw(records()) if compiled else {})
 
 
 def html_rows(page: str) -> list[list[str]]:
@@ -202,7 +203,7 @@ def test_a_runs_tags_say_what_it_is_and_how_it_ended(
 @given(shown=records(st.sampled_from([status for status in TargetStatus if status.ended])))
 def test_skipped_counts_as_deployable_everywhere(shown: dict[str, TargetRecord]) -> None:
     """**Feature: compilation-job-visibility, Property 9: One count for message, status and overview**"""
-    row = overview_row("job", "case", "case", "model", shown)
+    row = OverviewRow(training_job="job", use_case="case", block="case", model="model").with_targets(shown)
     assert run_message(shown).startswith(f"{row.deployable}/{row.asked} targets deployable")
     assert row.deployable == sum(record.status in ("deployable", "skipped") for record in shown.values())
     expected = (
@@ -234,7 +235,7 @@ def test_every_training_job_has_one_row(rows: list[OverviewRow], again: Overview
     assert len(kept) == len({row.key for row in kept})
     dated = [row.last_change for row in in_order(kept) if row.last_change]
     assert dated == sorted(dated, reverse=True)
-    assert len(html_rows(overview_page(kept, BEGAN))) == len(kept)
+    assert len(html_rows(overview_page(kept, BEGAN, UI))) == len(kept)
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -242,7 +243,7 @@ def test_every_training_job_has_one_row(rows: list[OverviewRow], again: Overview
 def test_status_and_count_are_shown(rows: list[OverviewRow]) -> None:
     """**Feature: compilation-job-visibility, Property 24: Compilation status and counts**"""
     assert len(set(RUN_MARKS.values())) == len(RunStatus)
-    for row, cells in zip(rows, html_rows(overview_page(rows, BEGAN)), strict=True):
+    for row, cells in zip(rows, html_rows(overview_page(rows, BEGAN, UI)), strict=True):
         assert len(cells) == 8
         assert text_of(cells[0]) == row.training_job
         assert text_of(cells[1]) == f"{RUN_MARKS[row.status]} {row.status}"
@@ -281,7 +282,7 @@ def test_links_lead_to_the_runs_by_status_target_model_and_use_case(rows: list[O
     """**Feature: compilation-job-visibility, Property 26: Links to filtered runs**"""
     links = [
         str(child.attrs["href"])
-        for token in MARKDOWN.parse(overview_page(rows, BEGAN))
+        for token in MARKDOWN.parse(overview_page(rows, BEGAN, UI))
         for child in token.children or []
         if child.type == "link_open"
     ]
@@ -307,12 +308,12 @@ def test_whoever_has_something_to_do_is_told_what_and_led_there(row: OverviewRow
     what = next_step(row)
     assert bool(what) is (row.status not in (RunStatus.COMPLETED, RunStatus.IN_PROGRESS))
     assert row.flow_run_id or what == "Compile it"
-    ((*_, last),) = html_rows(overview_page([row], BEGAN))
+    ((*_, last),) = html_rows(overview_page([row], BEGAN, UI))
     assert text_of(last) == what
     if not what or what.startswith("Wait") or not row.deployment_id:
         assert "href" not in last
         return
-    address = form_address(row.deployment_id, row.block, row.training_job, row.failed)
+    address = UI.form(row.deployment_id, row.block, row.training_job, row.failed)
     assert f'href="{address}"' in last
     (parameters,) = parse_qs(urlsplit(address).query)["parameters"]
     assert json.loads(parameters) == {

@@ -30,9 +30,9 @@ from hypothesis import strategies as st
 from dda_core import exceptions
 from dda_core.archives.source import FileSource
 from dda_core.compilation.job import CompilationWork, CompiledModel
-from dda_core.components.recipe import check_recipe, component_recipe, recipe_bytes
+from dda_core.components.component import ComponentNames, ComponentPlan
+from dda_core.components.recipe import RecipeValues, check_recipe, component_recipe, recipe_bytes
 from dda_core.components.recipe_comparison import same_recipe
-from dda_core.components.versions import ComponentPlan
 from dda_core.device.findings import errors
 from dda_core.device.folder import StageFiles
 from dda_core.device.manifest import manifest_findings
@@ -52,6 +52,7 @@ from dda_core.model.trained import read_trained_archive
 from dda_core.model.verify import verify_package
 from dda_core.runs.status import run_message, run_status
 from dda_core.targets import find_target
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 from deployments.cli.errors import report
 from flows import compile_training_job as flow_module
@@ -420,12 +421,14 @@ def test_4_component_recipe_identity(base, major, friendly, target, localserver,
     """
     name = f"model-{base}-{target.replace('_', '-')}"
     recipe = component_recipe(
-        component=name,
-        version=f"{major}.0.0",
-        friendly_name=f"{friendly} ({target})",
-        target=find_target(target),
-        localserver=localserver,
-        artifact_uri=f"s3://{bucket}/model_artifacts/model-{package}/{package}_greengrass_model_component.zip",
+        RecipeValues(
+            component=name,
+            version=f"{major}.0.0",
+            friendly_name=f"{friendly} ({target})",
+            target=find_target(target),
+            localserver=localserver,
+            artifact_uri=f"s3://{bucket}/model_artifacts/model-{package}/{package}_greengrass_model_component.zip",
+        )
     )
     theirs = TEMPLATE % {
         "name": json.dumps(name),
@@ -492,10 +495,13 @@ def test_5_platform_mapping_correctness(typed, width, height, override, job):
     work = CompilationWork.of(
         use_case,
         target,
-        training_job=job,
-        training_job_arn=f"arn:aws:sagemaker:eu-west-1:123456789012:training-job/{job}",
-        model_artifact=f"s3://dda-b/models/training/{job}/output/model.tar.gz",
-        input_shape=(1, 3, height, width),
+        TrainingJob(
+            name=job,
+            arn=f"arn:aws:sagemaker:eu-west-1:123456789012:training-job/{job}",
+            status="Completed",
+            model_artifact=f"s3://dda-b/models/training/{job}/output/model.tar.gz",
+        ),
+        (1, 3, height, width),
     )
     request = work.request(1)
     output = {
@@ -505,7 +511,7 @@ def test_5_platform_mapping_correctness(typed, width, height, override, job):
     assert request["OutputConfig"] == output | ({"CompilerOptions": options} if options else {})
     assert request["CompilationJobName"].startswith(f"{job}-{suffix}-")
     assert request["InputConfig"]["DataInputConfig"] == f'{{"input_shape": [1, 3, {height}, {width}]}}'
-    plan = ComponentPlan.of(use_case, target, training_job=job, model_name=job)
+    plan = ComponentPlan.of(use_case, target, training_job=job, names=ComponentNames(job))
     recipe = plan.recipe("1.0.0", "s3://dda-b/k.zip")
     assert recipe["ComponentName"] == f"model-{job}-{name.replace('_', '-')}"
     assert recipe["ComponentConfiguration"]["DefaultConfiguration"]["ModelName"] == f"model-{job} ({name})"

@@ -13,7 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.exceptions import ObjectNotFound
 
-from dda_core.compilation.waiter import patiently
+from dda_core.aws.calls import with_retries
 from dda_core.settings import Settings
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
@@ -198,7 +198,7 @@ async def test_a_cancelled_step_makes_no_call_when_its_turn_comes(
     monkeypatch.setattr(rate_limits, "rate_limit", wait)
     rates = settings(greengrass_calls_per_second=1, max_attempts=1)
     clients = limited_clients(use_case(account), rates)
-    steps = [asyncio.create_task(patiently(rates, print, clients.greengrass.list_components)) for _ in range(2)]
+    steps = [asyncio.create_task(with_retries(rates, print, clients.greengrass.list_components)) for _ in range(2)]
     await entered.wait()
     for step in steps:
         step.cancel()
@@ -208,5 +208,5 @@ async def test_a_cancelled_step_makes_no_call_when_its_turn_comes(
     turn.set()
     await asyncio.sleep(0.5)
     assert aws.calls["greengrassv2:ListComponents"] == 0
-    await patiently(rates, print, clients.greengrass.list_components)
+    await with_retries(rates, print, clients.greengrass.list_components)
     assert aws.calls["greengrassv2:ListComponents"] == 1

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from dda_core.components.versions import ComponentPlan, ensure_version
+from dda_core.components.component import ComponentNames, ComponentPlan
+from dda_core.components.versions import ensure_version
 from dda_core.settings import Settings
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
@@ -37,7 +38,9 @@ def publish(worker: str, versions: int) -> None:
 
     use_case = UseCase(usecase_id="lids", account_id=ACCOUNT, region=REGION, s3_bucket=BUCKET)
     clients = limited_clients(use_case, Settings())
-    plan = ComponentPlan.of(use_case, find_target("arm64-cpu"), training_job="lid-7", model_name=f"worker {worker}")
+    plan = ComponentPlan.of(
+        use_case, find_target("arm64-cpu"), training_job="lid-7", names=ComponentNames(f"worker {worker}")
+    )
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(versions):

@@ -15,9 +15,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from dda_core import exceptions
+from dda_core.aws.tags import MODEL_NAME_TAG
 from dda_core.exceptions import FileMissing, InvalidName, LocalStackError
 from dda_core.targets import find_target
-from deployments.local.aws.control import MODEL_NAME_TAG, PREFIX, SERVICE, check_job_name, training_archive_key
+from deployments.local.aws.control import PREFIX, SERVICE, check_job_name, training_archive_key
 from deployments.local.aws.faults import Kind, known_error, known_operation, known_spoil
 from deployments.local.directory import CREDENTIALS
 

@@ -34,7 +34,6 @@ from deployments.local.aws.services.training import STATUSES, TrainingJob, reque
 
 PREFIX = "/_dda/"
 SERVICE = "dda-local-aws"
-MODEL_NAME_TAG = "dda:model-name"
 _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from moto import mock_aws
 
+from dda_core.aws.tags import MODEL_NAME_TAG
 from deployments.local.aws import initial_state
 from deployments.local.aws.client import boto3_client
-from deployments.local.aws.control import MODEL_NAME_TAG, add_device, add_job, training_archive_key
+from deployments.local.aws.control import add_device, add_job, training_archive_key
 from deployments.local.aws.environment import current
 from deployments.local.aws.faults import FaultBook
 from deployments.local.aws.gates import Holds

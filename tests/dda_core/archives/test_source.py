@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, IncompleteReadError, NoCredentialsError
 
 from dda_core.archives import source
-from dda_core.archives.source import S3Source, open_source, parse_s3_uri
+from dda_core.archives.source import S3Source, open_source
 from dda_core.exceptions import AwsCallFailed, FileMissing, Interrupted, MissingCredentials, ObjectChanged
 from tests.fixtures.archives import weights
 from tests.fixtures.s3 import BUCKET, s3_in_process
@@ -187,10 +187,3 @@ def test_a_refusal_in_mid_read_is_not_tried_again(s3: Any):
 def test_an_empty_object_has_no_blocks(s3: Any):
     s3.put_object(Bucket=BUCKET, Key="empty", Body=b"")
     assert list(open_source(f"s3://{BUCKET}/empty", s3).blocks()) == []
-
-
-def test_s3_uris():
-    assert parse_s3_uri("s3://b/a/c d.tar.gz") == ("b", "a/c d.tar.gz")
-    for wrong in ("s3://", "s3://b", "s3://b/", "s3:///k", "https://b/k", "s3://b/k/"):
-        with pytest.raises(FileMissing, match="no S3 object"):
-            parse_s3_uri(wrong)

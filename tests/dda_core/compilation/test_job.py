@@ -1,4 +1,4 @@
-"""Which compilation job a run goes on with."""
+"""A compilation job's request, and the jobs of its name."""
 
 from __future__ import annotations
 
@@ -6,23 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dda_core import naming
-from dda_core.compilation.job import (
-    CompilationJob,
-    CompilationWork,
-    NextStep,
-    StepKind,
-    describe_job,
-    first_attempt,
-    newest_job,
-    next_step,
-)
+from dda_core.aws.tags import Maker
+from dda_core.compilation.job import CompilationJob, CompilationWork, describe_job, newest_job
 from dda_core.exceptions import CompilationMismatch
-from dda_core.runs.status import CompilationStatus
 from dda_core.targets import find_target, target_names
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
@@ -34,28 +24,21 @@ USE_CASE = UseCase(
     s3_bucket="dda-local-artifacts",
     tags={"team": "7"},
 )
-PASSING = "ServerError: There was an internal server error during the compilation job, please try again"
-LASTING = "ClientError: No pth file found for PyTorch model"
 
 
 def work(target: str = "x86_64-cuda", **changes: Any) -> CompilationWork:
     fields: dict[str, Any] = {
-        "training_job": "lid-7",
-        "training_job_arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+        "name": "lid-7",
+        "arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+        "status": "Completed",
         "model_artifact": "s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
-        "input_shape": (1, 3, 768, 576),
     }
-    return CompilationWork.of(USE_CASE, find_target(target), **(fields | changes))
-
-
-def job(attempt: int, status: CompilationStatus, reason: str | None = None) -> CompilationJob:
-    return CompilationJob(
-        name=f"lid-7-x86cuda-0a1b2c3d-{attempt}", attempt=attempt, arn="", status=status, reason=reason
-    )
+    input_shape = changes.pop("input_shape", (1, 3, 768, 576))
+    return CompilationWork.of(USE_CASE, find_target(target), TrainingJob(**(fields | changes)), input_shape)
 
 
 def test_the_request_is_the_contracts() -> None:
-    request = work("x86_64-cuda").request(1, "run-1")
+    request = work("x86_64-cuda").request(1, Maker("run-1"))
     name = request["CompilationJobName"]
     assert naming.JOB_NAME_PATTERN.fullmatch(name)
     assert name.startswith("lid-7-x86cuda-")
@@ -105,82 +88,6 @@ def test_other_work_has_another_name(change: dict[str, Any]) -> None:
 
 def test_every_target_has_its_own_name() -> None:
     assert len({work(name).stem for name in target_names()}) == len(target_names())
-
-
-S = CompilationStatus
-
-
-@pytest.mark.parametrize(
-    ("newest", "force", "expected"),
-    [
-        (None, False, 1),
-        (None, True, 1),
-        (job(3, S.STARTING), False, 3),
-        (job(3, S.INPROGRESS), True, 3),
-        (job(3, S.STOPPING), False, 4),
-        (job(3, S.COMPLETED), False, 3),
-        (job(3, S.COMPLETED), True, 4),
-        (job(3, S.FAILED, LASTING), False, 4),
-        (job(3, S.STOPPED), True, 4),
-    ],
-)
-def test_first_attempt(newest: CompilationJob | None, force: bool, expected: int) -> None:
-    assert first_attempt(newest, force=force) == expected
-
-
-def test_a_retried_forced_run_adopts_what_it_completed_itself() -> None:
-    assert first_attempt(job(4, S.COMPLETED), force=True, floor=4) == 4
-    assert first_attempt(job(3, S.COMPLETED), force=True, floor=4) == 4
-
-
-@pytest.mark.parametrize(
-    ("newest", "first", "force", "expected"),
-    [
-        (None, 1, False, NextStep(StepKind.CREATE, 1)),
-        (job(1, S.STARTING), 1, True, NextStep(StepKind.FOLLOW, 1)),
-        (job(1, S.STOPPING), 2, False, NextStep(StepKind.FOLLOW, 1)),
-        (job(1, S.STOPPED), 2, False, NextStep(StepKind.CREATE, 2)),
-        (job(1, S.STOPPED), 1, False, NextStep(StepKind.GIVE_UP, 1)),
-        (job(1, S.COMPLETED), 1, False, NextStep(StepKind.ADOPT, 1)),
-        (job(1, S.COMPLETED), 2, True, NextStep(StepKind.CREATE, 2)),
-        (job(2, S.COMPLETED), 2, True, NextStep(StepKind.ADOPT, 2)),
-        (job(1, S.FAILED, LASTING), 2, False, NextStep(StepKind.CREATE, 2)),
-        (job(1, S.FAILED, LASTING), 1, False, NextStep(StepKind.GIVE_UP, 1)),
-        (job(1, S.FAILED, PASSING), 1, False, NextStep(StepKind.CREATE, 2, retry=1)),
-        (job(2, S.FAILED, PASSING), 1, False, NextStep(StepKind.CREATE, 3, retry=2)),
-        (job(3, S.FAILED, PASSING), 1, False, NextStep(StepKind.GIVE_UP, 3)),
-    ],
-)
-def test_next_step(newest: CompilationJob | None, first: int, force: bool, expected: NextStep) -> None:
-    assert next_step(newest, first=first, extra=2, force=force) == expected
-
-
-ENDS = st.sampled_from([(S.COMPLETED, None), (S.FAILED, PASSING), (S.FAILED, LASTING), (S.STOPPED, None)])
-
-
-@settings(max_examples=300)
-@given(before=st.lists(ENDS, max_size=4), ends=st.lists(ENDS, min_size=3, max_size=3), force=st.booleans())
-def test_a_run_makes_at_most_three_jobs_and_a_restart_makes_none(
-    before: list[tuple[CompilationStatus, str | None]], ends: list[tuple[CompilationStatus, str | None]], force: bool
-) -> None:
-    jobs = [job(number, *end) for number, end in enumerate(before, 1)]
-    first = first_attempt(jobs[-1] if jobs else None, force=force)
-
-    def to_the_end() -> NextStep:
-        while True:
-            step = next_step(jobs[-1] if jobs else None, first=first, extra=2, force=force)
-            if step.kind in (StepKind.ADOPT, StepKind.GIVE_UP):
-                return step
-            assert step.kind is StepKind.CREATE
-            assert step.attempt == len(jobs) + 1
-            jobs.append(job(step.attempt, *ends[len(jobs) - len(before)]))
-
-    end = to_the_end()
-    assert len(jobs) - len(before) <= 3
-    assert end.attempt == len(jobs)
-    made = len(jobs)
-    assert to_the_end() == end
-    assert len(jobs) == made, "a restart of the same run goes by the same first attempt"
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dda_core.aws.clients import AwsClients
+from dda_core.aws.tags import Maker
 from dda_core.compilation.job import CompilationWork, describe_job
 from dda_core.compilation.own_jobs import create_job, creator_of, own_first_attempt, stop_jobs_of
 from dda_core.exceptions import QuotaReached
 from dda_core.targets import find_target
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
@@ -24,10 +26,13 @@ def work(target: str = "arm64-cpu") -> CompilationWork:
     return CompilationWork.of(
         USE_CASE,
         find_target(target),
-        training_job="lid-7",
-        training_job_arn="arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
-        model_artifact="s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
-        input_shape=(1, 3, 224, 224),
+        TrainingJob(
+            name="lid-7",
+            arn="arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+            status="Completed",
+            model_artifact="s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
+        ),
+        (1, 3, 224, 224),
     )
 
 
@@ -64,7 +69,7 @@ def test_without_the_permission_to_tag_a_job_is_made_without_tags_and_claimed_fi
 ) -> None:
     asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
     deny(aws, "sagemaker:AddTags")
-    made = create_job(sagemaker, asked, 1, "mine", ledger=ledger)
+    made = create_job(sagemaker, asked, 1, Maker("mine"), ledger=ledger)
     assert made is not None
     assert sagemaker.list_tags(ResourceArn=made.arn)["Tags"] == []
     assert ledger.entries == [(made.name, True), (made.name, False)]
@@ -80,7 +85,7 @@ def test_a_denial_of_anything_else_is_no_reason_to_leave_the_tags_out(aws: Local
     message = "User: x is not authorized to perform: iam:PassRole on resource: y"
     aws.faults.add("call", operation="CreateCompilationJob", error="AccessDeniedException", message=message)
     with pytest.raises(ClientError, match="iam:PassRole"):
-        create_job(sagemaker, asked, 1, "mine", ledger=ledger)
+        create_job(sagemaker, asked, 1, Maker("mine"), ledger=ledger)
     assert aws.calls["sagemaker:CreateCompilationJob"] == 1
     assert ledger.jobs == set()
 
@@ -90,7 +95,10 @@ def test_a_job_that_another_run_was_faster_with_is_not_claimed(aws: LocalAws, tm
     asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
     if not tags:
         deny_tags(aws)
-    one, two = create_job(sagemaker, asked, 1, "other"), create_job(sagemaker, asked, 1, "mine", ledger=ledger)
+    one, two = (
+        create_job(sagemaker, asked, 1, Maker("other")),
+        create_job(sagemaker, asked, 1, Maker("mine"), ledger=ledger),
+    )
     assert one is not None
     assert two is not None
     assert one.arn == two.arn
@@ -114,8 +122,8 @@ def test_a_job_whose_create_was_answered_with_an_error_stays_claimed_when_its_na
         sagemaker = AwsClients(USE_CASE).sagemaker
     else:
         with pytest.raises(ClientError, match="InternalFailure"):
-            create_job(sagemaker, asked, 1, "mine", ledger=ledger)
-    made = create_job(sagemaker, asked, 1, "mine", ledger=ledger)
+            create_job(sagemaker, asked, 1, Maker("mine"), ledger=ledger)
+    made = create_job(sagemaker, asked, 1, Maker("mine"), ledger=ledger)
     assert made is not None
     assert ledger.jobs == {made.name}
 
@@ -124,14 +132,14 @@ def test_a_job_that_got_no_slot_is_not_claimed(tmp_path: Any) -> None:
     with local_aws(server=False, compile_seconds=60, concurrent_compilation_jobs=1) as aws:
         asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
         deny_tags(aws)
-        create_job(sagemaker, work("x86_64-cpu"), 1, "other")
+        create_job(sagemaker, work("x86_64-cpu"), 1, Maker("other"))
         with pytest.raises(QuotaReached):
-            create_job(sagemaker, asked, 1, "mine", ledger=ledger)
+            create_job(sagemaker, asked, 1, Maker("mine"), ledger=ledger)
         assert ledger.jobs == set()
 
 
 def test_tags_that_may_not_be_read_count_as_none_and_are_warned_of(aws: LocalAws, tmp_path: Any) -> None:
-    made = create_job(aws.client("sagemaker"), trained(aws, tmp_path), 1, "mine")
+    made = create_job(aws.client("sagemaker"), trained(aws, tmp_path), 1, Maker("mine"))
     assert made is not None
     sagemaker, warnings = aws.client("sagemaker"), list[str]()
     assert creator_of(sagemaker, made.arn, warnings.append) == "mine"
@@ -151,13 +159,13 @@ def test_of_jobs_without_tags_the_runs_record_tells_its_own_first_attempt(aws: L
     deny_tags(aws)
     names = []
     for attempt in (1, 2, 3, 4):
-        made = create_job(sagemaker, asked, attempt, "any")
+        made = create_job(sagemaker, asked, attempt, Maker("any"))
         assert made is not None
         names.append(made.name)
     newest = describe_job(sagemaker, asked, 4)
 
     def first(own: dict[str, int], retry: int = 0) -> int | None:
-        return own_first_attempt(sagemaker, asked, newest, "mine", retry, own)
+        return own_first_attempt(sagemaker, asked, newest, Maker("mine", retry), own)
 
     assert first({}) is None
     assert first({names[3]: 0, names[2]: 0}) == 3
@@ -169,9 +177,9 @@ def test_of_jobs_without_tags_the_runs_record_tells_its_own_first_attempt(aws: L
 def test_of_jobs_without_tags_those_that_the_run_has_recorded_are_stopped(aws: LocalAws, tmp_path: Any) -> None:
     trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
-    theirs = create_job(sagemaker, work("jetson-xavier"), 1, "other")
+    theirs = create_job(sagemaker, work("jetson-xavier"), 1, Maker("other"))
     deny_tags(aws)
-    mine, joined = (create_job(sagemaker, work(target), 1, "any") for target in ("arm64-cpu", "x86_64-cpu"))
+    mine, joined = (create_job(sagemaker, work(target), 1, Maker("any")) for target in ("arm64-cpu", "x86_64-cpu"))
     assert mine is not None
     assert joined is not None
     assert theirs is not None
@@ -184,12 +192,12 @@ def test_of_jobs_without_tags_those_that_the_run_has_recorded_are_stopped(aws: L
 def test_the_runs_own_first_attempt_is_known_from_the_jobs_alone(aws: LocalAws, tmp_path: Any) -> None:
     asked = trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
-    assert own_first_attempt(sagemaker, asked, None, "mine", 0) is None
+    assert own_first_attempt(sagemaker, asked, None, Maker("mine")) is None
     for attempt, run, retry in ((1, "mine", 0), (2, "other", 0), (3, "mine", 0), (4, "mine", 1), (5, "mine", 1)):
-        create_job(sagemaker, asked, attempt, run, retry)
+        create_job(sagemaker, asked, attempt, Maker(run, retry))
 
     def first(attempt: int, run: str, retry: int) -> int | None:
-        return own_first_attempt(sagemaker, asked, describe_job(sagemaker, asked, attempt), run, retry)
+        return own_first_attempt(sagemaker, asked, describe_job(sagemaker, asked, attempt), Maker(run, retry))
 
     assert first(1, "mine", 0) == 1
     assert first(3, "mine", 0) == 3, "what another run made in between is the end of it"
@@ -201,7 +209,7 @@ def test_the_runs_own_first_attempt_is_known_from_the_jobs_alone(aws: LocalAws, 
 def test_a_name_in_use_is_described_and_gone_on_with(aws: LocalAws, tmp_path: Any) -> None:
     asked = trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
-    one, two = (create_job(sagemaker, asked, 1, run) for run in ("run-a", "run-b"))
+    one, two = (create_job(sagemaker, asked, 1, Maker(run)) for run in ("run-a", "run-b"))
     assert one is not None
     assert two is not None
     assert one.arn == two.arn
@@ -219,8 +227,8 @@ def test_a_full_quota_is_told_apart(tmp_path: Any) -> None:
 def test_only_the_runs_own_jobs_are_stopped(aws: LocalAws, tmp_path: Any) -> None:
     trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
-    mine = create_job(sagemaker, work("arm64-cpu"), 1, "mine")
-    create_job(sagemaker, work("x86_64-cpu"), 1, "other")
+    mine = create_job(sagemaker, work("arm64-cpu"), 1, Maker("mine"))
+    create_job(sagemaker, work("x86_64-cpu"), 1, Maker("other"))
     assert mine is not None
     assert stop_jobs_of(sagemaker, "lid-7", "mine") == [mine.name]
     assert stop_jobs_of(sagemaker, "lid-7", "mine") == []

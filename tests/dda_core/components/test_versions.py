@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from dda_core.aws.tags import Maker
+from dda_core.components.component import ComponentNames, ComponentPlan
 from dda_core.components.recipe import recipe_bytes
+from dda_core.components.status import ComponentState
 from dda_core.components.versions import (
-    ComponentPlan,
     check_deployable,
     describe_version,
     ensure_version,
@@ -22,7 +24,6 @@ from dda_core.components.versions import (
 )
 from dda_core.exceptions import ComponentTaken, PublishFailed
 from dda_core.failures import guidance_for
-from dda_core.runs.status import ComponentState
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
@@ -44,8 +45,8 @@ def runs(package: str) -> bool:
 
 
 def plan(**changes: Any) -> ComponentPlan:
-    fields: dict[str, Any] = {"training_job": "lid-7", "model_name": "Lid Inspection"}
-    return ComponentPlan.of(USE_CASE, find_target("arm64-cpu"), **(fields | changes))
+    names = ComponentNames(**{"model_name": "Lid Inspection"} | changes)
+    return ComponentPlan.of(USE_CASE, find_target("arm64-cpu"), training_job="lid-7", names=names)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def package(aws: LocalAws, content: str = "0a1b2c3d4e5f") -> str:
 
 
 def test_names_and_tags_are_the_contracts(aws: LocalAws) -> None:
-    made = ensure_version(aws.client("greengrassv2"), plan(), package(aws), compilation_job=JOB, flow_run_id="run-1")
+    made = ensure_version(aws.client("greengrassv2"), plan(), package(aws), compilation_job=JOB, maker=Maker("run-1"))
     assert (made.component, made.version) == ("model-lid-inspection-arm64-cpu", "1.0.0")
     assert made.arn == plan().arn("1.0.0")
     assert made.tags == {
@@ -81,8 +82,8 @@ def test_names_and_tags_are_the_contracts(aws: LocalAws) -> None:
 
 def test_the_same_package_meets_the_version_that_is_there(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
-    one = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
-    two = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-2")
+    one = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
+    two = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-2"))
     assert one.arn == two.arn
     assert list_versions(greengrass, plan().arn()) == ["1.0.0"]
 
@@ -99,14 +100,14 @@ def test_another_package_gets_the_next_major_version(aws: LocalAws) -> None:
 def test_a_failed_version_is_final_in_its_run_and_passed_over_by_the_next(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     aws.faults.add("publish", target="arm64-cpu", reason="The artifact could not be read", times=1)
-    first = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
+    first = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
     failed = describe_version(greengrass, first.arn)
     assert failed.state is ComponentState.FAILED
     with pytest.raises(PublishFailed, match="could not be read"):
         check_deployable(failed)
-    restarted = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
+    restarted = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
     assert restarted.version == "1.0.0"
-    retried = ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1", retry=1)
+    retried = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"), retry=1)
     assert retried.version == "2.0.0"
 
 
@@ -129,7 +130,7 @@ def test_a_race_ends_with_one_version() -> None:
 
 def test_a_conflict_that_the_list_does_not_show_yet_is_found_by_its_arn(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
-    ensure_version(greengrass, plan(), uri, compilation_job=JOB, flow_run_id="run-1")
+    ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
 
     class Behind:
         """A client whose lists are behind, as an eventually consistent service's may be."""
@@ -140,7 +141,7 @@ def test_a_conflict_that_the_list_does_not_show_yet_is_found_by_its_arn(aws: Loc
         def __getattr__(self, name: str) -> Any:
             return getattr(greengrass, name)
 
-    found: Any = ensure_version(Behind(), plan(), uri, compilation_job=JOB, flow_run_id="run-2")  # type: ignore[arg-type]
+    found: Any = ensure_version(Behind(), plan(), uri, compilation_job=JOB, maker=Maker("run-2"))  # type: ignore[arg-type]
     assert found.version == "1.0.0"
 
 
@@ -308,7 +309,9 @@ def test_deployable_means_recipe_and_tag_agree_and_the_package_runs(aws: LocalAw
 
 def on(**fields: Any) -> ComponentPlan:
     use_case = UseCase(**(USE_CASE.model_dump() | fields))
-    return ComponentPlan.of(use_case, find_target("arm64-cpu"), training_job="lid-7", model_name="Lid Inspection")
+    return ComponentPlan.of(
+        use_case, find_target("arm64-cpu"), training_job="lid-7", names=ComponentNames("Lid Inspection")
+    )
 
 
 def localserver_of(aws: LocalAws, arn: str) -> str:
@@ -364,7 +367,7 @@ def test_without_a_wait_and_with_the_first_names_the_recipe_is_the_contracts(
     use_case = UseCase(
         **(USE_CASE.model_dump() | {"fleet": fleet, "startup_wait_seconds": 0, "localserver": {target: name}})
     )
-    made = ComponentPlan.of(use_case, find_target(target), training_job="lid-7", model_name="lid")
+    made = ComponentPlan.of(use_case, find_target(target), training_job="lid-7", names=ComponentNames("lid"))
     component = f"model-lid-{target.replace('_', '-')}"
     uri = "s3://dda-lids/model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
     step = '"Timeout":900,"requiresPrivilege":true,"runWith":{"posixUser":"root"}}'

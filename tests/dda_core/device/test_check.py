@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from dda_core.components.recipe import component_recipe, parse_recipe
+from dda_core.components.published import check_file
+from dda_core.components.recipe import RecipeValues, component_recipe, parse_recipe
 from dda_core.device.check import NOT_KNOWN, DeviceCheck
-from dda_core.device.published import check_file
 from dda_core.device.startup import arguments, read_start_up
 from dda_core.exceptions import FileMissing, RecipeInvalid
 from dda_core.targets import find_target
@@ -31,7 +31,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
         "localserver": "aws.edgeml.dda.LocalServer.amd64",
         "artifact_uri": URI,
     }
-    return component_recipe(**{**given, **changes})
+    return component_recipe(RecipeValues(**{**given, **changes}))
 
 
 def package(case: Case, folder: Path) -> Path:

@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dda_core.model.manifest import dda_manifest, manifest_bytes
-from dda_core.model.trained import TrainedModel
+from dda_core.model.manifest import TrainedModel, dda_manifest, manifest_bytes
 from tests.fixtures.archives import GRAPH, dda_manifest_of, sha256
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from dda_core.archives.s3_sink import MultipartUpload
 from dda_core.archives.source import FileSource, open_source
 from dda_core.archives.zip import MAX_UNPACKED
+from dda_core.aws.s3 import Bucket
 from dda_core.exceptions import (
     ArchiveBroken,
     ArchiveHostile,
@@ -256,7 +257,7 @@ def test_trailing_garbage_leaves_no_package(tmp_path: Path):
 def staged(s3: Any, archive: Path, **options: Any) -> ModelPackage:
     s3.upload_file(str(archive), BUCKET, "compiled/c-LINUX_ARM64.tar.gz")
     source = open_source(f"s3://{BUCKET}/compiled/c-LINUX_ARM64.tar.gz", s3)
-    return package_to_s3(source, MANIFEST, s3, BUCKET, **options)
+    return package_to_s3(source, MANIFEST, Bucket(s3, BUCKET), **options)
 
 
 def test_the_package_goes_to_its_key_and_staging_is_left_empty(tmp_path: Path):
@@ -313,7 +314,7 @@ def test_a_compiled_archive_replaced_in_mid_read_publishes_nothing(tmp_path: Pat
         source = open_source(f"s3://{BUCKET}/{key}", s3)
         s3.put_object(Bucket=BUCKET, Key=key, Body=archive.read_bytes()[::-1])
         with pytest.raises(ObjectChanged):
-            package_to_s3(source, MANIFEST, s3, BUCKET)
+            package_to_s3(source, MANIFEST, Bucket(s3, BUCKET))
         assert keys(s3) == [key]
         assert open_uploads(s3) == []
 

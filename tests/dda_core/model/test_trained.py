@@ -28,7 +28,8 @@ from dda_core.exceptions import (
     ModelFileMissing,
     ShapeMismatch,
 )
-from dda_core.model.trained import TrainedModel, read_trained_archive
+from dda_core.model.manifest import TrainedModel
+from dda_core.model.trained import read_trained_archive
 from tests.fixtures.archives import (
     GRAPH,
     model_graph,

@@ -6,20 +6,13 @@ from typing import Any
 import pytest
 
 from dda_core.compilation.job import CompilationJob
-from dda_core.compilation.waiter import _end_of
+from dda_core.compilation.status import CompilationStatus
+from dda_core.compilation.waiter import end_of
 from dda_core.exceptions import CompilationStopped, QuotaReached, StepTimedOut
 from dda_core.failures import RETRY_HELPS, guidance_for
-from dda_core.runs.retry_policy import (
-    FailedTarget,
-    RetryClass,
-    RetryDecision,
-    decide,
-    retries_page,
-    retry_class,
-    summary,
-    wait_after,
-)
-from dda_core.runs.status import CompilationStatus, TargetStatus
+from dda_core.pages.retries import retries_page
+from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide, retry_class, summary, wait_after
+from dda_core.runs.status import TargetStatus
 from dda_core.settings import Settings
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -101,7 +94,7 @@ def test_the_time_that_a_stopped_job_took_tells_who_stopped_it(seconds: int | No
         ended=NOW + timedelta(seconds=seconds or 5),
         max_runtime_seconds=3600,
     )
-    error = _end_of(job)
+    error = end_of(job)
     assert isinstance(error, CompilationStopped)
     assert retry_class(TargetStatus.STOPPED, error.reason) == kind
 

@@ -2,15 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dda_core.runs.status import (
-    CompilationStatus,
-    ComponentState,
-    RunStatus,
-    TargetRecord,
-    TargetStatus,
-    run_message,
-    run_status,
-)
+from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_message, run_status
 
 
 def records(*statuses, **fields):
@@ -81,34 +73,3 @@ def test_the_first_end_and_its_reason_are_kept_for_good():
 def test_a_changed_record_is_checked():
     with pytest.raises(ValueError, match="status"):
         TargetRecord().with_changes(status="green")
-
-
-@pytest.mark.parametrize(
-    ("text", "status"),
-    [
-        ("COMPLETED", CompilationStatus.COMPLETED),
-        ("Completed", CompilationStatus.COMPLETED),
-        ("InProgress", CompilationStatus.INPROGRESS),
-        ("IN_PROGRESS", CompilationStatus.INPROGRESS),
-        ("Stopped", CompilationStatus.STOPPED),
-        ("Stopping", CompilationStatus.STOPPING),
-        ("STARTING", CompilationStatus.STARTING),
-        ("Failed", CompilationStatus.FAILED),
-    ],
-)
-def test_a_compilations_status_is_normalised(text, status):
-    assert CompilationStatus.normalise(text) is status
-
-
-def test_an_unknown_status_of_a_compilation_is_an_error():
-    with pytest.raises(ValueError, match="PAUSED"):
-        CompilationStatus.normalise("Paused")
-
-
-def test_stopping_is_neither_active_nor_ended():
-    assert [status for status in CompilationStatus if status.active] == ["STARTING", "INPROGRESS"]
-    assert [status for status in CompilationStatus if status.ended] == ["COMPLETED", "FAILED", "STOPPED"]
-
-
-def test_requested_and_initiated_are_on_their_way():
-    assert [state for state in ComponentState if state.on_its_way] == ["REQUESTED", "INITIATED"]

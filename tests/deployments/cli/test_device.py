@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dda_core.components.recipe import component_recipe
+from dda_core.components.recipe import RecipeValues, component_recipe
 from dda_core.targets import find_target
 from deployments.local.aws import local_aws
 from tests.deployments.cli.command import dda, dda_json, refusal
@@ -27,13 +27,15 @@ def package(tmp_path: Path) -> Path:
 
 def recipe(package: Path, bucket: str = "dda-models", version: str = "1.0.0") -> dict[str, Any]:
     return component_recipe(
-        component=COMPONENT,
-        version=version,
-        friendly_name="Cookie",
-        target=find_target("x86_64-cpu"),
-        localserver="aws.edgeml.dda.LocalServer.amd64",
-        artifact_uri=f"s3://{bucket}/{package.name}",
-        startup_wait_seconds=600,
+        RecipeValues(
+            component=COMPONENT,
+            version=version,
+            friendly_name="Cookie",
+            target=find_target("x86_64-cpu"),
+            localserver="aws.edgeml.dda.LocalServer.amd64",
+            artifact_uri=f"s3://{bucket}/{package.name}",
+            startup_wait_seconds=600,
+        )
     )
 
 

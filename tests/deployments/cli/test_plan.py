@@ -104,9 +104,10 @@ def test_plan_makes_no_aws_call(archive: Path, use_case: Path, monkeypatch: pyte
 
 def test_plan_is_what_a_run_sends_for_the_training_job(archive: Path, tmp_path: Path) -> None:
     from dda_core.archives.source import FileSource
+    from dda_core.components.component import ComponentNames
     from dda_core.delivery import deliveries
     from dda_core.model.trained import read_trained_archive
-    from dda_core.training.job import check_completed, describe_training_job
+    from dda_core.training.job import describe_training_job
     from dda_core.use_case import read_use_case
     from deployments.local.aws import local_aws
 
@@ -118,11 +119,9 @@ def test_plan_is_what_a_run_sends_for_the_training_job(archive: Path, tmp_path: 
         sent = deliveries(
             use_case,
             use_case.default_targets(),
-            training_job=job.name,
-            training_job_arn=job.arn,
-            model_artifact=check_completed(job),
-            input_shape=read_trained_archive(FileSource(archive)).input_shape,
-            model_name="cookie",
+            job,
+            read_trained_archive(FileSource(archive)).input_shape,
+            ComponentNames("cookie"),
         )
     plan = dda_json(
         *("plan", archive, "--use-case-file", file, "--model-name", "cookie", "--training-job", "Cookie-1", "--json")

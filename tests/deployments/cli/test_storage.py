@@ -8,7 +8,7 @@ from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import TERMINAL_STATES
 
-from dda_core.cleanup import unused_objects as stored
+from dda_core.aws import s3 as aws_s3
 from dda_core.use_case import UseCase
 from tasks.store.use_cases import UseCaseBlock
 from tests.deployments.cli.command import dda, dda_json, refusal
@@ -35,8 +35,8 @@ async def old(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     s3 = pipeline.aws.client("s3")
     for key in (*UNUSED, "models/training/gone/output/model.tar.gz", "theirs"):
         s3.put_object(Bucket=pipeline.aws.bucket, Key=key, Body=b"x" * 1000)
-    answered_at = stored.answered_at
-    monkeypatch.setattr(stored, "answered_at", lambda answer: answered_at(answer) + timedelta(days=40))
+    answered_at = aws_s3.answered_at
+    monkeypatch.setattr(aws_s3, "answered_at", lambda answer: answered_at(answer) + timedelta(days=40))
     return pipeline
 
 

@@ -10,11 +10,12 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import StateType
 
+from dda_core.pages.links import OVERVIEW
 from dda_core.pages.overview import OverviewRow
 from dda_core.runs.status import RunStatus
 from deployments.server.registration import save_use_case
 from flows import refresh_overview as refreshing
-from tasks.operations.overview import PAGE_KEY, ROWS_KEY, ensure_overview, refresh, stored_rows
+from tasks.operations.overview import ROWS_KEY, ensure_overview, refresh, stored_rows
 from tasks.operations.run_retention import forget_idle_runs
 from tasks.store.artifacts import keep_artifact, latest_artifact
 from tasks.store.history import runs_of
@@ -50,7 +51,7 @@ async def test_a_run_keeps_the_overview_as_its_state_changes(pipeline: Any) -> N
     row = await row_of("over-1")
     assert (row.status, row.deployable, row.asked, row.model) == (RunStatus.COMPLETED, 2, 2, "0-over-model")
     assert row.flow_run_id == view.flow_run_id
-    page = await data(PAGE_KEY)
+    page = await data(OVERVIEW)
     assert f"[run](/v2/runs/flow-run/{view.flow_run_id})" in page
     assert "[0-over-model](/v2/runs?tags=model:0-over-model)" in page
 
@@ -70,7 +71,7 @@ async def test_a_failure_shows_its_cause_and_the_way_on(pipeline: Any) -> None:
     await refresh()
     row = await row_of("over-3")
     assert (row.status, row.deployable, row.asked, row.failed) == (RunStatus.PARTIAL, 1, 2, ["x86_64-cuda"])
-    page = await data(PAGE_KEY)
+    page = await data(OVERVIEW)
     (shown,) = [text for text in page.splitlines() if text.startswith("| over-3 ")]
     assert "🟡&nbsp;partial" in shown
     assert "1/2" in shown
@@ -93,7 +94,7 @@ async def test_training_jobs_never_compiled_say_what_to_do_next(pipeline: Any) -
     assert rows["fresh-1"].status is RunStatus.NOT_STARTED
     assert (rows["fresh-1"].model, rows["fresh-1"].flow_run_id) == ("fresh", None)
     assert "fresh-2" not in rows
-    (shown,) = [text for text in (await data(PAGE_KEY)).splitlines() if text.startswith("| fresh-1 ")]
+    (shown,) = [text for text in (await data(OVERVIEW)).splitlines() if text.startswith("| fresh-1 ")]
     assert f"[Compile it](/v2/deployments/deployment/{rows['fresh-1'].deployment_id}/run?parameters=" in shown
 
 
@@ -104,14 +105,14 @@ async def test_an_account_that_cannot_be_asked_keeps_its_rows(pipeline: Any, mon
     monkeypatch.setenv("DDA_CONNECT_TIMEOUT_SECONDS", "1")
     rows = {row.training_job for row in await refresh()}
     assert "kept-1" in rows
-    assert "The training jobs of use case local could not be listed" in await data(PAGE_KEY)
+    assert "The training jobs of use case local could not be listed" in await data(OVERVIEW)
 
 
 async def test_the_page_says_that_the_tags_of_training_jobs_may_not_be_read(pipeline: Any) -> None:
     pipeline.train("untagged-1")
     deny_tags(pipeline.aws)
     assert "untagged-1" in {row.training_job for row in await refresh()}, "its model is in the use case's bucket"
-    assert "Use case local: The tags of a training-job may not be read" in await data(PAGE_KEY)
+    assert "Use case local: The tags of a training-job may not be read" in await data(OVERVIEW)
 
 
 async def test_a_refresh_heals_what_a_killed_process_left(pipeline: Any) -> None:
@@ -131,7 +132,7 @@ async def test_pages_are_changed_in_place_and_those_of_models_get_a_version_per_
     for _ in range(2):
         await pipeline.run("twice-1", targets=["x86_64-cpu"])
     assert await versions("history-twice-1") == 1
-    assert await versions(PAGE_KEY) == 1
+    assert await versions(OVERVIEW) == 1
     assert await versions("model-twice-model") == 2
     page = await data("model-twice-model")
     assert "🟢&nbsp;deployable" in page
@@ -154,7 +155,7 @@ async def test_rows_that_nobody_can_read_are_made_anew(pipeline: Any) -> None:
 
 async def test_there_is_a_page_from_the_start(prefect_server: None) -> None:
     await ensure_overview()
-    assert "# Training jobs" in await data(PAGE_KEY)
+    assert "# Training jobs" in await data(OVERVIEW)
 
 
 async def test_the_flow_keeps_few_runs_of_its_own(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from dda_core.archives.seekable import open_seekable
-from dda_core.aws.clients import is_not_found
+from dda_core.aws.errors import is_not_found
 from dda_core.components.recipe_comparison import artifact_uri_of
 from dda_core.components.versions import list_versions, read_recipe
 from dda_core.device.check import DeviceCheck, check_on_device
