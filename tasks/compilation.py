@@ -27,15 +27,16 @@ from dda_core.compilation.logs import log_tail, read_log, save_log
 from dda_core.compilation.own_jobs import creator_of, own_first_attempt, stop_jobs_of
 from dda_core.compilation.waiter import begin_compilation, follow_compilation, patiently, wait_unless_given_up
 from dda_core.exceptions import DdaError
-from dda_core.runs.history import CompilationFacts
+from dda_core.runs.history import AttemptStatus, CompilationFacts
 from dda_core.runs.status import CompilationStatus
+from dda_core.sanitise import redact
 from tasks.decorators import task
 from tasks.run import Run, current_run, run_link, tell, warn
 from tasks.store.history import recorded_maker
 
 
 class RecordedJobs:
-    """The ledger of the jobs that a run creates for one target: the run's record."""
+    """The ledger of the jobs that a run creates for one target: the run's own."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -43,7 +44,7 @@ class RecordedJobs:
 
     def claim(self, job: str, *, tagged: bool) -> bool:
         """Record that the run creates the job; one without tags only once the record is on the server."""
-        new = self._run.record.claim_job(self.target, job, self._run.retry)
+        new = self._run.ledger.claim_job(self.target, job, self._run.retry)
         if not tagged:
             self._warn(
                 f"{self.target}: sagemaker:AddTags is not allowed, so compilation job {job} is made without tags. "
@@ -57,7 +58,7 @@ class RecordedJobs:
 
     def disclaim(self, job: str) -> None:
         """Record that the run did not create the job after all."""
-        self._run.record.disclaim_job(self.target, job)
+        self._run.ledger.disclaim_job(self.target, job)
 
 
 @task(name="choose-attempts", task_run_name="choose attempts", cache_policy=DEFAULT - "works", persist_result=True)
@@ -87,7 +88,7 @@ async def choose_attempts(
             newest,
             run.flow_run_id,
             retry,
-            run.record.own_jobs(),
+            run.ledger.own_jobs(),
             warn(),
         )
         return own or first_attempt(newest, force=force, floor=(floors or {}).get(target))
@@ -115,7 +116,7 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
     if job is None:
         tell()(f"{target}: a new compilation job has to wait for a slot or for the time between two attempts")
         return None
-    run.record.note(target, compilation_job=job.name, attempt=job.attempt)
+    run.ledger.job_seen(target, job.name, job.attempt)
     await _tell_maker(run, target, job)
     return job
 
@@ -129,7 +130,7 @@ async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
         get_run_logger().warning("%s: whose compilation job %s is could not be read: %s", target, job.name, error)
         return
     if maker and maker != run.flow_run_id:
-        run.record.note_maker(target, maker, run_link(maker))
+        run.ledger.made_by(target, maker)
     whose = f"of flow run {run_link(maker)}" if maker else "that no flow run started"
     if maker == run.flow_run_id:
         tell()(f"{target}: compilation job {job.name} is {job.status}")
@@ -141,7 +142,7 @@ async def _tell_maker(run: Run, target: str, job: CompilationJob) -> None:
 
 async def _recorded_maker(run: Run, job: CompilationJob) -> str | None:
     """The run that has recorded the job as created by it; None where no run of this server has."""
-    if job.name in run.record.own_jobs():
+    if job.name in run.ledger.own_jobs():
         return run.flow_run_id
     async with get_client() as client:
         return await recorded_maker(client, run.record.training_job, job.name)
@@ -154,10 +155,10 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
     log = get_run_logger()
     seen: dict[str, CompilationJob] = {}
     facts = CompilationFacts()
-    started = run.record.targets[target].compilation_job
+    started = run.ledger.targets[target].compilation_job
 
     def note(job: CompilationJob) -> None:
-        run.record.note_job(target, job)
+        note_look(run, target, job)
         if job.name not in seen or seen[job.name].status is not job.status:
             log.info("%s: %s", job.name, job.status)
         seen[job.name] = job
@@ -174,17 +175,26 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
             note=note,
             retry=run.retry,
             ledger=RecordedJobs(target),
-            waiting=lambda why: run.record.note(target, waiting=why),
+            waiting=lambda why: run.ledger.waiting(target, why),
         )
     finally:
         for job in seen.values():
             if job.status.ended:
                 facts = await asyncio.to_thread(facts_of, run, work, job, log.warning)
-                run.record.note_facts(target, **facts.known())
+                run.ledger.learned(target, facts)
     if compiled.compilation_job != started:
         # A job of a slot that was waited for, or of a later attempt: another run may have been faster.
         await _tell_maker(run, target, seen[compiled.compilation_job])
     return compiled.model_copy(update={"facts": facts})
+
+
+def note_look(run: Run, target: str, job: CompilationJob) -> None:
+    """Record what a look at the target's compilation job showed."""
+    if job.status in (CompilationStatus.FAILED, CompilationStatus.STOPPED):
+        ended, reason = AttemptStatus(job.status.value.lower()), redact(job.reason or "no reason was given")
+        run.ledger.attempt_ended(target, job.name, job.attempt, ended, reason)
+    else:
+        run.ledger.job_seen(target, job.name, job.attempt)
 
 
 def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callable[..., None]) -> CompilationFacts:
@@ -211,5 +221,5 @@ def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callabl
 
 async def stop_own_jobs(run: Run, training_job: str) -> list[str]:
     """Stop the compilation jobs that this run created; those that it joined belong to others."""
-    own = run.record.own_jobs()
+    own = run.ledger.own_jobs()
     return await asyncio.to_thread(stop_jobs_of, run.aws.sagemaker, training_job, run.flow_run_id, own)

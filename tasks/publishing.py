@@ -48,7 +48,7 @@ async def publish_component(
     )
     maker = version.flow_run_id
     if maker and maker != run.flow_run_id:
-        run.record.note_maker(target, maker, run_link(maker))
+        run.ledger.made_by(target, maker)
         tell()(f"{target}: joined {version.component} {version.version} of flow run {run_link(maker)}")
     tell()(f"{target}: {version.component} {version.version} is {version.state}")
     return version
