@@ -266,17 +266,19 @@ def _with(line: TargetLine, **fields: Unpack[_LineFields]) -> TargetLine:
 
 
 def _fields(made: Installable | None) -> Fields:
+    """What is known of it: what AWS does not tell leaves the ledger's knowledge as it is."""
     if made is None:
         return Fields()
-    return Fields(
-        component=made.component,
-        version=made.version,
-        arn=made.arn,
-        package=made.package,
-        compilation_job=made.compilation_job,
-        attempt=made.attempt,
-        compiled_artifact=made.compiled_artifact,
-    )
+    fields = Fields(component=made.component, version=made.version, arn=made.arn)
+    if made.package is not None:
+        fields["package"] = made.package
+    if made.compilation_job is not None:
+        fields["compilation_job"] = made.compilation_job
+    if made.attempt is not None:
+        fields["attempt"] = made.attempt
+    if made.compiled_artifact is not None:
+        fields["compiled_artifact"] = made.compiled_artifact
+    return fields
 
 
 def _noted(before: TargetLine, line: TargetLine, now: datetime) -> TargetLine:
