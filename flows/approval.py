@@ -65,10 +65,10 @@ async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:
 def what_it_publishes(run: Run, packages: Mapping[str, Packaged]) -> str:
     """What the person is asked about, as markdown: the new component versions, and what will not be there."""
     rows = [
-        [target, cell(run.record.targets[target].component), f"`{each.digest}`", f"{each.size / 1e6:.1f}&nbsp;MB"]
+        [target, cell(run.ledger.targets[target].component), f"`{each.digest}`", f"{each.size / 1e6:.1f}&nbsp;MB"]
         for target, each in packages.items()
     ]
-    rest = [f"{name}: {line.status}" for name, line in run.record.targets.items() if name not in packages]
+    rest = [f"{name}: {line.status}" for name, line in run.ledger.targets.items() if name not in packages]
     return "\n\n".join(
         [
             f"A new version of each of these components of {run.record.training_job}:",

@@ -24,7 +24,6 @@ from dda_core.delivery import Delivery, deliveries
 from dda_core.exceptions import ComponentTaken, DdaError, PublishingRejected, RunCancelled
 from dda_core.model.manifest import dda_manifest
 from dda_core.runs.history import TargetLine
-from dda_core.runs.status import TargetStatus
 from dda_core.training.completed_jobs import is_foreign
 from dda_core.training.job import check_completed
 from flows.approval import check_can_wait, wait_for_approval
@@ -36,9 +35,8 @@ from tasks.packaging import Packaged, package_model
 from tasks.preflight import check_access
 from tasks.publishing import find_deployable_components, publish_component, wait_until_deployable
 from tasks.retry_scope import RetryOrder, read_retry_order
-from tasks.run import Run, begin_run, begun
+from tasks.run import Run, begin_run, begun, record_of
 from tasks.store.history import last_lines
-from tasks.store.record import RunRecord
 from tasks.store.run_states import is_cancelling
 from tasks.training_job import read_trained_model, read_training_job
 
@@ -46,7 +44,7 @@ from tasks.training_job import read_trained_model, read_training_job
 async def stop_compilation_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
     """Stop what a cancelled run left running, where its own process could not."""
     name, use_case = flow_run.parameters["training_job_name"], flow_run.parameters["use_case"]
-    run = await begin_run(use_case, str(flow_run.id), RunRecord(name, str(flow_run.id)))
+    run = await begin_run(use_case, str(flow_run.id), record_of(name, str(flow_run.id)))
     for job in await stop_own_jobs(run, name):
         flow_run_logger(flow_run, flow).info("Stopped compilation job %s", job)
 
@@ -86,7 +84,7 @@ async def compile_training_job(
             name = training_job.model_name(model_name)
             chosen = training_job.targets(targets, run.use_case)
             order, earlier = await read_retry_order(run.retry) if run.retry else RetryOrder(), await earlier_lines(run)
-            run.record.expect([target.name for target in chosen], earlier if run.resumed else None)
+            run.ledger.expect([target.name for target in chosen], earlier if run.resumed else None)
             describe_page(run, training_job, name)
             await tag_run(run, name)
             await check_access(model_artifact)
@@ -139,22 +137,21 @@ async def make_package(
     manifest: dict[str, Any],
 ) -> Packaged | None:
     """Take one target from its compilation job to a package; None where it failed. Its failure is its own."""
-    target, note = delivery.target, partial(run.record.note, delivery.target)
+    target = delivery.target
     try:
-        note(status=TargetStatus.COMPILING, component=delivery.component.component)
+        run.ledger.compiling(target, component=delivery.component.component)
         await asyncio.to_thread(job.result)
         compiled = await compile_model(target, delivery.work, first, force)
-        note(
-            status=TargetStatus.PACKAGING,
+        run.ledger.packaging(
+            target,
             compilation_job=compiled.compilation_job,
             attempt=compiled.attempt,
             compiled_artifact=compiled.artifact,
         )
-        run.record.note_facts(target, **compiled.facts.known())
+        run.ledger.learned(target, compiled.facts)
         package = await package_model(target, compiled, manifest, delivery.component.target)
         uri = f"s3://{run.use_case.s3_bucket}/{package.key}"
-        run.record.note_facts(target, package_bytes=package.size)
-        note(package=uri)
+        run.ledger.packaged(target, package=uri, size=package.size)
         return Packaged(uri, package.size, compiled.compilation_job)
     except Exception as error:
         note_failure(run, target, error)
@@ -163,15 +160,15 @@ async def make_package(
 
 async def publish(run: Run, delivery: Delivery, packaged: Awaitable[Packaged | None]) -> None:
     """Take one target from its package to a deployable component."""
-    target, note = delivery.target, partial(run.record.note, delivery.target)
+    target = delivery.target
     if (package := await packaged) is None:
         return
     try:
-        note(status=TargetStatus.PUBLISHING)
+        run.ledger.publishing(target)
         version = await publish_component(target, delivery.component, package.uri, package.compilation_job)
-        note(version=version.version, arn=version.arn)
+        run.ledger.published(target, version=version.version, arn=version.arn)
         await wait_until_deployable(target, version.arn)
-        note(status=TargetStatus.DEPLOYABLE)
+        run.ledger.deployable(target)
     except Exception as error:
         note_failure(run, target, error)
 
@@ -201,7 +198,7 @@ def leave_alone(run: Run, todo: list[Delivery], order: RetryOrder, earlier: Mapp
     left = {name: line for name, line in earlier.items() if order.leaves_alone(name) and line.status.ended}
     for delivery in todo:
         if line := left.get(delivery.target):
-            run.record.keep(line)
+            run.ledger.keep(line)
     return [delivery for delivery in todo if delivery.target not in left]
 
 
@@ -235,6 +232,6 @@ async def stop_if_cancelled(run: Run, model_name: str) -> None:
     except (DdaError, ClientError, BotoCoreError) as error:
         # Cancelled it is all the same. The worker's hook tries once more.
         log.error("The run was cancelled. Its compilation jobs could not be stopped and may go on: %s", error)
-    for target in run.record.targets:
+    for target in run.ledger.targets:
         note_failure(run, target, RunCancelled())
     await tag_run(run, model_name)

@@ -18,7 +18,8 @@ from dda_core.exceptions import CompilationStopped, DdaError, PublishingRejected
 from dda_core.failures import RETRY_HELPS, guidance_for
 from dda_core.pages.links import OVERVIEW
 from dda_core.pages.run import PageContext
-from dda_core.runs.history import TargetLine
+from dda_core.runs.history import CompilationFacts, TargetLine
+from dda_core.runs.ledger import Failure, Installable
 from dda_core.runs.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.sanitise import redact
 from dda_core.training.job import TrainingJob
@@ -28,7 +29,7 @@ from tasks.run import Run
 from tasks.store.history import IGNORED
 from tasks.store.record import artifact_key
 from tasks.store.tags import set_tags, tags_of
-from tasks.store.ui_links import artifact_link, run_link
+from tasks.store.ui_links import artifact_link
 
 OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:", RETRY)
 
@@ -55,18 +56,18 @@ async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
     Tags that others gave the run are kept; those that told a retry what to do have been read by now. The overview of
     training jobs is brought up to date with the tags.
     """
-    record = run.record
+    targets = run.ledger.targets
     tags = [
         f"use-case:{run.use_case.usecase_id}",
         f"model:{model_name}",
-        f"training-job:{record.training_job}",
-        *(f"target:{target}" for target in record.targets),
+        f"training-job:{run.record.training_job}",
+        *(f"target:{target}" for target in targets),
     ]
-    status = RunStatus.FAILED if refused and not record.targets else run_status(record.targets)
+    status = RunStatus.FAILED if refused and not targets else run_status(targets)
     ended = status in (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED)
     if ended:
         tags.append(f"status:{status}")
-        tags += [f"failed:{name}" for name, target in record.targets.items() if not target.status.good]
+        tags += [f"failed:{name}" for name, target in targets.items() if not target.status.good]
     try:
         others = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
         await set_tags(run.flow_run_id, [*others, *tags])
@@ -78,8 +79,8 @@ async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
 
 def end_state(run: Run) -> State[None]:
     """The state that the run ends in: Completed only when devices can install every target's component."""
-    message = _message(run, run_message(run.record.targets))
-    if run_status(run.record.targets) is RunStatus.COMPLETED:
+    message = _message(run, run_message(run.ledger.targets))
+    if run_status(run.ledger.targets) is RunStatus.COMPLETED:
         return Completed(message=message)
     return Failed(message=message)
 
@@ -111,7 +112,7 @@ async def reject(run: Run, error: PublishingRejected, targets: Iterable[str], mo
 
 async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     """End a run that cannot begin any target: the same reason, cause and remedy stand at each."""
-    for target in run.record.targets:
+    for target in run.ledger.targets:
         note_failure(run, target, error)
     await tag_run(run, model_name, refused=True)
     # Who started a run for a job that is not there may have the wrong account in mind, so here it is named.
@@ -136,35 +137,31 @@ def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | Non
     maker = there.version.flow_run_id
     own = maker == run.flow_run_id
     if own and earlier and earlier.status is TargetStatus.DEPLOYABLE:
-        run.record.keep(earlier)
+        run.ledger.keep(earlier)
         return
-    if maker and not own:
-        run.record.note_maker(target, maker, run_link(maker))
-    # What this run made is an attempt of its own, also where the process that made it died before it could say so.
-    settle = run.record.note if own else run.record.settle
-    settle(
-        target,
-        status=TargetStatus.DEPLOYABLE if own else TargetStatus.SKIPPED,
-        attempt=there.attempt,
-        compilation_job=there.compilation_job,
-        compiled_artifact=there.compiled_artifact,
-        package=there.package,
+    made = Installable(
         component=there.version.component,
         version=there.version.version,
         arn=there.version.arn,
+        package=there.package,
+        compilation_job=there.compilation_job,
+        attempt=there.attempt,
+        compiled_artifact=there.compiled_artifact,
     )
+    if own:
+        # What this run made is an attempt of its own, also where the process that made it died before it could say so.
+        run.ledger.deployable(target, made)
+        return
+    if maker:
+        run.ledger.made_by(target, maker)
+    run.ledger.skipped(target, made)
 
 
 def note_failure(run: Run, target: str, error: BaseException) -> None:
     """Record why a target failed, what that means and what to do."""
     guidance = guidance_for(error)
     reason = redact(getattr(error, "reason", None) or str(error) or type(error).__name__)
+    run.ledger.learned(target, CompilationFacts(will_retry_help=RETRY_HELPS[guidance.retry]))
     stopped = isinstance(error, CompilationStopped | RunCancelled | PublishingRejected)
-    run.record.note_facts(target, will_retry_help=RETRY_HELPS[guidance.retry])
-    run.record.note(
-        target,
-        status=TargetStatus.STOPPED if stopped else TargetStatus.FAILED,
-        reason=reason,
-        cause=guidance.cause,
-        remedy=guidance.remedy,
-    )
+    end = run.ledger.stopped if stopped else run.ledger.failed
+    end(target, Failure(reason, guidance.cause, guidance.remedy))

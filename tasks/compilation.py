@@ -25,7 +25,8 @@ from dda_core.compilation.own_jobs import creator_of, own_first_attempt, stop_jo
 from dda_core.compilation.status import CompilationStatus
 from dda_core.compilation.waiter import CompilationWaiter, begin_compilation
 from dda_core.exceptions import DdaError
-from dda_core.runs.history import CompilationFacts
+from dda_core.runs.history import AttemptStatus, CompilationFacts
+from dda_core.sanitise import redact
 from tasks.decorators import task
 from tasks.run import Run, current_run, warn
 from tasks.store.history import recorded_maker
@@ -33,7 +34,7 @@ from tasks.store.ui_links import run_link
 
 
 class RecordedJobs:
-    """The ledger of the jobs that a run creates for one target: the run's record."""
+    """The ledger of the jobs that a run creates for one target: the run's own."""
 
     def __init__(self, target: str) -> None:
         self.target = target
@@ -41,7 +42,7 @@ class RecordedJobs:
 
     def claim(self, job: str, *, tagged: bool) -> bool:
         """Record that the run creates the job; one without tags only once the record is on the server."""
-        new = self._run.record.claim_job(self.target, job, self._run.retry)
+        new = self._run.ledger.claim_job(self.target, job, self._run.retry)
         if not tagged:
             self._warn(
                 f"{self.target}: sagemaker:AddTags is not allowed, so compilation job {job} is made without tags. "
@@ -55,7 +56,7 @@ class RecordedJobs:
 
     def disclaim(self, job: str) -> None:
         """Record that the run did not create the job after all."""
-        self._run.record.disclaim_job(self.target, job)
+        self._run.ledger.disclaim_job(self.target, job)
 
 
 class RecordedProgress:
@@ -76,14 +77,14 @@ class RecordedProgress:
 
     def note(self, job: CompilationJob) -> None:
         """Record what the job looks like now; a status that is new goes to the log."""
-        self._run.record.note_job(self.target, job)
+        note_look(self._run, self.target, job)
         if job.name not in self.jobs or self.jobs[job.name].status is not job.status:
             self._logger.info("%s: %s", job.name, job.status)
         self.jobs[job.name] = job
 
     def waiting(self, why: str | None) -> None:
         """Record what is waited for."""
-        self._run.record.note(self.target, waiting=why)
+        self._run.ledger.waiting(self.target, why)
 
 
 @task(name="choose-attempts", task_run_name="choose attempts", cache_policy=DEFAULT - "works", persist_result=True)
@@ -112,7 +113,7 @@ async def choose_attempts(
             work,
             newest,
             Maker(run.flow_run_id, retry),
-            run.record.own_jobs(),
+            run.ledger.own_jobs(),
             warn(),
         )
         return own or first_attempt(newest, force=force, floor=(floors or {}).get(target))
@@ -139,7 +140,7 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
             f"{target}: a new compilation job has to wait for a slot or for the time between two attempts"
         )
         return None
-    run.record.note(target, compilation_job=job.name, attempt=job.attempt)
+    run.ledger.job_seen(target, job.name, job.attempt)
     await _log_maker(run, target, job)
     return job
 
@@ -153,7 +154,7 @@ async def _log_maker(run: Run, target: str, job: CompilationJob) -> None:
         get_run_logger().warning("%s: whose compilation job %s is could not be read: %s", target, job.name, error)
         return
     if maker and maker != run.flow_run_id:
-        run.record.note_maker(target, maker, run_link(maker))
+        run.ledger.made_by(target, maker)
     whose = f"of flow run {run_link(maker)}" if maker else "that no flow run started"
     if maker == run.flow_run_id:
         get_run_logger().info(f"{target}: compilation job {job.name} is {job.status}")
@@ -165,7 +166,7 @@ async def _log_maker(run: Run, target: str, job: CompilationJob) -> None:
 
 async def _recorded_maker(run: Run, job: CompilationJob) -> str | None:
     """The run that has recorded the job as created by it; None where no run of this server has."""
-    if job.name in run.record.own_jobs():
+    if job.name in run.ledger.own_jobs():
         return run.flow_run_id
     async with get_client() as client:
         return await recorded_maker(client, run.record.training_job, job.name)
@@ -177,7 +178,7 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
     run = current_run()
     log = get_run_logger()
     facts = CompilationFacts()
-    started = run.record.targets[target].compilation_job
+    started = run.ledger.targets[target].compilation_job
     observed = RecordedProgress(target)
     waiter = CompilationWaiter(run.aws.sagemaker, work, run.settings, observed, run.maker, RecordedJobs(target))
     try:
@@ -186,11 +187,20 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
         for job in observed.jobs.values():
             if job.status.ended:
                 facts = await asyncio.to_thread(facts_of, run, work, job, log.warning)
-                run.record.note_facts(target, **facts.known())
+                run.ledger.learned(target, facts)
     if compiled.compilation_job != started:
         # A job of a slot that was waited for, or of a later attempt: another run may have been faster.
         await _log_maker(run, target, observed.jobs[compiled.compilation_job])
     return compiled.model_copy(update={"facts": facts})
+
+
+def note_look(run: Run, target: str, job: CompilationJob) -> None:
+    """Record what a look at the target's compilation job showed."""
+    if job.status in (CompilationStatus.FAILED, CompilationStatus.STOPPED):
+        ended, reason = AttemptStatus(job.status.value.lower()), redact(job.reason or "no reason was given")
+        run.ledger.attempt_ended(target, job.name, job.attempt, ended, reason)
+    else:
+        run.ledger.job_seen(target, job.name, job.attempt)
 
 
 def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callable[..., None]) -> CompilationFacts:
@@ -217,5 +227,5 @@ def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callabl
 
 async def stop_own_jobs(run: Run, training_job: str) -> list[str]:
     """Stop the compilation jobs that this run created; those that it joined belong to others."""
-    own = run.record.own_jobs()
+    own = run.ledger.own_jobs()
     return await asyncio.to_thread(stop_jobs_of, run.aws.sagemaker, training_job, run.flow_run_id, own)

@@ -42,7 +42,7 @@ async def publish_component(
     version = await waiter.publish(plan, package_uri, compilation_job=compilation_job, maker=run.maker)
     maker = version.flow_run_id
     if maker and maker != run.flow_run_id:
-        run.record.note_maker(target, maker, run_link(maker))
+        run.ledger.made_by(target, maker)
         get_run_logger().info(f"{target}: joined {version.component} {version.version} of flow run {run_link(maker)}")
     get_run_logger().info(f"{target}: {version.component} {version.version} is {version.state}")
     return version

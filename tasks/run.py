@@ -20,13 +20,15 @@ from prefect.client.schemas.objects import State, StateType
 
 from dda_core.aws.clients import AwsClients
 from dda_core.aws.tags import Maker
+from dda_core.runs.ledger import Ledger
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
 from tasks.rate_limits import limited_clients
 from tasks.store.history import own_jobs_of
 from tasks.store.provenance import started_by
-from tasks.store.record import RunRecord
+from tasks.store.record import RecordWriter
 from tasks.store.run_states import ENDS, last_stop
+from tasks.store.ui_links import run_link
 from tasks.store.use_cases import load_use_case
 
 _current: ContextVar[Run] = ContextVar("dda_run")
@@ -51,7 +53,7 @@ class Run:
     begun_before: bool
     resumed: bool
     created_by: str
-    record: RunRecord
+    record: RecordWriter
     warnings: set[str] = field(default_factory=set)
     """What the run's log has been warned of, where once is enough."""
 
@@ -59,6 +61,11 @@ class Run:
     def maker(self) -> Maker:
         """Whose the jobs and component versions are that the run creates, as their tags say."""
         return Maker(self.flow_run_id, self.retry)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where the run's targets stand; ``record`` writes it."""
+        return self.record.ledger
 
 
 def current_run() -> Run:
@@ -79,14 +86,19 @@ def entered(run: Run) -> Iterator[Run]:
 @asynccontextmanager
 async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIterator[Run]:
     """A run with its record, which is kept up to date inside the block and written a last time at its end."""
-    async with RunRecord(training_job, flow_run_id, load_settings().poll_seconds) as record:
+    async with record_of(training_job, flow_run_id) as record:
         with entered(await begin_run(use_case, flow_run_id, record)) as run:
             for variable in unknown_variables():
                 get_run_logger().warning("%s", variable)
             yield run
 
 
-async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
+def record_of(training_job: str, flow_run_id: str) -> RecordWriter:
+    """The record of a run, with an empty ledger. It must be made in the run's event loop."""
+    return RecordWriter(Ledger(), training_job, flow_run_id, run_link, load_settings().poll_seconds)
+
+
+async def begin_run(use_case: str, flow_run_id: str, record: RecordWriter) -> Run:
     """Load what the run works with.
 
     Raises:
@@ -100,7 +112,7 @@ async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
     async with get_client() as client:
         flow_run = await client.read_flow_run(UUID(flow_run_id))
         states = await client.read_flow_run_states(UUID(flow_run_id))
-        record.earlier_jobs = await own_jobs_of(client, flow_run_id, record.training_job)
+        record.ledger.created_before(await own_jobs_of(client, flow_run_id, record.training_job))
     return Run(
         loaded,
         aws,

@@ -80,12 +80,6 @@ class TargetRecord(BaseModel):
     cause: str | None = None
     remedy: str | None = None
 
-    def with_changes(self, **changes: object) -> TargetRecord:
-        """The record after ``changes``: an end is final, and the first failure reason is kept for good."""
-        if self.status.ended:
-            return self
-        return self.model_validate({**self.model_dump(), **changes})
-
 
 def run_status(records: Mapping[str, TargetRecord]) -> RunStatus:
     """What the targets make of their run."""

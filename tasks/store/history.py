@@ -28,6 +28,7 @@ from dda_core.exceptions import DdaError
 from dda_core.failures import explain
 from dda_core.naming import component_arn
 from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
+from dda_core.runs.ledger import advanced
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
@@ -316,13 +317,11 @@ def _at_the_end(record: TargetRecord, state: State[Any], *, refused: bool) -> Ta
     if record.status.ended:
         return record
     if state.type is StateType.CANCELLED:
-        return record.with_changes(status=TargetStatus.STOPPED, reason=CANCELLED)
+        return advanced(record, TargetStatus.STOPPED, reason=CANCELLED)
     if refused and state.type is StateType.FAILED and state.message:
         known = explain(state.message)
-        return record.with_changes(
-            status=TargetStatus.FAILED, reason=state.message, cause=known.cause, remedy=known.remedy
-        )
-    return record.with_changes(status=TargetStatus.FAILED, reason=record.reason or LOST, cause=LOST, remedy=LOST_REMEDY)
+        return advanced(record, TargetStatus.FAILED, reason=state.message, cause=known.cause, remedy=known.remedy)
+    return advanced(record, TargetStatus.FAILED, reason=record.reason or LOST, cause=LOST, remedy=LOST_REMEDY)
 
 
 def _row(run: JobRun, target: str, attempt: Attempt) -> HistoryRow:

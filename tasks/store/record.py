@@ -12,8 +12,7 @@ import asyncio
 import contextlib
 import json
 import re
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -24,12 +23,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_logger
 
-from dda_core.compilation.job import CompilationJob
-from dda_core.compilation.status import CompilationStatus
 from dda_core.pages.run import PROGRESS, PageContext, run_page
-from dda_core.runs.history import Attempt, AttemptStatus, Phase, TargetLine
-from dda_core.runs.status import TargetStatus
-from dda_core.sanitise import redact, sanitise
+from dda_core.runs.ledger import Ledger
+from dda_core.sanitise import sanitise
 
 logger = get_logger("dda.record")
 
@@ -46,114 +42,43 @@ def artifact_key(prefix: str, name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{prefix}-{name}".lower()).strip("-")
 
 
-class RunRecord:
-    """The targets of one run: where each stands, since when, and what became of its attempts.
+class RecordWriter:
+    """Writes what the ledger of one run holds, whenever it has changed.
 
     Used as an asynchronous context manager: it writes in the background inside the block, and once more at its end.
+
+    Args:
+        ledger: what it writes.
+        training_job: whose targets they are.
+        flow_run_id: the run that the artifacts belong to.
+        link_of: the address of a flow run's page.
+        poll_seconds: how long nothing may change before durations are brought up to date.
     """
 
-    def __init__(self, training_job: str, flow_run_id: str, poll_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        training_job: str,
+        flow_run_id: str,
+        link_of: Callable[[str], str],
+        poll_seconds: float = 30.0,
+    ) -> None:
+        self.ledger = ledger
         self.training_job = training_job
         self.flow_run_id = flow_run_id
         self.poll_seconds = poll_seconds
         self.context = PageContext(training_job)
-        self.targets: dict[str, TargetLine] = {}
-        self.earlier_jobs: dict[str, int] = {}
-        self.links: dict[str, str] = {}
+        self._link_of = link_of
         self._artifacts: dict[str, tuple[UUID, tuple[str | float, str]]] = {}
-        self._lock = threading.Lock()
         self._writing = asyncio.Lock()
         self._changed, self._closing = asyncio.Event(), asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._writer: asyncio.Task[None] | None = None
-
-    def expect(self, targets: list[str], earlier: Mapping[str, TargetLine] | None = None) -> None:
-        """The run's targets, in the order they are shown; those in ``earlier`` go on from where they stood."""
-        self.targets = {target: (earlier or {}).get(target) or TargetLine(target=target) for target in targets}
-        self._mark()
+        ledger.watch(self._mark)
 
     def describe(self, context: PageContext) -> None:
         """What the run's page says besides the targets."""
         self.context = context
-        self._mark()
-
-    def keep(self, line: TargetLine) -> None:
-        """Leave a target as an earlier process of the run left it."""
-        with self._lock:
-            self.targets[line.target] = line
-        self._mark()
-
-    def note(self, target: str, **changes: Any) -> None:
-        """Set fields of a target's line; safe from any thread.
-
-        An end is final, the first reason stays, and a status never goes back to an earlier phase.
-        """
-        with self._lock:
-            before, now = self.targets[target], datetime.now(UTC)
-            if before.status.ended:
-                return
-            line = before.model_copy(update=_checked(changes))
-            if before.by_flow_run and line.attempt is not None and line.attempt < (before.attempt or 0):
-                # A restarted run goes by a result that it has kept; what others made since it has only looked at.
-                kept = tuple(each for each in line.attempts if each.attempt is None or each.attempt <= line.attempt)
-                line = line.model_copy(update={"attempts": kept, "by_flow_run": None})
-                self.links.pop(target, None)
-            if line.status.phase < before.status.phase:
-                line = line.model_copy(update={"status": before.status})
-            if line.status is not before.status:
-                line = line.model_copy(update={"phases": (*before.phases, Phase(status=line.status, at=now))})
-            line = line.model_copy(update={"attempts": _attempts(before, line, now)})
-            self.targets[target] = _aged(line, now)
-        self._mark()
-
-    def note_job(self, target: str, job: CompilationJob) -> None:
-        """Record what a look at the target's compilation job showed."""
-        self.note(target, compilation_job=job.name, attempt=job.attempt)
-        if job.status in (CompilationStatus.FAILED, CompilationStatus.STOPPED):
-            status = AttemptStatus(job.status.value.lower())
-            with self._lock:
-                line = self.targets[target]
-                *earlier, last = line.attempts
-                ended = last.ending(status, datetime.now(UTC), redact(job.reason or "no reason was given"))
-                self.targets[target] = line.model_copy(update={"attempts": (*earlier, ended)})
-
-    def settle(self, target: str, **fields: Any) -> None:
-        """Record a target that was at its end before this run came to it: it has no attempt here."""
-        with self._lock:
-            now = datetime.now(UTC)
-            line = self.targets[target].model_copy(update=_checked(fields))
-            self.targets[target] = line.model_copy(update={"phases": (Phase(status=line.status, at=now),)})
-        self._mark()
-
-    def note_maker(self, target: str, flow_run_id: str, link: str) -> None:
-        """Record which other run made what this one goes on with; ``link`` is the address of its page."""
-        with self._lock:
-            self.links[target] = link
-            self.targets[target] = self.targets[target].model_copy(update={"by_flow_run": flow_run_id})
-        self._mark()
-
-    def own_jobs(self) -> dict[str, int]:
-        """The compilation jobs that the run has created, in any of its processes, each with the retry it was in."""
-        with self._lock:
-            lines = list(self.targets.values())
-        return {**self.earlier_jobs, **{name: retry for line in lines for name, retry in line.own_jobs.items()}}
-
-    def claim_job(self, target: str, job: str, retry: int) -> bool:
-        """Record that the run creates this compilation job; False where that is recorded."""
-        if job in self.own_jobs():
-            return False
-        with self._lock:
-            line = self.targets[target]
-            self.targets[target] = line.model_copy(update={"own_jobs": {**line.own_jobs, job: retry}})
-        self._mark()
-        return True
-
-    def disclaim_job(self, target: str, job: str) -> None:
-        """Record that the run did not create the job after all."""
-        with self._lock:
-            line = self.targets[target]
-            left = {name: retry for name, retry in line.own_jobs.items() if name != job}
-            self.targets[target] = line.model_copy(update={"own_jobs": left})
         self._mark()
 
     def write_now(self) -> bool:
@@ -163,13 +88,6 @@ class RunRecord:
         except TimeoutError:
             return False
 
-    def note_facts(self, target: str, **facts: Any) -> None:
-        """Add to what is known of a target's compilation, at any time."""
-        with self._lock:
-            line = self.targets[target]
-            self.targets[target] = line.model_copy(update={"facts": line.facts.model_copy(update=facts)})
-        self._mark()
-
     def rows(self) -> list[dict[str, Any]]:
         """One row per target. ARNs are left out: they hold the account's id, and can be computed."""
         names = [self.training_job, self.context.model_name or ""]
@@ -178,14 +96,16 @@ class RunRecord:
                 "target": line.target,
                 **_masked(line.model_dump(mode="json", exclude={"target", "arn"}), names),
             }
-            for line in self.targets.values()
+            for line in self.ledger.targets.values()
         ]
 
     def page(self) -> str:
         """The record for people."""
-        return run_page(self.context, list(self.targets.values()), self.links, datetime.now(UTC))
+        lines = list(self.ledger.targets.values())
+        links = {line.target: self._link_of(line.by_flow_run) for line in lines if line.by_flow_run}
+        return run_page(self.context, lines, links, datetime.now(UTC))
 
-    async def __aenter__(self) -> RunRecord:
+    async def __aenter__(self) -> RecordWriter:
         self._writer = asyncio.create_task(self._keep_writing())
         return self
 
@@ -210,18 +130,14 @@ class RunRecord:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), self.poll_seconds)
             self._changed.clear()
-            with self._lock:
-                now = datetime.now(UTC)
-                self.targets = {
-                    target: line if line.status.ended else _aged(line, now) for target, line in self.targets.items()
-                }
+            self.ledger.age()
             await self.write()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), WRITE_SECONDS)
 
     async def write(self) -> bool:
         """Write what has changed since the last time; False where the server took not all of it."""
-        if not self.targets:
+        if not self.ledger.targets:
             return True
         try:
             async with self._writing, get_client() as client:
@@ -229,7 +145,7 @@ class RunRecord:
                 await self._put(client, "record", "table", json.dumps(self.rows()), "For programs; people: targets-…")
                 title = f"Where each target of {self.training_job} stands"
                 await self._put(client, "targets", "markdown", self.page(), title)
-                for line in self.targets.values():
+                for line in self.ledger.targets.values():
                     title = f"{line.target} of {self.training_job}: {line.status}"
                     await self._put(
                         client, f"progress-{line.target}", "progress", PROGRESS.get(line.status, 100.0), title
@@ -253,40 +169,6 @@ class RunRecord:
         else:
             await client.update_artifact(artifact, ArtifactUpdate(data=data, description=description))
         self._artifacts[key] = (artifact, (data, description))
-
-
-def _checked(changes: dict[str, Any]) -> dict[str, Any]:
-    return {name: TargetStatus(value) if name == "status" else value for name, value in changes.items()}
-
-
-def _aged(line: TargetLine, now: datetime) -> TargetLine:
-    """The line with ``seconds`` from its first phase until now."""
-    if not line.phases:
-        return line
-    return line.model_copy(update={"seconds": round((now - line.phases[0].at).total_seconds(), 1)})
-
-
-def _attempts(before: TargetLine, line: TargetLine, now: datetime) -> tuple[Attempt, ...]:
-    """The attempts after a change: a new number begins one, and the last one goes as the target goes."""
-    attempts = list(line.attempts)
-    if line.attempt is not None and (not attempts or attempts[-1].attempt != line.attempt):
-        if attempts:
-            attempts[-1] = attempts[-1].ending(AttemptStatus.FAILED, now)
-        attempts.append(Attempt(attempt=line.attempt, status=AttemptStatus.COMPILING, started=now))
-    if not attempts or attempts[-1].status.ended:
-        return tuple(attempts)
-    last = attempts[-1].model_copy(
-        update={
-            "compilation_job": line.compilation_job,
-            "component": line.component,
-            "version": line.version,
-        }
-    )
-    if line.status.ended:
-        last = last.ending(AttemptStatus(line.status.value), now, line.reason)
-    elif line.status is not before.status:
-        last = last.model_copy(update={"status": AttemptStatus(line.status.value)})
-    return (*attempts[:-1], last)
 
 
 def _masked(value: Any, keep: list[str]) -> Any:

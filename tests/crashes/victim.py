@@ -45,9 +45,11 @@ import dda_core.archives.s3_sink
 import dda_core.model.package
 import tasks.packaging
 import tasks.store.record
+from dda_core.runs.ledger import Ledger
+from dda_core.runs.status import TargetStatus
 from dda_core.targets import all_targets
 from flows.compile_training_job import compile_training_job
-from tasks.store.record import RunRecord
+from tasks.store.record import RecordWriter
 
 PART = 256 << 10
 """Bytes per part of an upload here, so that small packages go up in parts too."""
@@ -223,14 +225,14 @@ def _on_packaging(trap: Trap) -> None:
 
 
 def _on_the_record(trap: Trap) -> None:
-    note, put = RunRecord.note, RunRecord._put
+    advance, put = Ledger._advance, RecordWriter._put
     create, update = PrefectClient.create_artifact, PrefectClient.update_artifact
 
-    def noting(record: RunRecord, target: str, **changes: Any) -> None:
-        note(record, target, **changes)
-        trap.noted |= {(target, name) for name, value in changes.items() if value is not None}
+    def noting(ledger: Ledger, target: str, status: TargetStatus | None = None, **fields: Any) -> None:
+        advance(ledger, target, status, **fields)
+        trap.noted |= {(target, name) for name, value in fields.items() if value is not None}
 
-    async def putting(record: RunRecord, client: Any, prefix: str, kind: str, data: Any, description: str) -> None:
+    async def putting(record: RecordWriter, client: Any, prefix: str, kind: str, data: Any, description: str) -> None:
         await put(record, client, prefix, kind, data, description)
         if prefix == "record":
             trap.reach_rows("noted write", json.loads(data))
@@ -264,7 +266,7 @@ def _on_the_record(trap: Trap) -> None:
             trap.tell(recorded=rows)
         trap.reach_rows("after write", rows)
 
-    RunRecord.note, RunRecord._put = noting, putting  # type: ignore[method-assign]
+    Ledger._advance, RecordWriter._put = noting, putting  # type: ignore[method-assign]
     PrefectClient.create_artifact, PrefectClient.update_artifact = creating, updating  # type: ignore[method-assign]
 
 

@@ -15,9 +15,8 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from dda_core.runs.status import TargetStatus
+from dda_core.runs.ledger import Ledger
 from tasks.store.history import RunView, history_of, runs_of
-from tasks.store.record import RunRecord
 from tests.flows.conftest import Pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
@@ -38,14 +37,13 @@ async def test_every_order_in_which_four_targets_finish_gives_the_same(
     counted: Callable[..., None],
 ) -> None:
     finished: list[str] = []
-    note = RunRecord.note
+    deployable = Ledger.deployable
 
-    def noted(record: RunRecord, target: str, **changes: Any) -> None:
-        note(record, target, **changes)
-        if changes.get("status") is TargetStatus.DEPLOYABLE:
-            finished.append(target)
+    def noted(ledger: Ledger, target: str, *made: Any) -> None:
+        deployable(ledger, target, *made)
+        finished.append(target)
 
-    monkeypatch.setattr(RunRecord, "note", noted)
+    monkeypatch.setattr(Ledger, "deployable", noted)
     pipeline.train("lid-7", model_name="Lid")
     for target in FOUR:
         pipeline.aws.holds.hold("compile", target)

@@ -40,7 +40,7 @@ from deployments.local.aws.services.compilation import LIVE, CompilationJob, tar
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
 from tasks.run import GOES_ON
 from tasks.store.history import JobRun, runs_of
-from tasks.store.record import RunRecord
+from tasks.store.record import RecordWriter
 from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.archives import trained_archive
 from tests.fixtures.run_process import RunProcess
@@ -66,7 +66,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.archive = trained_archive(folder / "model.tar.gz").read_bytes()
-        self.records: dict[UUID, RunRecord] = {}
+        self.records: dict[UUID, RecordWriter] = {}
         self.counts: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self.client: PrefectClient = self.wait(get_client().__aenter__())
@@ -89,10 +89,10 @@ class World:
 @contextmanager
 def shared_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(folder)
-    enter, load_file = RunRecord.__aenter__, JSONFileLoader.load_file
+    enter, load_file = RecordWriter.__aenter__, JSONFileLoader.load_file
     loaded: dict[str, Any] = {}
 
-    async def entered(record: RunRecord) -> RunRecord:
+    async def entered(record: RecordWriter) -> RecordWriter:
         world.records[UUID(record.flow_run_id)] = record
         return await enter(record)
 
@@ -102,7 +102,7 @@ def shared_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worl
             loaded[path] = load_file(loader, path)
         return loaded[path]
 
-    monkeypatch.setattr(RunRecord, "__aenter__", entered)
+    monkeypatch.setattr(RecordWriter, "__aenter__", entered)
     monkeypatch.setattr(JSONFileLoader, "load_file", loaded_once)
     try:
         yield world
@@ -277,7 +277,7 @@ class PlayedRuns:
     def lines(self, run: PlayedRun) -> dict[str, TargetLine]:
         """The targets as the run's newest process has them."""
         record = self.world.records.get(run.id)
-        return record.targets if record else {}
+        return dict(record.ledger.targets) if record else {}
 
     def on_their_way(self, kind: str) -> list[str]:
         """The targets for which AWS compiles, or makes a component version."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 from hypothesis import given, settings
@@ -17,9 +18,10 @@ from dda_core.compilation.status import CompilationStatus
 from dda_core.pages.run import MARKS, PROGRESS, PageContext, run_page
 from dda_core.pages.timeline import timeline_svg
 from dda_core.runs.history import AttemptStatus, CompilationFacts, Phase, TargetLine
+from dda_core.runs.ledger import Failure, Ledger
 from dda_core.runs.status import TargetStatus
 from dda_core.targets import target_names
-from tasks.store.record import RunRecord
+from tasks.compilation import note_look
 
 ACCOUNT = "123456789012"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -172,18 +174,18 @@ def test_property_13(targets: list[TargetLine]) -> None:
             assert f"/{line.component}/{line.version})" in rows[line.target][6]
 
 
-def recorded(steps: list[CompilationJob], end: TargetStatus | None, reason: str) -> RunRecord:
-    async def go() -> RunRecord:
-        record = RunRecord("lid-7", "00000000-0000-0000-0000-000000000000")
-        record.expect(["arm64-cpu"])
-        record.note("arm64-cpu", status=TargetStatus.COMPILING)
-        for job in steps:
-            record.note_job("arm64-cpu", job)
-        if end:
-            record.note("arm64-cpu", status=end, reason=reason)
-        return record
-
-    return asyncio.run(go())
+def recorded(steps: list[CompilationJob], end: TargetStatus | None, reason: str) -> Ledger:
+    ledger = Ledger()
+    ledger.expect(["arm64-cpu"])
+    ledger.compiling("arm64-cpu", component="model-lid-7-arm64-cpu")
+    run: Any = SimpleNamespace(ledger=ledger)
+    for job in steps:
+        note_look(run, "arm64-cpu", job)
+    if end is TargetStatus.FAILED:
+        ledger.failed("arm64-cpu", Failure(reason))
+    elif end is TargetStatus.DEPLOYABLE:
+        ledger.deployable("arm64-cpu")
+    return ledger
 
 
 @st.composite
@@ -252,15 +254,11 @@ def test_property_17(targets: list[TargetLine]) -> None:
 @given(texts, st.lists(texts, max_size=5))
 def test_property_18(first: str, later: list[str]) -> None:
     """**Feature: compilation-job-visibility, Property 18: The first failure reason stays**"""
-
-    async def go() -> RunRecord:
-        record = RunRecord("lid-7", "00000000-0000-0000-0000-000000000000")
-        record.expect(["arm64-cpu"])
-        for reason in [first, *later]:
-            record.note("arm64-cpu", status=TargetStatus.FAILED, reason=reason)
-        return record
-
-    assert asyncio.run(go()).targets["arm64-cpu"].reason == first
+    ledger = Ledger()
+    ledger.expect(["arm64-cpu"])
+    for reason in [first, *later]:
+        ledger.failed("arm64-cpu", Failure(reason))
+    assert ledger.targets["arm64-cpu"].reason == first
 
 
 @EXAMPLES

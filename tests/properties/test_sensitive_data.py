@@ -21,12 +21,13 @@ from dda_core.compilation.logs import LogLine, log_tail, sanitised
 from dda_core.components.devices import DeviceEntry, InstalledVersion
 from dda_core.exceptions import CompilationFailed, PublishFailed
 from dda_core.pages.devices import DeviceSurvey, component_page
-from dda_core.runs.status import TargetStatus
+from dda_core.runs.history import CompilationFacts
+from dda_core.runs.ledger import Installable, Ledger
 from dda_core.sanitise import remember_secret
 from dda_core.sanitised_errors import without_secrets
 from flows.outcome import end_state, note_failure
 from tasks.operations.download_links import MadeLink, links_page
-from tasks.store.record import RunRecord
+from tasks.store.record import RecordWriter
 
 EXAMPLES = 150
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -101,21 +102,23 @@ def test_nothing_secret_is_in_a_runs_record_page_and_message(fed: Secrets, parts
     error = (PublishFailed if publishing else CompilationFailed)(f"target failed: {text}", reason=text)
 
     async def written() -> str:
-        record = RunRecord("lid-7", "00000000-0000-4000-8000-000000000000")
-        record.expect(["arm64-cpu", "x86_64-cpu", "x86_64-cuda"])
-        run: Any = SimpleNamespace(record=record, flow_run_id="1")
-        record.note("arm64-cpu", status=TargetStatus.COMPILING, compilation_job="lid-7-arm64cpu-00000000-1", attempt=1)
-        record.note_facts("arm64-cpu", log_tail=log_tail([LogLine(stream="s", at=AT, text=text)]), inference_image=text)
+        ledger = Ledger()
+        record = RecordWriter(ledger, "lid-7", "00000000-0000-4000-8000-000000000000", str)
+        ledger.expect(["arm64-cpu", "x86_64-cpu", "x86_64-cuda"])
+        run: Any = SimpleNamespace(record=record, ledger=ledger, flow_run_id="1")
+        ledger.compiling("arm64-cpu", component="model-a")
+        ledger.job_seen("arm64-cpu", "lid-7-arm64cpu-00000000-1", 1)
+        tail = log_tail([LogLine(stream="s", at=AT, text=text)])
+        ledger.learned("arm64-cpu", CompilationFacts(log_tail=tail, inference_image=text))
         note_failure(run, "arm64-cpu", error)
-        record.note(
-            "x86_64-cpu",
-            status=TargetStatus.DEPLOYABLE,
-            compiled_artifact=f"s3://b-{fed.account}/{text}",
-            package=f"s3://b-{fed.account}/{text}",
+        made = Installable(
             component="model-a",
             version="1.0.0",
             arn=f"arn:aws:greengrass:us-east-1:{fed.account}:components:model-a:versions:1.0.0",
+            package=f"s3://b-{fed.account}/{text}",
+            compiled_artifact=f"s3://b-{fed.account}/{text}",
         )
+        ledger.deployable("x86_64-cpu", made)
         note_failure(run, "x86_64-cuda", RuntimeError(text))
         return "\n".join([json.dumps(record.rows()), record.page(), str(end_state(run).message)])
 

@@ -33,6 +33,7 @@ from dda_core.pages.overview import (
     with_row,
 )
 from dda_core.runs.history import Attempt, AttemptStatus, TargetLine, merged
+from dda_core.runs.ledger import Ledger
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_message, run_status
 from dda_core.targets import target_names
 from dda_core.training.job import TrainingJob, check_completed
@@ -150,25 +151,20 @@ def test_what_is_deployable_is_not_compiled_twice(targets: list[str], data: st.D
     makers = data.draw(st.dictionaries(st.sampled_from(targets), st.just(own) | run_ids))
     there = {target: delivered(target, maker) for target, maker in makers.items()}
     asked: Any = [SimpleNamespace(target=target) for target in targets]
-    settled: dict[str, dict[str, Any]] = {}
-    links: dict[str, str] = {}
-    record = SimpleNamespace(
-        settle=lambda target, **fields: settled.__setitem__(target, fields),
-        note=lambda target, **fields: settled.__setitem__(target, fields),
-        note_maker=lambda target, maker, link: links.__setitem__(target, link),
-    )
-    run: Any = SimpleNamespace(flow_run_id=own, record=record)
+    ledger = Ledger()
+    ledger.expect(targets)
+    run: Any = SimpleNamespace(flow_run_id=own, ledger=ledger)
     with mock.patch.object(flow_module, "find_deployable_components", mock.AsyncMock(return_value=there)):
         todo = asyncio.run(flow_module.without_deployable(run, asked, force, {}))
     left = [each.target for each in todo]
+    settled = {target: line for target, line in ledger.targets.items() if line.status.ended}
     assert left + sorted(settled, key=targets.index) == sorted(
         targets, key=lambda name: (name in settled, targets.index(name))
     )
     assert set(settled) == {target for target, maker in makers.items() if not force or maker == own}
-    for target, fields in settled.items():
-        assert fields["status"] is (TargetStatus.DEPLOYABLE if makers[target] == own else TargetStatus.SKIPPED)
-        assert (target in links) == (makers[target] != own)
-        assert links.get(target, makers[target]).endswith(makers[target])
+    for target, line in settled.items():
+        assert line.status is (TargetStatus.DEPLOYABLE if makers[target] == own else TargetStatus.SKIPPED)
+        assert line.by_flow_run == (None if makers[target] == own else makers[target])
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
@@ -181,7 +177,8 @@ def test_a_runs_tags_say_what_it_is_and_how_it_ended(
     run: Any = SimpleNamespace(
         flow_run_id="id",
         use_case=SimpleNamespace(usecase_id="lids"),
-        record=SimpleNamespace(training_job="lid-1", targets=shown),
+        record=SimpleNamespace(training_job="lid-1"),
+        ledger=SimpleNamespace(targets=shown),
     )
     with (
         mock.patch.object(outcome, "tags_of", mock.AsyncMock(return_value=[*foreign, "status:failed", "failed:old"])),

@@ -50,13 +50,13 @@ from dda_core.model.manifest import dda_manifest, manifest_bytes
 from dda_core.model.package import package_to_file
 from dda_core.model.trained import read_trained_archive
 from dda_core.model.verify import verify_package
+from dda_core.runs.ledger import Failure, Ledger
 from dda_core.runs.status import run_message, run_status
 from dda_core.targets import find_target
 from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 from deployments.cli.errors import report
 from flows import compile_training_job as flow_module
-from tasks.store.record import RunRecord
 from tests.fixtures import simulated_device
 from tests.fixtures.archives import (
     STAGE_KEYS,
@@ -149,25 +149,26 @@ accidents = st.none() | st.sampled_from(STEPS).flatmap(
 )
 
 
-class History(RunRecord):
-    """A run's record that remembers every status of every target."""
+class History(Ledger):
+    """A run's ledger that remembers every status of every target."""
 
     def __init__(self) -> None:
-        super().__init__("job", "00000000-0000-0000-0000-000000000000")
+        super().__init__()
         self.seen: dict[str, list[str]] = {}
+        self.watch(self.look)
 
-    def note(self, target: str, **changes: object) -> None:
-        super().note(target, **changes)
-        history = self.seen.setdefault(target, ["not-started"])
-        if history[-1] != self.targets[target].status:
-            history.append(str(self.targets[target].status))
+    def look(self) -> None:
+        for target, line in self.targets.items():
+            history = self.seen.setdefault(target, ["not-started"])
+            if history[-1] != line.status:
+                history.append(str(line.status))
 
 
 async def carried(plan: dict[str, Any], turns: dict[str, list[int]]) -> tuple[History, dict[str, list[str]]]:
     """Carry each target of ``plan`` to its end; its accident happens in the step that it names."""
     record = History()
     record.expect(list(plan))
-    run: Any = SimpleNamespace(record=record, use_case=SimpleNamespace(s3_bucket="b"), flow_run_id="r")
+    run: Any = SimpleNamespace(ledger=record, use_case=SimpleNamespace(s3_bucket="b"), flow_run_id="r")
     done: dict[str, list[str]] = {target: [] for target in plan}
 
     def happens(step: str, target: str) -> None:
@@ -228,7 +229,8 @@ def test_1_workflow_phase_consistency(plan, data):
             assert final.reason
             assert final.cause
             assert final.remedy
-        record.note(target, status="compiling", reason="a later poll")
+        record.compiling(target, component="a later poll")
+        record.failed(target, Failure("a later poll"))
         assert record.targets[target].status == end
         assert record.targets[target].reason != "a later poll"
     good = sum(accident is None for accident in plan.values())

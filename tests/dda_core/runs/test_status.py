@@ -60,16 +60,3 @@ def test_the_runs_sentence():
     run["x86_64-cuda"] = TargetRecord(status=TargetStatus.FAILED, reason="ClientError: x", cause="No model.")
     run["jetson"] = TargetRecord(status=TargetStatus.STOPPED, reason="stopped by hand")
     assert run_message(run) == "3/5 targets deployable; failed: x86_64-cuda: No model.; jetson: stopped by hand"
-
-
-def test_the_first_end_and_its_reason_are_kept_for_good():
-    record = TargetRecord(status=TargetStatus.COMPILING, attempt=1)
-    failed = record.with_changes(status=TargetStatus.FAILED, reason="the first")
-    assert (failed.attempt, failed.reason) == (1, "the first")
-    assert failed.with_changes(status=TargetStatus.DEPLOYABLE, reason="a later one") is failed
-    assert record.status is TargetStatus.COMPILING
-
-
-def test_a_changed_record_is_checked():
-    with pytest.raises(ValueError, match="status"):
-        TargetRecord().with_changes(status="green")
