@@ -371,7 +371,11 @@ class CompilationFailed(TargetFailed):
 
 
 class CompilationStopped(TargetFailed):
-    """A compilation job was stopped, by a person or by its time limit."""
+    """A compilation job was stopped, by a person or by its time limit: ``time_limit_reached`` tells which."""
+
+    def __init__(self, message: str, *, reason: str | None = None, time_limit_reached: bool = False) -> None:
+        self.time_limit_reached = time_limit_reached
+        super().__init__(message, reason=reason)
 
 
 class CompilationMismatch(TargetFailed):

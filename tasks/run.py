@@ -21,17 +21,19 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_UI_URL
 
 from dda_core.aws.clients import AwsClients
+from dda_core.runs.liveness import Resumption
+from dda_core.runs.retry_class import retry_class_of
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
 from tasks.rate_limits import limited_clients
 from tasks.store.history import own_jobs_of
 from tasks.store.provenance import started_by
 from tasks.store.record import RunRecord
+from tasks.store.refusals import REFUSED
+from tasks.store.transitions import resumption
 from tasks.store.use_cases import load_use_case
 
 _current: ContextVar[Run] = ContextVar("dda_run")
-GOES_ON = "Goes on where it was"
-"""What the message of a crashed run's next state begins with, where the run is mended and not retried."""
 _ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 
 
@@ -76,10 +78,24 @@ def entered(run: Run) -> Iterator[Run]:
 async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIterator[Run]:
     """A run with its record, which is kept up to date inside the block and written a last time at its end."""
     async with RunRecord(training_job, flow_run_id, load_settings().poll_seconds) as record:
-        with entered(await begin_run(use_case, flow_run_id, record)) as run:
+        try:
+            begun_run = await begin_run(use_case, flow_run_id, record)
+        except Exception as error:
+            await _tag_refusal(flow_run_id, error)
+            raise
+        with entered(begun_run) as run:
             for variable in unknown_variables():
                 get_run_logger().warning("%s", variable)
             yield run
+
+
+async def _tag_refusal(flow_run_id: str, error: Exception) -> None:
+    """Tag a run that cannot even begin; where the server does not take it, the run's message has to do."""
+    try:
+        others = [tag for tag in await tags_of(flow_run_id) if not tag.startswith(REFUSED)]
+        await set_tags(flow_run_id, [*others, f"{REFUSED}{retry_class_of(error)}"])
+    except Exception as unreachable:
+        get_run_logger().warning("The run's tags could not be set (%s).", unreachable)
 
 
 async def begin_run(use_case: str, flow_run_id: str, record: RunRecord) -> Run:
@@ -115,12 +131,7 @@ def times_ended(states: Sequence[State[Any]]) -> int:
 
     A crash is no end where the run goes on by itself; it is where a person, or ``retry-failed``, retries it.
     """
-    retried = sum(
-        before.type is StateType.CRASHED
-        and after.type is StateType.SCHEDULED
-        and not (after.message or "").startswith(GOES_ON)
-        for before, after in pairwise(states)
-    )
+    retried = sum(resumption(before, after) is Resumption.RETRIED for before, after in pairwise(states))
     return retried + sum(state.type in _ENDS for state in states)
 
 

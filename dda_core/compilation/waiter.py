@@ -91,6 +91,8 @@ async def run_stoppable(work: Callable[[threading.Event], T], *, limit: float, w
             thread.exception()
 
 
+_TIME_LIMIT = "MaxRuntimeInSeconds"
+"""By this name AWS's reason tells that a job's own time limit stopped it."""
 _RAISE_LIMIT = "Raise the DDA_*_TIMEOUT_SECONDS setting, or see the log for what it waited for."
 
 
@@ -250,10 +252,14 @@ async def _until_ended(
 
 def _end_of(job: CompilationJob) -> CompilationFailed | CompilationStopped:
     if job.status is CompilationStatus.STOPPED:
-        reached = f"STOPPED: MaxRuntimeInSeconds ({job.max_runtime_seconds}) was reached"
+        reached = f"STOPPED: {_TIME_LIMIT} ({job.max_runtime_seconds}) was reached"
         unknown = "STOPPED: stopped by a person, or its time limit was reached"
-        reason = job.reason or (reached if job.reached_time_limit else unknown)
-        return CompilationStopped(f"compilation job {job.name} was stopped: {reason}", reason=reason)
+        # Both look the same in AWS but for the time that they took; where AWS gives a reason, its word counts.
+        at_limit = _TIME_LIMIT in job.reason if job.reason else job.reached_time_limit
+        reason = job.reason or (reached if at_limit else unknown)
+        return CompilationStopped(
+            f"compilation job {job.name} was stopped: {reason}", reason=reason, time_limit_reached=at_limit
+        )
     reason = job.reason or (
         "COMPLETED without a compiled archive" if job.status is CompilationStatus.COMPLETED else "no reason was given"
     )
