@@ -515,7 +515,13 @@ class CompilationFailed(TargetFailed):
 
 
 class CompilationStopped(TargetFailed):
-    """A compilation job was stopped, by a person or by its time limit."""
+    """A compilation job was stopped, by a person or by its time limit: ``time_limit_reached`` tells which."""
+
+    def __init__(
+        self, found: str, *, name: str = "", reason: str | None = None, time_limit_reached: bool = False
+    ) -> None:
+        self.time_limit_reached = time_limit_reached
+        super().__init__(found, name=name, reason=reason)
 
 
 class CompilationMismatch(TargetFailed):

@@ -20,6 +20,7 @@ from dda_core.pages.links import OVERVIEW
 from dda_core.pages.run import PageContext
 from dda_core.runs.history import CompilationFacts, TargetLine
 from dda_core.runs.ledger import Failure, Installable
+from dda_core.runs.retry_class import RetryClass, retry_class_of
 from dda_core.runs.status import RunStatus, TargetStatus, run_message, run_status
 from dda_core.sanitise import redact
 from dda_core.training.job import TrainingJob
@@ -28,10 +29,11 @@ from tasks.retry_scope import RETRY
 from tasks.run import Run
 from tasks.store.history import IGNORED
 from tasks.store.record import artifact_key
+from tasks.store.refusals import REFUSED
 from tasks.store.tags import set_tags, tags_of
 from tasks.store.ui_links import artifact_link
 
-OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:", RETRY)
+OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "failed:", REFUSED, RETRY)
 
 
 def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
@@ -50,11 +52,16 @@ def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
     log.info("All training jobs: %s", artifact_link(OVERVIEW))
 
 
-async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
+async def tag_run(run: Run, model_name: str, *, refused: RetryClass | None = None) -> None:
     """Tag the run with use case, model, training job and targets, and with how it stands once it has ended.
 
     Tags that others gave the run are kept; those that told a retry what to do have been read by now. The overview of
     training jobs is brought up to date with the tags.
+
+    Args:
+        run: the run.
+        model_name: what its model is called.
+        refused: the retry class of a run that could not begin any target.
     """
     targets = run.ledger.targets
     tags = [
@@ -63,6 +70,8 @@ async def tag_run(run: Run, model_name: str, *, refused: bool = False) -> None:
         f"training-job:{run.record.training_job}",
         *(f"target:{target}" for target in targets),
     ]
+    if refused:
+        tags.append(f"{REFUSED}{refused}")
     status = RunStatus.FAILED if refused and not targets else run_status(targets)
     ended = status in (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED)
     if ended:
@@ -114,7 +123,7 @@ async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
     """End a run that cannot begin any target: the same reason, cause and remedy stand at each."""
     for target in run.ledger.targets:
         note_failure(run, target, error)
-    await tag_run(run, model_name, refused=True)
+    await tag_run(run, model_name, refused=retry_class_of(error))
     # Who started a run for a job that is not there may have the wrong account in mind, so here it is named.
     keep = [run.use_case.account_id] if isinstance(error, TrainingJobMissing) else []
     message = str(error)
@@ -158,10 +167,13 @@ def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | Non
 
 
 def note_failure(run: Run, target: str, error: BaseException) -> None:
-    """Record why a target failed, what that means and what to do."""
+    """Record why a target failed, what that means and what to do; what became of one that has ended stays."""
+    if run.ledger.targets[target].status.ended:
+        return
     guidance = guidance_for(error)
     reason = redact(getattr(error, "reason", None) or str(error) or type(error).__name__)
-    run.ledger.learned(target, CompilationFacts(will_retry_help=RETRY_HELPS[guidance.retry]))
+    facts = CompilationFacts(will_retry_help=RETRY_HELPS[guidance.retry], retry_class=retry_class_of(error))
+    run.ledger.learned(target, facts)
     stopped = isinstance(error, CompilationStopped | RunCancelled | PublishingRejected)
     end = run.ledger.stopped if stopped else run.ledger.failed
     end(target, Failure(reason, guidance.cause, guidance.remedy))

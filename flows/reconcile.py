@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from prefect import get_client
@@ -11,7 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from tasks.decorators import flow
-from tasks.operations.reconciliation import healed_page, reconcile_runs
+from tasks.operations.reconciliation import Healed, healed_page, reconcile_runs
 from tasks.operations.run_retention import forget_idle_runs
 
 FLOW = "reconcile"
@@ -27,6 +28,13 @@ async def reconcile(look_at_aws: bool = False) -> State[None]:
         look_at_aws: Look also for compilation jobs of ours that no run knows, for runs whose job was deleted, and for
             uploads left behind, in every use case. The findings are the artifact `reconcile-aws`.
     """
+    return await heal(look_at_aws)
+
+
+async def heal(
+    look_at_aws: bool, reconcile_runs: Callable[..., Awaitable[list[Healed]]] = reconcile_runs
+) -> State[None]:
+    """What the flow does, inside its run; ``reconcile_runs`` finds the runs and does what has to be done."""
     run_id = str(flow_run.get_id())
     healed = await reconcile_runs(own=run_id)
     if healed:

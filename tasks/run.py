@@ -21,19 +21,22 @@ from prefect.client.schemas.objects import State, StateType
 from dda_core.aws.clients import AwsClients
 from dda_core.aws.tags import Maker
 from dda_core.runs.ledger import Ledger
+from dda_core.runs.liveness import Resumption
+from dda_core.runs.retry_class import retry_class_of
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
 from tasks.rate_limits import limited_clients
 from tasks.store.history import own_jobs_of
 from tasks.store.provenance import started_by
 from tasks.store.record import RecordWriter
+from tasks.store.refusals import REFUSED
 from tasks.store.run_states import ENDS, last_stop
+from tasks.store.tags import set_tags, tags_of
+from tasks.store.transitions import resumption
 from tasks.store.ui_links import run_link
 from tasks.store.use_cases import load_use_case
 
 _current: ContextVar[Run] = ContextVar("dda_run")
-GOES_ON = "Goes on where it was"
-"""What the message of a crashed run's next state begins with, where the run is mended and not retried."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,12 @@ def entered(run: Run) -> Iterator[Run]:
 async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIterator[Run]:
     """A run with its record, which is kept up to date inside the block and written a last time at its end."""
     async with record_of(training_job, flow_run_id) as record:
-        with entered(await begin_run(use_case, flow_run_id, record)) as run:
+        try:
+            begun_run = await begin_run(use_case, flow_run_id, record)
+        except Exception as error:
+            await _tag_refusal(flow_run_id, error)
+            raise
+        with entered(begun_run) as run:
             for variable in unknown_variables():
                 get_run_logger().warning("%s", variable)
             yield run
@@ -96,6 +104,15 @@ async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIter
 def record_of(training_job: str, flow_run_id: str) -> RecordWriter:
     """The record of a run, with an empty ledger. It must be made in the run's event loop."""
     return RecordWriter(Ledger(), training_job, flow_run_id, run_link, load_settings().poll_seconds)
+
+
+async def _tag_refusal(flow_run_id: str, error: Exception) -> None:
+    """Tag a run that cannot even begin; where the server does not take it, the run's message has to do."""
+    try:
+        others = [tag for tag in await tags_of(flow_run_id) if not tag.startswith(REFUSED)]
+        await set_tags(flow_run_id, [*others, f"{REFUSED}{retry_class_of(error)}"])
+    except Exception as unreachable:
+        get_run_logger().warning("The run's tags could not be set (%s).", unreachable)
 
 
 async def begin_run(use_case: str, flow_run_id: str, record: RecordWriter) -> Run:
@@ -131,12 +148,7 @@ def times_ended(states: Sequence[State[Any]]) -> int:
 
     A crash is no end where the run goes on by itself; it is where a person, or ``retry-failed``, retries it.
     """
-    retried = sum(
-        before.type is StateType.CRASHED
-        and after.type is StateType.SCHEDULED
-        and not (after.message or "").startswith(GOES_ON)
-        for before, after in pairwise(states)
-    )
+    retried = sum(resumption(before, after) is Resumption.RETRIED for before, after in pairwise(states))
     return retried + sum(state.type in ENDS for state in states)
 
 

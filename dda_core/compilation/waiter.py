@@ -18,6 +18,9 @@ from dda_core.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
+_TIME_LIMIT = "MaxRuntimeInSeconds"
+"""By this name AWS's reason tells that a job's own time limit stopped it."""
+
 
 class Observer(Protocol):
     """Who is told what goes on while a compilation is waited for."""
@@ -150,10 +153,17 @@ class CompilationWaiter:
 def end_of(job: CompilationJob) -> CompilationFailed | CompilationStopped:
     """The error that tells why the job ended without a compiled archive."""
     if job.status is CompilationStatus.STOPPED:
-        reached = f"STOPPED: MaxRuntimeInSeconds ({job.max_runtime_seconds}) was reached"
+        reached = f"STOPPED: {_TIME_LIMIT} ({job.max_runtime_seconds}) was reached"
         unknown = "STOPPED: stopped by a person, or its time limit was reached"
-        reason = job.reason or (reached if job.reached_time_limit else unknown)
-        return CompilationStopped(f"compilation job {job.name} was stopped: {reason}", name=job.name, reason=reason)
+        # Both look the same in AWS but for the time that they took; where AWS gives a reason, its word counts.
+        at_limit = _TIME_LIMIT in job.reason if job.reason else job.reached_time_limit
+        reason = job.reason or (reached if at_limit else unknown)
+        return CompilationStopped(
+            f"compilation job {job.name} was stopped: {reason}",
+            name=job.name,
+            reason=reason,
+            time_limit_reached=at_limit,
+        )
     reason = job.reason or (
         "COMPLETED without a compiled archive" if job.status is CompilationStatus.COMPLETED else "no reason was given"
     )

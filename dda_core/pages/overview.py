@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from dda_core.pages.links import Ui
 from dda_core.pages.markdown import cell, hover, link, table
@@ -21,6 +22,28 @@ RUN_MARKS = {
 }
 SHOWN = 500
 """Rows of the page; more are in the rows for programs, and on the command line."""
+
+
+class NextAction(StrEnum):
+    """What a person does next about a training job."""
+
+    NONE = "none"
+    WAIT = "wait"
+    COMPILE = "compile"
+    COMPILE_FAILED = "compile-failed"
+    """Compile again for the targets that failed."""
+    SEE_RUN = "see-run"
+    """Its run ended without a target that failed: see why, then compile again."""
+
+
+NEXT_STEPS = {
+    NextAction.NONE: "",
+    NextAction.WAIT: "Wait for a worker",
+    NextAction.COMPILE: "Compile it",
+    NextAction.COMPILE_FAILED: "Compile again",
+    NextAction.SEE_RUN: "See the run, then compile again",
+}
+"""The same in plain words."""
 
 
 class TargetGlance(BaseModel):
@@ -82,6 +105,16 @@ class OverviewRow(BaseModel):
         """The targets that ended without a component that devices can install."""
         return [name for name, each in self.targets.items() if each.status.ended and not each.status.good]
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def next_action(self) -> NextAction:
+        """What a person does next."""
+        if self.status is RunStatus.NOT_STARTED:
+            return NextAction.WAIT if self.flow_run_id else NextAction.COMPILE
+        if self.status in (RunStatus.PARTIAL, RunStatus.FAILED):
+            return NextAction.COMPILE_FAILED if self.failed else NextAction.SEE_RUN
+        return NextAction.NONE
+
 
 def with_row(rows: Iterable[OverviewRow], row: OverviewRow) -> list[OverviewRow]:
     """The rows with that job's row in the place of its earlier one."""
@@ -95,11 +128,10 @@ def in_order(rows: Iterable[OverviewRow]) -> list[OverviewRow]:
 
 def next_step(row: OverviewRow) -> str:
     """What a person does next, in plain words; empty where there is nothing to do."""
-    if row.status is RunStatus.NOT_STARTED:
-        return "Wait for a worker" if row.flow_run_id else "Compile it"
-    if row.status in (RunStatus.PARTIAL, RunStatus.FAILED):
-        return f"Compile again: {', '.join(row.failed)}" if row.failed else "See the run, then compile again"
-    return ""
+    sentence = NEXT_STEPS[row.next_action]
+    if row.next_action is NextAction.COMPILE_FAILED:
+        return f"{sentence}: {', '.join(row.failed)}"
+    return sentence
 
 
 def overview_page(rows: Sequence[OverviewRow], now: datetime, ui: Ui, notes: Sequence[str] = ()) -> str:
@@ -187,10 +219,10 @@ def _rows(rows: Sequence[OverviewRow], ui: Ui) -> str:
 
 
 def _next(row: OverviewRow, ui: Ui) -> str:
-    what = next_step(row)
-    if not what or what.startswith("Wait") or not row.deployment_id:
-        return cell(what)
-    return link(cell(what), ui.form(row.deployment_id, row.block, row.training_job, row.failed))
+    what = cell(next_step(row))
+    if row.next_action in (NextAction.NONE, NextAction.WAIT) or not row.deployment_id:
+        return what
+    return link(what, ui.form(row.deployment_id, row.block, row.training_job, row.failed))
 
 
 def _details(row: OverviewRow) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dda_core.runs.retry_class import RetryClass
 from dda_core.runs.status import TargetRecord, TargetStatus
 
 
@@ -78,7 +79,10 @@ class HistoryRow(BaseModel):
 
 
 class CompilationFacts(BaseModel):
-    """What a target's compilation took and gave, as far as AWS says it. Times are in seconds, sizes in bytes."""
+    """What a target's compilation took and gave, as far as AWS says it. Times are in seconds, sizes in bytes.
+
+    ``retry_class`` is of a target that failed or was stopped; ``will_retry_help`` is the same as a sentence.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -92,6 +96,7 @@ class CompilationFacts(BaseModel):
     log_uri: str | None = None
     log_tail: tuple[str, ...] = ()
     will_retry_help: str | None = None
+    retry_class: RetryClass | None = None
 
     def known(self) -> dict[str, Any]:
         """The fields that say something."""

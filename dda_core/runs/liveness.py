@@ -15,12 +15,30 @@ from pydantic import BaseModel, ConfigDict
 IN_PROGRESS = ("PENDING", "RUNNING", "CANCELLING")
 """Types of Prefect states in which a run has, or is about to get, a process."""
 CRASHED = "CRASHED"
-STACK_ENDED = "Everything that ran for the stack was ended"
-"""How the message of a crash begins that was not the run's own: it counts for no limit of restarts."""
 FIRST_WAIT = timedelta(seconds=30)
 """Between a run's second crash and its restart; each further one waits twice as long. The first waits for nothing."""
 RESTARTED_WITHIN = timedelta(days=7)
 """A run that crashed longer ago is left to people: nobody waits for it any more."""
+
+
+class CrashKind(StrEnum):
+    """What is known of a crash."""
+
+    OWN = "own"
+    """The run's process died: it was seen, or the worker said so."""
+    SILENT = "silent"
+    """Its heartbeats stopped, which an automation noticed. It may be a false alarm."""
+    STACK_ENDED = "stack-ended"
+    """Everything that ran for the stack was ended. It was not the run's own, and counts for no limit of restarts."""
+
+
+class Resumption(StrEnum):
+    """How a run that had crashed was begun again."""
+
+    RESUMED = "resumed"
+    """It goes on where it was: its crash was no end of it."""
+    RETRIED = "retried"
+    """It was begun anew, as after any other end."""
 
 
 class Process(StrEnum):
@@ -84,7 +102,7 @@ class Limits(BaseModel):
 
 
 class Verdict(NamedTuple):
-    """What to do about a run, and the evidence as a sentence.
+    """What to do about a run, and the evidence as a sentence. ``crash`` is the kind of crash that it is marked with.
 
     ``certain`` is False where the evidence is what was not seen: it is looked at once more before anything is done.
     """
@@ -92,6 +110,7 @@ class Verdict(NamedTuple):
     action: Action
     evidence: str = ""
     certain: bool = True
+    crash: CrashKind = CrashKind.OWN
 
 
 def judge(signs: Signs, limits: Limits, now: datetime) -> Verdict:
@@ -103,16 +122,17 @@ def judge(signs: Signs, limits: Limits, now: datetime) -> Verdict:
     if limits.ended_before is not None:
         if signs.since >= limits.ended_before:
             return Verdict(Action.LEAVE)
-        evidence, certain = f"{STACK_ENDED} while it was {signs.state.lower()}.", True
+        evidence = f"Everything that ran for the stack was ended while it was {signs.state.lower()}."
+        crash, certain = CrashKind.STACK_ENDED, True
     elif not (evidence := _lost(signs, limits, now)):
         return Verdict(Action.LEAVE)
     else:
-        certain = False
+        crash, certain = CrashKind.OWN, False
     if signs.state == "CANCELLING":
-        return Verdict(Action.CANCEL, evidence, certain)
-    own = 0 if evidence.startswith(STACK_ENDED) else 1
+        return Verdict(Action.CANCEL, evidence, certain, crash)
+    own = 1 if crash is CrashKind.OWN else 0
     again = signs.restartable and signs.crashes + own <= limits.max_restarts
-    return Verdict(Action.RESTART if again else Action.CRASH, evidence, certain)
+    return Verdict(Action.RESTART if again else Action.CRASH, evidence, certain, crash)
 
 
 def wait_before_restart(crashes: int) -> timedelta:

@@ -1,44 +1,19 @@
 """Which failed targets are done again, and when: by what went wrong, how often it did, and how long ago.
 
 ``decide`` is the whole of it. It asks nobody: the scheduled sweep and ``dda retry`` give it what the history says.
+No text of a failure decides anything here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
-from functools import cache
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dda_core.exceptions import StepTimedOut
-from dda_core.failures import RETRY_HELPS, explain, guidance_for
-from dda_core.runs.status import TargetStatus
+from dda_core.failures import explain
+from dda_core.runs.retry_class import RetryClass
 from dda_core.settings import Settings
-
-TIME_LIMIT = "MaxRuntimeInSeconds"
-"""What the reason names where a compilation job was stopped by its time limit, and not by a person."""
-
-
-class RetryClass(StrEnum):
-    """What kind of end a target came to, as far as doing it again is concerned."""
-
-    NEVER = "never"
-    BACKOFF = "backoff"
-    QUOTA = "quota"
-    RECONCILE = "reconcile"
-    CRASHED = "crashed"
-    TIMED_OUT = "timed-out"
-    STOPPED = "stopped"
-
-    def maximum(self, settings: Settings) -> int:
-        """How many attempts may be made in all, the first included."""
-        if self in (RetryClass.NEVER, RetryClass.STOPPED):
-            return 1
-        maximum = getattr(settings, f"retry_attempts_{self.name.lower()}")
-        assert isinstance(maximum, int)
-        return maximum
 
 
 class FailedTarget(BaseModel):
@@ -89,34 +64,6 @@ class RetryDecision(BaseModel):
     reason: str | None
     flow_run_id: str
     state_id: str = Field("", exclude=True)
-
-
-def retry_class(
-    status: TargetStatus, reason: str | None, will_retry_help: str | None = None, *, lost: bool = False
-) -> RetryClass:
-    """The class of a target that ended ``failed`` or ``stopped``.
-
-    Args:
-        status: how it ended.
-        reason: the text that was recorded.
-        will_retry_help: the sentence about it that was recorded, which knows the error's class; else the text decides.
-        lost: whether its run ended before the target did.
-    """
-    text = reason or ""
-    if status is TargetStatus.STOPPED:
-        # Both look the same in AWS but for the time that they took. Where that is not told, a person's word counts.
-        return RetryClass.TIMED_OUT if TIME_LIMIT in text else RetryClass.STOPPED
-    if lost:
-        return RetryClass.CRASHED
-    if explain(text).cause == _timed_out():
-        return RetryClass.TIMED_OUT
-    recorded = next((name for name, sentence in RETRY_HELPS.items() if sentence == will_retry_help), None)
-    return RetryClass(recorded or explain(text).retry)
-
-
-@cache
-def _timed_out() -> str:
-    return guidance_for(StepTimedOut("")).cause
 
 
 def wait_after(attempts: int, settings: Settings) -> timedelta:

@@ -17,11 +17,11 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from dda_core.exceptions import DdaError
 from dda_core.settings import load_settings
-from tasks.operations.crash_reversal import SILENT
 from tasks.operations.liveness_probes import HEARTBEAT, HEARTBEATS
 from tasks.operations.reconciliation import HOUSEKEEPING
 from tasks.rate_limits import Limit, ensure_limit
 from tasks.store.queries import FLOW
+from tasks.store.transitions import SILENT_NAME
 from tasks.store.use_cases import load_use_case, use_case_names
 
 AUTOMATION = "dda: a run whose heartbeats stop has crashed"
@@ -120,7 +120,9 @@ def silence_automation() -> AutomationCore | None:
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.CRASHED, name="Crashed", message=f"{SILENT} for {HEARTBEATS * seconds} s."
+                state=StateType.CRASHED,
+                name=SILENT_NAME,
+                message=f"No heartbeat of the run came for {HEARTBEATS * seconds} s.",
             )
         ],
     )

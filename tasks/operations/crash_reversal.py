@@ -7,7 +7,7 @@ where a run's last heartbeat came after it had been suspended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -16,19 +16,18 @@ from prefect.logging import get_logger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 from prefect.states import Running
 
-from dda_core.runs.liveness import Process
-from tasks.operations.liveness_probes import Processes, last_heartbeat
+from dda_core.runs.liveness import CrashKind, Process
+from tasks.operations.liveness_probes import Probe, last_heartbeat
+from tasks.store.transitions import crash_kind
 
 logger = get_logger("dda.reconcile")
 
-SILENT = "No heartbeat of the run came"
-"""How the automation's message begins."""
 LATE_SECONDS = 30.0
 """How late a heartbeat may be: it is in a queue, behind what could not be sent while the server was away."""
 
 
 async def undo_false_alarms(
-    client: PrefectClient, crashed: Sequence[FlowRun], processes: Processes, *, all_ended: bool = False
+    client: PrefectClient, crashed: Sequence[FlowRun], processes: Probe, now: datetime, *, all_ended: bool = False
 ) -> set[UUID]:
     """Put back the states of the runs among ``crashed`` that are not dead.
 
@@ -36,6 +35,7 @@ async def undo_false_alarms(
         client: of the Prefect server.
         crashed: runs that are Crashed; only those that the automation marked are looked at.
         processes: of this machine.
+        now: the time of the look.
         all_ended: every process is known to have ended, so only what had none needs to get its state back.
 
     Returns:
@@ -43,10 +43,10 @@ async def undo_false_alarms(
     """
     left = set()
     for run in crashed:
-        if run.state is None or not run.state.is_crashed() or not (run.state.message or "").startswith(SILENT):
+        if run.state is None or not run.state.is_crashed() or crash_kind(run.state) is not CrashKind.SILENT:
             continue
         before = await _state_before(client, run)
-        since = run.state.timestamp or datetime.now(UTC)
+        since = run.state.timestamp or now
         if before is not None and before.type is StateType.PAUSED:
             # With its details: which input is waited for, and until when.
             back = State[None](type=before.type, name=before.name, state_details=before.state_details)
@@ -61,7 +61,7 @@ async def undo_false_alarms(
             if heartbeat := await last_heartbeat(client, run, since):
                 await _put_back(client, run, Running(), f"a heartbeat of it came at {heartbeat:%H:%M:%S} UTC")
                 left.add(run.id)
-            elif datetime.now(UTC) - since < _next_heartbeat():
+            elif now - since < _next_heartbeat():
                 left.add(run.id)
     return left
 

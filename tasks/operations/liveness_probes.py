@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
@@ -21,9 +22,10 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
-from dda_core.runs.liveness import CRASHED, STACK_ENDED, Limits, Process, Signs
+from dda_core.runs.liveness import CRASHED, CrashKind, Limits, Process, Signs
 from dda_core.settings import Settings
 from tasks.store.history import IGNORED
+from tasks.store.transitions import crash_kind
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 HEARTBEATS = 3
@@ -42,6 +44,13 @@ def limits_of(settings: Settings, ended_before: datetime | None = None) -> Limit
         max_restarts=settings.max_restarts,
         ended_before=ended_before,
     )
+
+
+class Probe(Protocol):
+    """One look at processes."""
+
+    def look(self, run: FlowRun) -> Process:
+        """Whether the run has a process."""
 
 
 class Processes:
@@ -77,7 +86,7 @@ class Processes:
         return Process.GONE
 
 
-async def signs_of(client: PrefectClient, run: FlowRun, processes: Processes, limits: Limits, now: datetime) -> Signs:
+async def signs_of(client: PrefectClient, run: FlowRun, processes: Probe, limits: Limits, now: datetime) -> Signs:
     """What is known of the run's life; the server is asked for no more than its state leaves open."""
     state = run.state
     assert state is not None
@@ -105,7 +114,7 @@ def _own_crashes(states: Sequence[State[object]]) -> int:
     for state in sorted(states, key=lambda state: (state.timestamp is not None, state.timestamp)):
         if state.type in _ENDS:
             crashes = 0
-        elif state.type is StateType.CRASHED and not (state.message or "").startswith(STACK_ENDED):
+        elif state.type is StateType.CRASHED and crash_kind(state) is not CrashKind.STACK_ENDED:
             crashes += 1
     return crashes
 

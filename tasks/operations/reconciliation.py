@@ -7,8 +7,9 @@ it is read once more. Two reconciliations at the same time find the same, and th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -29,12 +30,12 @@ from prefect.logging import get_logger
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from dda_core.pages.markdown import cell, link, table
-from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Verdict, judge
+from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Resumption, Verdict, judge
 from dda_core.settings import load_settings
 from tasks.operations.crash_reversal import undo_false_alarms
-from tasks.operations.liveness_probes import Processes, limits_of, signs_of
-from tasks.run import GOES_ON
+from tasks.operations.liveness_probes import Probe, Processes, limits_of, signs_of
 from tasks.store.queries import FLOW, PAGE
+from tasks.store.transitions import set_state, transition_id
 from tasks.store.ui_links import run_link
 
 logger = get_logger("dda.reconcile")
@@ -74,26 +75,41 @@ class Healed(NamedTuple):
         return f"{self.flow} {self.name} {done}. {self.evidence}"
 
 
-async def reconcile_runs(*, own: str | None = None, ended_before: datetime | None = None) -> list[Healed]:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def reconcile_runs(
+    *,
+    own: str | None = None,
+    ended_before: datetime | None = None,
+    probe: Callable[[bool], Probe] = Processes,
+    clock: Callable[[], datetime] = _now,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> list[Healed]:
     """Find the runs without a living process, and do what has to be done about each.
 
     Args:
         own: the id of the flow run that calls this; it is alive.
         ended_before: every process that took a run before this moment is known to have ended.
+        probe: takes a new look at processes, and is told whether this machine has them all.
+        clock: tells the time, with its time zone.
+        sleep: waits for so many seconds between the first look and the second.
     """
     settings = load_settings()
     limits = limits_of(settings, ended_before)
     healed = []
     async with get_client() as client:
-        runs = await _runs(client, own)
-        left = await _undo_false_alarms(client, runs, settings.single_host, ended_before)
+        look = partial(probe, settings.single_host)
+        runs = await _runs(client, own, clock())
+        left = await _undo_false_alarms(client, runs, limits, look, clock)
         runs = [(run, flow) for run, flow in runs if run.id not in left]
-        found = await _judge(client, runs, limits, settings.single_host)
+        found = await _judge(client, runs, limits, look, clock)
         doubtful = [each for each in found if not each.verdict.certain]
         if doubtful:
             silent = any(each.process is not Process.GONE for each in doubtful)
-            await asyncio.sleep(SILENT_SECONDS if silent else GONE_SECONDS)
-            again = await _judge(client, [(each.run, each.flow) for each in doubtful], limits, settings.single_host)
+            await sleep(SILENT_SECONDS if silent else GONE_SECONDS)
+            again = await _judge(client, [(each.run, each.flow) for each in doubtful], limits, look, clock)
             found = [each for each in found if each.verdict.certain] + again
         for each in found:
             try:
@@ -134,13 +150,17 @@ def healed_page(healed: Sequence[Healed]) -> str:
 
 
 async def _undo_false_alarms(
-    client: PrefectClient, runs: Sequence[tuple[FlowRun, str]], single_host: bool, ended_before: datetime | None
+    client: PrefectClient,
+    runs: Sequence[tuple[FlowRun, str]],
+    limits: Limits,
+    look: Callable[[], Probe],
+    clock: Callable[[], datetime],
 ) -> set[UUID]:
     crashed = [run for run, _ in runs if run.state and run.state.is_crashed()]
     if not crashed:
         return set()
-    processes = await asyncio.to_thread(Processes, single_host)
-    return await undo_false_alarms(client, crashed, processes, all_ended=ended_before is not None)
+    processes = await asyncio.to_thread(look)
+    return await undo_false_alarms(client, crashed, processes, clock(), all_ended=limits.ended_before is not None)
 
 
 class _Judged(NamedTuple):
@@ -150,16 +170,22 @@ class _Judged(NamedTuple):
     verdict: Verdict
 
 
-async def _runs(client: PrefectClient, own: str | None) -> list[tuple[FlowRun, str]]:
+async def _runs(client: PrefectClient, own: str | None, now: datetime) -> list[tuple[FlowRun, str]]:
     """The runs that have, or should have, a process, and those that crashed; each with its flow's name."""
     in_progress = [StateType(state) for state in IN_PROGRESS]
     found = await _in_states(client, (FLOW, *HOUSEKEEPING), in_progress)
-    found += await _in_states(client, (FLOW,), [StateType.CRASHED], limit=CRASHED_LOOKED_AT)
+    ended_after = now - RESTARTED_WITHIN - timedelta(hours=1)
+    found += await _in_states(client, (FLOW,), [StateType.CRASHED], ended_after=ended_after, limit=CRASHED_LOOKED_AT)
     return [(run, flow) for run, flow in found if str(run.id) != own]
 
 
 async def _in_states(
-    client: PrefectClient, flows: Sequence[str], states: list[StateType], limit: int | None = None
+    client: PrefectClient,
+    flows: Sequence[str],
+    states: list[StateType],
+    *,
+    ended_after: datetime | None = None,
+    limit: int | None = None,
 ) -> list[tuple[FlowRun, str]]:
     """The runs of those flows in those states, the newest first, each with its flow's name."""
     names = {
@@ -168,8 +194,8 @@ async def _in_states(
     }
     found: dict[object, tuple[FlowRun, str]] = {}
     run_filter = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
-    if states == [StateType.CRASHED]:
-        run_filter.end_time = FlowRunFilterEndTime(after_=datetime.now(UTC) - RESTARTED_WITHIN - timedelta(hours=1))
+    if ended_after:
+        run_filter.end_time = FlowRunFilterEndTime(after_=ended_after)
     while True:
         page = await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))),
@@ -185,17 +211,21 @@ async def _in_states(
 
 
 async def _judge(
-    client: PrefectClient, runs: Sequence[tuple[FlowRun, str]], limits: Limits, single_host: bool
+    client: PrefectClient,
+    runs: Sequence[tuple[FlowRun, str]],
+    limits: Limits,
+    look: Callable[[], Probe],
+    clock: Callable[[], datetime],
 ) -> list[_Judged]:
     """Those about which something is to be done."""
     if not runs:
         return []
-    processes = await asyncio.to_thread(Processes, single_host)
+    processes = await asyncio.to_thread(look)
     judged = []
     for run, flow in runs:
         if run.state is None:
             continue
-        now = datetime.now(UTC)
+        now = clock()
         signs = await signs_of(client, run, processes, limits, now)
         if flow in HOUSEKEEPING:
             signs = signs.model_copy(update={"restartable": False})
@@ -215,11 +245,13 @@ async def _act(client: PrefectClient, run: FlowRun, flow: str, verdict: Verdict)
             return False
         if await _moved(client, run):
             return False
-        await _set(client, run, Cancelled(message=f"Cancelled by reconcile. {verdict.evidence}"))
+        cancelled: State[None] = Cancelled(message=f"Cancelled by reconcile. {verdict.evidence}")
+        await client.set_flow_run_state(run.id, cancelled, force=True)
     elif not run.state.is_crashed():
-        await _set(client, run, Crashed(message=verdict.evidence))
+        await set_state(client, run.id, Crashed(message=verdict.evidence), transition_id(verdict.crash))
     if verdict.action is Action.RESTART:
-        await _set(client, run, AwaitingRetry(message=f"{GOES_ON}: scheduled again by reconcile."))
+        again: State[None] = AwaitingRetry(message="Goes on where it was: scheduled again by reconcile.")
+        await set_state(client, run.id, again, transition_id(Resumption.RESUMED))
     logger.info("%s %s: %s. %s", flow, run.name, verdict.action, verdict.evidence)
     return True
 
@@ -227,10 +259,6 @@ async def _act(client: PrefectClient, run: FlowRun, flow: str, verdict: Verdict)
 async def _moved(client: PrefectClient, run: FlowRun) -> bool:
     now = (await client.read_flow_run(run.id)).state
     return now is None or run.state is None or now.id != run.state.id
-
-
-async def _set(client: PrefectClient, run: FlowRun, state: State[None]) -> None:
-    await client.set_flow_run_state(run.id, state, force=True)
 
 
 async def _stop_jobs(run: FlowRun) -> bool:

@@ -9,22 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
-from uuid import NAMESPACE_OID, UUID, uuid5
+from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry, to_state_create
+from prefect.states import AwaitingRetry
 
-from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide, retry_class
+from dda_core.runs import earlier_records
+from dda_core.runs.retry_class import RetryClass
+from dda_core.runs.retry_policy import FailedTarget, RetryDecision, decide
 from dda_core.runs.status import TargetRecord, TargetStatus
 from dda_core.settings import load_settings
 from tasks.retry_scope import RETRY, retry_tags
 from tasks.store.history import JobRun, all_runs, records_of
 from tasks.store.queries import PAGE
+from tasks.store.refusals import refusal_of
+from tasks.store.transitions import retry_id, set_state
 
 REJECTED = "approval:rejected"
 """The tag of a run whose components a person does not want published."""
@@ -92,7 +96,7 @@ def _failed_target(failure: _Failure, states: Sequence[State[Any]], obstacle: st
         state = run.run.state
         lost = state is not None and (state.is_crashed() or (line is not None and not line.status.ended))
         reason, cause = (state.message if state else None) or record.reason, record.cause if lost else None
-        kind = retry_class(TargetStatus.FAILED, reason, lost=lost)
+        kind = RetryClass.CRASHED if lost else _refused_class(run.run)
         ended = (state.timestamp if state else None) or run.last_change
         attempts = max(1, sum(state is not None and each.type is state.type for each in states))
     if run.run.state_type is StateType.CANCELLED or REJECTED in run.run.tags:
@@ -112,6 +116,11 @@ def _failed_target(failure: _Failure, states: Sequence[State[Any]], obstacle: st
     )
 
 
+def _refused_class(run: FlowRun) -> RetryClass:
+    """The class of a run that ended before it told of any target: what its tag says."""
+    return refusal_of(run.tags) or earlier_records.refused_class(run.state.message if run.state else None)
+
+
 def _ends(run: JobRun, target: str | None) -> list[tuple[datetime, RetryClass]]:
     """When the target failed in this run, and how; the oldest first. A line that was kept as it was counts once."""
     found = {}
@@ -120,7 +129,7 @@ def _ends(run: JobRun, target: str | None) -> list[tuple[datetime, RetryClass]]:
             if line.target == target and line.status in _FAILED:
                 attempted = line.attempts[-1].ended if line.attempts else None
                 at = line.phases[-1].at if line.phases else attempted or writing.last
-                found[at] = retry_class(line.status, line.reason, line.facts.will_retry_help)
+                found[at] = line.facts.retry_class or RetryClass.NEVER
     return sorted(found.items())
 
 
@@ -198,30 +207,12 @@ async def _reschedule(
         return f"its run has changed meanwhile ({run.state.name if run.state else 'no state'})"
     tags = [tag for tag in run.tags if not tag.startswith(RETRY)]
     await client.update_flow_run(run.id, tags=[*tags, *retry_tags(targets, force=force)])
-    result = await _set_awaiting_retry(client, run, f"Retried by {by}: {', '.join(targets) or 'all that failed'}")
+    state: State[None] = AwaitingRetry(message=f"Retried by {by}: {', '.join(targets) or 'all that failed'}")
+    # By the server's own rules, which take one of several who ask.
+    result = await set_state(client, run.id, state, retry_id(run.state.id), force=False)
     if result.status is SetStateStatus.ACCEPT:
         return None
-    state = (await client.read_flow_run(run.id)).state
-    if state is not None and state.id == run.state.id:
+    now = (await client.read_flow_run(run.id)).state
+    if now is not None and now.id == run.state.id:
         await client.update_flow_run(run.id, tags=run.tags)
     return f"Prefect did not schedule its run again: {getattr(result.details, 'reason', None) or result.status}"
-
-
-async def _set_awaiting_retry(client: PrefectClient, run: FlowRun, message: str) -> OrchestrationResult[None]:
-    """Ask for the state by the server's own rules, which take one of several askers.
-
-    The id of the transition follows from the state that the run leaves, and the server makes a transition once. The
-    client's method would make up an id of its own.
-    """
-    assert run.state is not None
-    state: State[None] = AwaitingRetry(message=message)
-    proposed = to_state_create(state)
-    proposed.state_details.flow_run_id = run.id
-    proposed.state_details.transition_id = uuid5(NAMESPACE_OID, f"retry/{run.state.id}")
-    answer = await client.request(
-        "POST",
-        "/flow_runs/{id}/set_state",
-        path_params={"id": run.id},
-        json={"state": proposed.model_dump(mode="json", serialize_as_any=True), "force": False},
-    )
-    return OrchestrationResult[None].model_validate(answer.json())

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dda_core.exceptions import DdaError
 from dda_core.failures import explain
 from dda_core.naming import component_arn
+from dda_core.runs.earlier_records import target_line
 from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
 from dda_core.runs.ledger import advanced
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
@@ -363,7 +364,7 @@ async def _writings_of(client: PrefectClient, flow_run_id: UUID, training_job: s
 def _writings(artifacts: Iterable[Artifact]) -> list[Writing]:
     writings = []
     for artifact in artifacts:
-        lines = [TargetLine.model_validate(line) for line in json.loads(str(artifact.data))]
+        lines = [target_line(line) for line in json.loads(str(artifact.data))]
         assert artifact.created is not None
         writings.append(Writing(lines, artifact.created, artifact.updated or artifact.created))
     return writings

@@ -24,11 +24,12 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import PREFECT_API_URL
 from prefect.states import AwaitingRetry, Crashed, Pending
 
+from dda_core.runs.liveness import CrashKind, Resumption
 from deployments.local.aws import local_aws
 from deployments.local.aws.client import AwsControl, boto3_client
 from deployments.local.directory import CREDENTIALS
 from flows.compile_training_job import compile_training_job
-from tasks.run import GOES_ON
+from tasks.store.transitions import set_state, transition_id
 from tests.crashes.victim import Kill, run_to_the_end
 
 BUCKET = "dda-local-artifacts"
@@ -231,9 +232,8 @@ async def revive(flow_run_id: UUID) -> None:
         run = await client.read_flow_run(flow_run_id)
         assert run.state is not None
         assert run.state.type in (StateType.PENDING, StateType.RUNNING), run.state
-        again = AwaitingRetry(message=f"{GOES_ON}: scheduled again by a test.")
-        for state in (Crashed(message="its process is gone"), again):
-            await client.set_flow_run_state(flow_run_id, state, force=True)
+        await set_state(client, flow_run_id, Crashed(), transition_id(CrashKind.OWN))
+        await set_state(client, flow_run_id, AwaitingRetry(), transition_id(Resumption.RESUMED))
         await client.set_flow_run_state(flow_run_id, Pending())
 
 

@@ -11,11 +11,13 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed, Pending, Running, Scheduled, Suspended
 
 from dda_core.runs.history import HistoryRow
+from dda_core.runs.liveness import Resumption
 from dda_core.runs.status import RunStatus, TargetStatus
 from deployments.local.aws.control import add_job
 from tasks.retry_scope import order_of, retry_tags
-from tasks.run import GOES_ON, times_ended
+from tasks.run import times_ended
 from tasks.store.history import history_of, runs_of
+from tasks.store.transitions import transition_id
 from tests.flows.conftest import Pipeline
 
 PAIR = ["arm64-cpu", "x86_64-cpu"]
@@ -92,7 +94,7 @@ async def test_an_order_holds_for_the_one_retry(pipeline: Pipeline) -> None:
     assert {record.status for record in view.targets.values()} == {TargetStatus.DEPLOYABLE}
 
 
-RETRIED, MENDED = AwaitingRetry(), AwaitingRetry(message=f"{GOES_ON}: scheduled again by reconcile.")
+RETRIED, MENDED = AwaitingRetry(), AwaitingRetry(state_details={"transition_id": transition_id(Resumption.RESUMED)})
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,12 @@ from moto.s3.models import s3_backends
 from moto.sagemaker.models import sagemaker_backends
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Cancelling, Crashed, Scheduled
 
 from dda_core.naming import attempt_of
 from dda_core.runs.history import TargetLine
+from dda_core.runs.liveness import Resumption
 from dda_core.runs.status import TargetStatus
 from dda_core.use_case import UseCase
 from deployments.local.aws import local_aws
@@ -38,9 +39,9 @@ from deployments.local.aws.greengrassv2.components import target_of as target_of
 from deployments.local.aws.greengrassv2.models import greengrassv2_backends
 from deployments.local.aws.services.compilation import LIVE, CompilationJob, target_of
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
-from tasks.run import GOES_ON
 from tasks.store.history import JobRun, runs_of
 from tasks.store.record import RecordWriter
+from tasks.store.transitions import set_state, transition_id
 from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.archives import trained_archive
 from tests.fixtures.run_process import RunProcess
@@ -195,7 +196,8 @@ class PlayedRuns:
 
     def mend(self, run: PlayedRun) -> None:
         """What ``reconcile`` does with a crashed run."""
-        self._set_state(run, Scheduled(name="AwaitingRetry", message=f"{GOES_ON}: its process is gone"))
+        again: State[None] = Scheduled(name="AwaitingRetry")
+        self.world.wait(set_state(self.world.client, run.id, again, transition_id(Resumption.RESUMED)))
         self.begin(run)
 
     def kill(self, run: PlayedRun) -> None:

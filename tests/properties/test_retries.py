@@ -8,9 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dda_core.exceptions import CompilationFailed, CompilationStopped
 from dda_core.failures import catalogue
-from dda_core.runs.retry_policy import FailedTarget, RetryClass, decide, retry_class, wait_after
-from dda_core.runs.status import TargetStatus
+from dda_core.runs.earlier_records import target_line
+from dda_core.runs.retry_class import RetryClass, retry_class_of
+from dda_core.runs.retry_policy import FailedTarget, decide, wait_after
 from dda_core.settings import Settings
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -132,14 +134,23 @@ def test_the_wait_doubles_up_to_the_cap(limits: Settings, attempts: int) -> None
 
 
 @settings(max_examples=150)
-@given(st.sampled_from(catalogue().rows).flatmap(lambda row: st.sampled_from(row.match)), st.text(max_size=30))
-def test_every_failure_of_the_catalogue_has_a_class(fragments: tuple[str, ...], before: str) -> None:
+@given(
+    st.sampled_from(catalogue().rows).flatmap(lambda row: st.sampled_from(row.match)),
+    st.text(max_size=30),
+    st.booleans(),
+)
+def test_every_failure_of_the_catalogue_has_a_class(fragments: tuple[str, ...], before: str, at_limit: bool) -> None:
     """**Feature: compilation-job-visibility, Property 34: Every failure has a retry class**
 
-    For any text of the catalogue, a failed target has a class, and what was stopped without a time limit is a
-    person's.
+    For any text of the catalogue, what failed has a class that an error can have, and what was stopped without its
+    time limit is a person's; a row of an earlier version, which has only texts, gets a class too.
     """
     text = " ".join([before, *fragments])
-    assert retry_class(TargetStatus.FAILED, text) in RetryClass
-    stopped = retry_class(TargetStatus.STOPPED, text)
-    assert stopped is (RetryClass.TIMED_OUT if "MaxRuntimeInSeconds" in text else RetryClass.STOPPED)
+    of_errors = {RetryClass.NEVER, RetryClass.BACKOFF, RetryClass.QUOTA, RetryClass.RECONCILE}
+    assert retry_class_of(CompilationFailed(text)) in of_errors
+    stopped = retry_class_of(CompilationStopped(text, time_limit_reached=at_limit))
+    assert stopped is (RetryClass.TIMED_OUT if at_limit else RetryClass.STOPPED)
+    failed = target_line({"target": "arm64-cpu", "status": "failed", "reason": text}).facts.retry_class
+    assert failed in of_errors | {RetryClass.TIMED_OUT}
+    ended = target_line({"target": "arm64-cpu", "status": "stopped", "reason": text}).facts.retry_class
+    assert ended is (RetryClass.TIMED_OUT if "MaxRuntimeInSeconds" in text else RetryClass.STOPPED)

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from dda_core.compilation.job import CompilationJob
-from dda_core.compilation.status import CompilationStatus
-from dda_core.compilation.waiter import end_of
-from dda_core.exceptions import CompilationStopped, QuotaReached, StepTimedOut
-from dda_core.failures import RETRY_HELPS, guidance_for
 from dda_core.pages.retries import retries_page
-from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide, retry_class, summary, wait_after
-from dda_core.runs.status import TargetStatus
+from dda_core.runs.retry_class import RetryClass
+from dda_core.runs.retry_policy import (
+    FailedTarget,
+    RetryDecision,
+    decide,
+    summary,
+    wait_after,
+)
 from dda_core.settings import Settings
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -39,64 +40,6 @@ def failed(kind: RetryClass = RetryClass.BACKOFF, **fields: Any) -> FailedTarget
 def alone(target: FailedTarget, **options: bool) -> RetryDecision:
     [decision] = decide([target], NOW, SETTINGS, **options)
     return decision
-
-
-@pytest.mark.parametrize(
-    ("status", "reason", "kind"),
-    [
-        ("failed", OPERATORS, "never"),
-        ("failed", "ServerError: There was an internal server error during the compilation job", "backoff"),
-        ("failed", "ResourceLimitExceeded: no slot", "quota"),
-        ("failed", "ResourceNotFound: no such job", "reconcile"),
-        ("failed", "packaging took longer than its limit of 3600 s. Raise the DDA_*_TIMEOUT_SECONDS", "timed-out"),
-        ("failed", "job-1 was still INPROGRESS after 5400 s. Raise DDA_COMPILE_TIMEOUT_SECONDS", "timed-out"),
-        ("failed", "nobody ever saw this", "never"),
-        ("failed", None, "never"),
-        ("stopped", "STOPPED: stopped by a person, or its time limit was reached", "stopped"),
-        ("stopped", "the run was cancelled", "stopped"),
-        ("stopped", "publishing was rejected by Jo", "stopped"),
-        ("stopped", None, "stopped"),
-        ("stopped", "STOPPED: MaxRuntimeInSeconds (3600) was reached", "timed-out"),
-    ],
-)
-def test_the_text_tells_the_class(status: str, reason: str | None, kind: str) -> None:
-    assert retry_class(TargetStatus(status), reason) == kind
-
-
-def test_what_the_run_recorded_goes_before_the_text() -> None:
-    assert retry_class(TargetStatus.FAILED, "nobody ever saw this", RETRY_HELPS["backoff"]) is RetryClass.BACKOFF
-
-
-def test_what_a_process_left_behind_is_lost_whatever_it_says() -> None:
-    assert retry_class(TargetStatus.FAILED, OPERATORS, lost=True) is RetryClass.CRASHED
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (StepTimedOut("publishing took longer than its limit of 10 s. Raise it"), "timed-out"),
-        (QuotaReached("no free slot for compilation job a", reason="ResourceLimitExceeded: full"), "quota"),
-    ],
-)
-def test_errors_of_the_pipeline_have_the_class_that_they_are_recorded_with(error: Any, kind: str) -> None:
-    recorded = RETRY_HELPS[guidance_for(error).retry]
-    assert retry_class(TargetStatus.FAILED, error.reason, recorded) == kind
-
-
-@pytest.mark.parametrize(("seconds", "kind"), [(3600, "timed-out"), (3599, "stopped"), (None, "stopped")])
-def test_the_time_that_a_stopped_job_took_tells_who_stopped_it(seconds: int | None, kind: str) -> None:
-    job = CompilationJob(
-        name="job-1",
-        attempt=1,
-        arn="arn",
-        status=CompilationStatus.STOPPED,
-        started=NOW if seconds else None,
-        ended=NOW + timedelta(seconds=seconds or 5),
-        max_runtime_seconds=3600,
-    )
-    error = end_of(job)
-    assert isinstance(error, CompilationStopped)
-    assert retry_class(TargetStatus.STOPPED, error.reason) == kind
 
 
 def test_what_fails_again_for_sure_is_left_alone_and_says_why() -> None:

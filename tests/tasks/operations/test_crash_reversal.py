@@ -8,33 +8,39 @@ from uuid import UUID
 
 import pytest
 from prefect import get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.events import emit_event
 from prefect.events.worker import EventsWorker
 from prefect.states import Crashed, Running, Suspended
 
 from dda_core.runs.liveness import Process
-from tasks.operations.crash_reversal import LATE_SECONDS, SILENT
+from tasks.operations.crash_reversal import LATE_SECONDS
 from tasks.operations.liveness_probes import HEARTBEAT, last_heartbeat
-from tasks.operations.reconciliation import reconcile_runs
+from tasks.store.transitions import SILENT_NAME
 from tests.tasks.operations.test_reconciliation import Look, deployment, processes, run_in, state_of, states_of
 
 __all__ = ["deployment", "processes"]
-ALARM = f"{SILENT} for 90 s."
+ALARMS: list[State[None]] = [
+    Crashed(name=SILENT_NAME, message="whatever"),
+    # As a server marks a run whose automation an earlier version made.
+    Crashed(message="No heartbeat of the run came for 90 s."),
+]
+alarms = pytest.mark.parametrize("alarm", ALARMS, ids=["by name", "by an earlier version"])
 
 
-async def crashed(run: UUID, message: str = ALARM) -> None:
+async def crashed(run: UUID, state: State[None] = ALARMS[0]) -> None:
     async with get_client() as client:
-        await client.set_flow_run_state(run, Crashed(message=message), force=True)
+        await client.set_flow_run_state(run, state, force=True)
 
 
-async def test_a_suspended_run_waits_again_for_the_same_input(deployment: UUID, processes: Look):
+@alarms
+async def test_a_suspended_run_waits_again_for_the_same_input(deployment: UUID, processes: Look, alarm: State[None]):
     suspended = Suspended(timeout_seconds=3600, pause_key="approval-0")
     suspended.state_details.run_input_keyset = {"schema": "suspended-approval-0-schema"}
     run = await run_in(suspended, deployment)
     before = await state_of(run)
-    await crashed(run)
-    assert [healed for healed in await reconcile_runs() if healed.flow_run_id == str(run)] == []
+    await crashed(run, alarm)
+    assert await processes.reconcile(run) == {}
     now = await state_of(run)
     assert (now.type, now.name) == (StateType.PAUSED, "Suspended")
     assert now.state_details.pause_key == "approval-0"
@@ -52,8 +58,8 @@ async def test_a_run_that_lives_runs_on(deployment: UUID, processes: Look, sign:
         emit_event(HEARTBEAT, resource={"prefect.resource.id": f"prefect.flow-run.{run}"})
         await EventsWorker.drain_all()
         await seen(run)
-    await reconcile_runs()
-    assert (await states_of(run))[-2:] == ["Crashed", "Running"]
+    await processes.reconcile()
+    assert (await states_of(run))[-2:] == [SILENT_NAME, "Running"]
 
 
 async def seen(run: UUID) -> None:
@@ -67,22 +73,25 @@ async def seen(run: UUID) -> None:
 async def test_a_run_whose_next_heartbeat_may_yet_come_is_left_for_now(deployment: UUID, processes: Look):
     run = await run_in(Running(), deployment)
     await crashed(run)
-    await reconcile_runs()
+    await processes.reconcile()
     assert (await state_of(run)).is_crashed()
 
 
 @pytest.mark.parametrize(
     ("ago", "look"), [(LATE_SECONDS + 1, Process.UNKNOWN), (0, Process.GONE)], ids=["silent", "process gone"]
 )
-async def test_a_run_that_is_dead_goes_on(deployment: UUID, processes: Look, ago: float, look: Process):
-    run = await run_in(Crashed(message=ALARM), deployment, ago=ago)
+@alarms
+async def test_a_run_that_is_dead_goes_on(
+    deployment: UUID, processes: Look, ago: float, look: Process, alarm: State[None]
+):
+    run = await run_in(alarm, deployment, ago=ago)
     processes.found[str(run)] = [look]
-    await reconcile_runs()
+    await processes.reconcile()
     assert (await state_of(run)).name == "AwaitingRetry"
 
 
 async def test_what_others_mark_crashed_is_believed(deployment: UUID, processes: Look):
     run = await run_in(Running(), deployment)
-    await crashed(run, "Flow run infrastructure exited with code 137")
-    await reconcile_runs()
+    await crashed(run, Crashed(message="Flow run infrastructure exited with code 137"))
+    await processes.reconcile()
     assert (await state_of(run)).name == "AwaitingRetry"

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from prefect import get_client
+from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
@@ -20,14 +21,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.server.database import provide_database_interface
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Paused, Pending, Running, Scheduled, Suspended
 
-from dda_core.runs.liveness import STACK_ENDED, Action, Process
+from dda_core.runs.liveness import Action, CrashKind, Process, Resumption
 from deployments.server.registration import save_use_case
 from flows.compile_training_job import compile_training_job
-from flows.reconcile import reconcile
-from tasks.operations import reconciliation
+from flows.reconcile import heal, reconcile
 from tasks.operations.liveness_probes import HEARTBEAT, Processes, _last_sign
-from tasks.operations.reconciliation import Healed, forget_overdue, reconcile_runs
+from tasks.operations.reconciliation import SILENT_SECONDS, Healed, forget_overdue, reconcile_runs
 from tasks.store.artifacts import latest_artifact
+from tasks.store.transitions import crash_kind, resumption, set_state, transition_id
 from tasks.store.use_cases import load_use_case
 from tests.fixtures.denials import deny_tags
 
@@ -35,10 +36,14 @@ PID = "4711"
 
 
 class Look:
-    """What a look at this machine's processes shows, by flow run."""
+    """A machine whose processes are as a test says, and whose time does not pass by itself."""
 
     def __init__(self) -> None:
         self.found: dict[str, list[Process]] = {}
+        """What each look shows, by flow run; the last one stands."""
+        self.slept: list[float] = []
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """What happens between two looks."""
 
     def __call__(self, single_host: bool) -> Look:
         return self
@@ -47,14 +52,24 @@ class Look:
         looks = self.found.get(str(run.id), [Process.UNKNOWN])
         return looks.pop(0) if len(looks) > 1 else looks[0]
 
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self.meanwhile:
+            await self.meanwhile()
+
+    async def reconcile_runs(self, **options: Any) -> list[Healed]:
+        return await reconcile_runs(probe=self, sleep=self.sleep, **options)
+
+    async def reconcile(self, *runs: UUID, after: float = 0, **options: Any) -> dict[UUID, Healed]:
+        """What a reconciliation does about these runs, ``after`` seconds from now; no other runs count."""
+        options["clock"] = lambda: datetime.now(UTC) + timedelta(seconds=after)
+        found = await self.reconcile_runs(**options)
+        return {UUID(each.flow_run_id): each for each in found if UUID(each.flow_run_id) in runs}
+
 
 @pytest.fixture
-def processes(monkeypatch: pytest.MonkeyPatch) -> Look:
-    look = Look()
-    monkeypatch.setattr(reconciliation, "Processes", look)
-    monkeypatch.setattr(reconciliation, "GONE_SECONDS", 0.0)
-    monkeypatch.setattr(reconciliation, "SILENT_SECONDS", 0.0)
-    return look
+def processes() -> Look:
+    return Look()
 
 
 @pytest.fixture
@@ -102,51 +117,41 @@ async def states_of(run: UUID) -> list[str]:
     return [str(state.name) for state in sorted(states, key=lambda state: state.timestamp)]
 
 
-async def look(*runs: UUID, **options: Any) -> dict[UUID, Healed]:
-    """What a reconciliation did about these runs; those of other tests do not count."""
-    found = await reconcile_runs(**options)
-    return {UUID(each.flow_run_id): each for each in found if UUID(each.flow_run_id) in runs}
-
-
 async def test_a_run_whose_process_is_gone_is_crashed_and_goes_on(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
-    healed = await look(run)
+    healed = await processes.reconcile(run)
     assert healed[run].action is Action.RESTART
     assert str(healed[run]).endswith("goes on. Its process is gone from the machine that it ran on.")
     assert (await states_of(run))[-3:] == ["Running", "Crashed", "AwaitingRetry"]
     # A second look finds a run that waits for a worker.
-    assert await look(run) == {}
+    assert await processes.reconcile(run) == {}
 
 
 async def test_a_process_that_turns_up_at_the_second_look_is_left_alone(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE, Process.ALIVE]
-    assert await look(run) == {}
+    assert await processes.reconcile(run) == {}
     assert (await state_of(run)).is_running()
 
 
-async def test_a_run_that_ends_between_the_looks_is_left_alone(
-    deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_ends_between_the_looks_is_left_alone(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
-    moved = reconciliation._moved
 
-    async def ends_first(client: Any, found: FlowRun) -> bool:
-        if found.id == run:
+    async def ends() -> None:
+        async with get_client() as client:
             await client.set_flow_run_state(run, Completed(message="4/4 targets deployable"), force=True)
-        return await moved(client, found)
 
-    monkeypatch.setattr(reconciliation, "_moved", ends_first)
-    assert await look(run) == {}
+    processes.meanwhile = ends
+    assert await processes.reconcile(run) == {}
     assert (await state_of(run)).message == "4/4 targets deployable"
 
 
 async def test_two_reconciliations_at_once_let_it_go_on_once(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
-    await asyncio.gather(look(run), look(run), look(run))
+    await asyncio.gather(processes.reconcile(run), processes.reconcile(run), processes.reconcile(run))
     assert (await state_of(run)).name == "AwaitingRetry"
     assert (await states_of(run)).count("Running") == 1
 
@@ -158,7 +163,7 @@ async def test_runs_that_wait_live_or_have_ended_stay_as_they_are(deployment: UU
         processes.found[str(run)] = [Process.GONE]
     for run in runs[4:]:
         processes.found[str(run)] = [Process.ALIVE]
-    assert await look(*runs) == {}
+    assert await processes.reconcile(*runs) == {}
     assert [(await state_of(run)).name for run in runs] == [state.name for state in states]
 
 
@@ -176,14 +181,37 @@ async def test_a_silent_run_is_dead_and_a_heartbeat_or_a_record_is_a_sign_of_lif
             if await _last_sign(client, run, datetime.now(UTC) - timedelta(seconds=60)):
                 break
             await asyncio.sleep(0.1)
-    healed = await look(silent, beating)
+    healed = await processes.reconcile(silent, beating)
     assert set(healed) == {silent}
     assert "It gave no sign of life for 40" in healed[silent].evidence
 
 
+async def test_a_run_that_falls_silent_is_looked_at_again_before_it_counts_as_dead(
+    deployment: UUID, processes: Look
+) -> None:
+    run = await run_in(Running(), deployment)
+    assert await processes.reconcile(run, after=250) == {}
+    assert (await processes.reconcile(run, after=400))[run].action is Action.RESTART
+    assert SILENT_SECONDS in processes.slept
+
+
+async def test_what_is_done_says_why_as_data(deployment: UUID, processes: Look) -> None:
+    run = await run_in(Running(), deployment)
+    for ended_before, kind in ((None, CrashKind.OWN), (datetime.now(UTC) + timedelta(days=1), CrashKind.STACK_ENDED)):
+        processes.found[str(run)] = [Process.GONE]
+        await processes.reconcile(run, ended_before=ended_before)
+        async with get_client() as client:
+            states = await client.read_flow_run_states(run)
+            await client.set_flow_run_state(run, Running(), force=True)
+        crashed, again = sorted(states, key=lambda state: state.timestamp)[-2:]
+        for state in (crashed, again):
+            state.message = "whatever"
+        assert (crash_kind(crashed), resumption(crashed, again)) == (kind, Resumption.RESUMED)
+
+
 async def test_a_run_that_no_worker_can_take_is_only_crashed(pipeline: Any, processes: Look) -> None:
     run = await run_in(Running(), ago=400)
-    assert (await look(run))[run].action is Action.CRASH
+    assert (await processes.reconcile(run))[run].action is Action.CRASH
     assert (await state_of(run)).is_crashed()
 
 
@@ -192,13 +220,13 @@ async def test_a_crashed_run_goes_on_until_it_crashed_too_often(
 ) -> None:
     monkeypatch.setenv("DDA_MAX_RESTARTS", "1")
     run = await run_in(Crashed(message="Process exited with status code: -9"), deployment)
-    assert (await look(run))[run].action is Action.RESTART
+    assert (await processes.reconcile(run))[run].action is Action.RESTART
     async with get_client() as client:
-        await client.set_flow_run_state(run, Crashed(message=f"{STACK_ENDED}."), force=True)
-    assert (await look(run))[run].action is Action.RESTART, "the end of a stack is not the run's fault"
+        await set_state(client, run, Crashed(message="whatever"), transition_id(CrashKind.STACK_ENDED))
+    assert (await processes.reconcile(run))[run].action is Action.RESTART, "the end of a stack is not the run's fault"
     async with get_client() as client:
         await client.set_flow_run_state(run, Crashed(message="Process exited with status code: -9"), force=True)
-    assert await look(run, ended_before=datetime.now(UTC)) == {}
+    assert await processes.reconcile(run, ended_before=datetime.now(UTC)) == {}
     assert (await state_of(run)).is_crashed()
 
 
@@ -207,7 +235,7 @@ async def test_a_crashed_run_that_another_one_followed_stays(deployment: UUID, p
     run = await run_in(Crashed(), deployment, name, ago=5)
     other = await run_in(Crashed(), deployment, name, use_case="another")
     await run_in(Completed(), deployment, name)
-    assert set(await look(run, other)) == {other}, "a run of another use case is not followed by it"
+    assert set(await processes.reconcile(run, other)) == {other}, "a run of another use case is not followed by it"
     assert (await state_of(run)).is_crashed()
 
 
@@ -215,7 +243,7 @@ async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUI
     before = [await run_in(state, deployment) for state in (Running(), Pending())]
     began = datetime.now(UTC)
     after = [await run_in(state, deployment) for state in (Running(), Pending())]
-    healed = await look(*before, *after, ended_before=began)
+    healed = await processes.reconcile(*before, *after, ended_before=began)
     assert set(healed) == set(before)
     for run in before:
         assert (await states_of(run))[-2:] == ["Crashed", "AwaitingRetry"]
@@ -243,7 +271,7 @@ async def test_a_cancel_that_nobody_finished_is_finished(
         await client.set_flow_run_state(run.id, Running(), force=True)
         await client.set_flow_run_state(run.id, Cancelling(), force=True)
     processes.found[str(run.id)] = [Process.GONE]
-    healed = await look(run.id)
+    healed = await processes.reconcile(run.id)
     assert healed[run.id].action is Action.CANCEL
     assert (await state_of(run.id)).is_cancelled()
     sagemaker = pipeline.aws.client("sagemaker")
@@ -285,14 +313,19 @@ async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UU
     await make_scheduled(too_soon)
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
-    state = await reconcile(return_state=True)
+
+    @flow(name=reconcile.name)
+    async def reconcile_here() -> State[None]:
+        return await heal(look_at_aws=False, reconcile_runs=processes.reconcile_runs)
+
+    state = await reconcile_here(return_state=True)
     assert state.message is not None
     assert state.message.endswith("runs had lost their process")
     async with get_client() as client:
         page = await latest_artifact(client, "reconcile")
     assert page is not None
     assert f"flow-run/{run}" in str(page.data)
-    assert (await reconcile(return_state=True)).message == "Nothing to do"
+    assert (await reconcile_here(return_state=True)).message == "Nothing to do"
     async with get_client() as client:
         assert (await client.read_flow_run(by_hand)).id == by_hand
         with pytest.raises(ObjectNotFound):

@@ -20,7 +20,8 @@ from prefect.states import Cancelled, Crashed, Failed, Pending, Running
 from prefect.types.entrypoint import EntrypointType
 
 from dda_core.runs.history import AttemptStatus
-from dda_core.runs.retry_policy import FailedTarget, RetryClass, RetryDecision, decide
+from dda_core.runs.retry_class import RetryClass
+from dda_core.runs.retry_policy import FailedTarget, RetryDecision, decide
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.settings import load_settings
 from flows import retry_failed as retrying
