@@ -104,8 +104,6 @@ def test_a_failed_refresh_is_logged_in_one_line_unless_its_error_reaches_the_cal
         logging.getLogger("botocore.credentials").warning("Failed during %s period.", period, exc_info=True)
     assert len(records) == logged
     for record in records:
-        assert (
-            record.getMessage()
-            == f"Failed during advisory period. ValueError: 100 % of {'***' if secret else 'it'} was refused"
-        )
+        what = "***" if secret else "it"
+        assert record.getMessage() == f"Failed during advisory period. ValueError: 100 % of {what} was refused"
         assert (record.exc_info, record.exc_text) == (None, None)
