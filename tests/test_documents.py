@@ -23,6 +23,9 @@ from deployments.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PARTS = ("dda_core", "tasks", "flows", "deployments", "tests", "docs")
+SHOWN = {"lids.yaml", "our-targets.yaml", "CHANGELOG.md", "README.md"}
+"""Files of the examples, and at the root."""
 OFFLINE = (
     "dda local sample",
     "dda manifest",
@@ -130,6 +133,14 @@ def test_files_that_commands_name_are_there(command: Command) -> None:
     for word in re.findall(r"(?:deployments|tests|docs|tasks|flows|dda_core)/[\w./-]+", command.text):
         if not word.startswith(made):
             assert (ROOT / word).exists(), f"{command.document}: {word}"
+
+
+def test_files_that_the_text_names_are_there() -> None:
+    there = {path.name for part in PARTS for path in (ROOT / part).rglob("*.*")}
+    for document in DOCUMENTS:
+        for name in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|yaml|md))`", document.read_text()):
+            known = (ROOT / name).exists() if name.startswith(PARTS) else name.rpartition("/")[2] in there | SHOWN
+            assert known, f"{document.name}: {name}"
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:

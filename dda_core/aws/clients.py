@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
+from dda_core.aws.credentials import check_credentials, log_no_traceback
 from dda_core.aws.errors import error_message, is_denied
 from dda_core.aws.principals import principal_of
 from dda_core.aws.responses import expect_whole_answers
@@ -132,11 +133,16 @@ def client_config(settings: Settings) -> Config:
     )
 
 
-def default_client(service: str) -> Any:
-    """A client of the default credential chain, for what the command line names without a use case."""
+def default_client(service: str, settings: Settings | None = None) -> Any:
+    """A client of the default credential chain, for what the command line names without a use case.
+
+    Raises:
+        ConfigurationError: the credentials hold what no request can carry.
+    """
     session = boto3.Session()
+    check_credentials(session.get_credentials())
     expect_whole_answers(session)
-    return session.client(service, config=client_config(load_settings()))  # type: ignore[call-overload]
+    return session.client(service, config=client_config(settings or load_settings()))  # type: ignore[call-overload]
 
 
 def _session(use_case: UseCase, config: Config) -> boto3.Session:
@@ -149,6 +155,7 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
             remedy="Run `aws configure` or `aws sso login`, set AWS_PROFILE, or, for the local AWS, run: "
             'eval "$(dda local env)"',
         )
+    check_credentials(credentials)
     if not use_case.cross_account_role_arn:
         return source
     extra = {"RoleSessionName": SESSION_NAME}
@@ -171,6 +178,7 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
                 raise
             raise _not_assumable(use_case, source.client("sts", config=config), error) from error
 
+    log_no_traceback()
     core = botocore.session.get_session()
     core._credentials = DeferredRefreshableCredentials(refresh, "assume-role")  # type: ignore[attr-defined]
     session = boto3.Session(botocore_session=core, region_name=use_case.region)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOOKED_AT = 1000
 """Training jobs looked at in detail in one go, the newest first: each costs two calls."""
 _AT_ONCE = 4
+_PAGE = 100
 
 
 class FinishedTraining(NamedTuple):
@@ -38,16 +39,24 @@ class Finished(NamedTuple):
 
 
 def finished_training_jobs(
-    sagemaker: SageMakerClient, use_case: UseCase, known: Collection[str] = (), warn: Warn = silent
+    sagemaker: SageMakerClient,
+    use_case: UseCase,
+    known: Collection[str] = (),
+    warn: Warn = silent,
+    newest: int | None = None,
 ) -> Finished:
     """The completed training jobs of a use case's account that belong to the use case.
 
     Jobs named in ``known`` are left out: whose they are is known. A job that disappears meanwhile is left out too.
-    ``warn`` is told where the caller may not read tags: the bucket of its model alone then says whose a job is.
+    ``warn`` is told where the caller may not read tags: the bucket of its model alone then says whose a job is. With
+    ``newest`` only so many of the account's completed jobs are looked at, known ones among them.
     """
     unknown: list[tuple[str, datetime]] = []
     pages = sagemaker.get_paginator("list_training_jobs").paginate(
-        StatusEquals="Completed", SortBy="CreationTime", SortOrder="Descending"
+        StatusEquals="Completed",
+        SortBy="CreationTime",
+        SortOrder="Descending",
+        PaginationConfig={"PageSize": _PAGE} if newest is None else {"PageSize": _PAGE, "MaxItems": newest},
     )
     cut = False
     for page in pages:

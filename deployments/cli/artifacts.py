@@ -43,10 +43,10 @@ def link(
     """
     valid = duration(expires)
     from dda_core.archives.download import presign
-    from dda_core.aws.clients import AwsClients
+    from deployments.services.interactive_aws import interactive_clients
 
     uri, use_case = _find(training_job, target, what)
-    made = presign(AwsClients(use_case), uri, valid)
+    made = presign(interactive_clients(use_case), uri, valid)
     if as_json:
         print_json({"training_job": training_job, "target": target, "what": what, **made.model_dump(mode="json")})
         return
@@ -72,7 +72,7 @@ def get(
     """
     from dda_core.archives.download import download
     from dda_core.archives.file_sink import output_file
-    from dda_core.aws.clients import AwsClients
+    from deployments.services.interactive_aws import interactive_clients
 
     output_file(output)  # before anybody is asked
     uri, use_case = _find(training_job, target, what)
@@ -82,7 +82,7 @@ def get(
         with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
             bar = progress.add_task(output.name, total=None)
             size = download(
-                AwsClients(use_case).s3,
+                interactive_clients(use_case).s3,
                 uri,
                 output,
                 lambda done, size: progress.update(bar, completed=done, total=size),

@@ -76,17 +76,19 @@ def _check_component(text: str, use_case: str | None) -> DeviceCheck:
     from dda_core.naming import component_arn
 
     if use_case:
-        from dda_core.aws.clients import AwsClients
+        from deployments.services.interactive_aws import interactive_clients
         from deployments.services.runs import prefect_errors
         from tasks.store.use_cases import block_name, load_use_case
 
         with prefect_errors():
-            aws = AwsClients(asyncio.run(load_use_case(block_name(use_case))))
+            aws = interactive_clients(asyncio.run(load_use_case(block_name(use_case))))
         sts, greengrass, s3 = aws.sts, aws.greengrass, aws.s3
     else:
         from dda_core.aws.clients import default_client
+        from deployments.services.interactive_aws import interactive_settings
 
-        sts, greengrass, s3 = default_client("sts"), default_client("greengrassv2"), default_client("s3")
+        settings = interactive_settings()
+        sts, greengrass, s3 = (default_client(service, settings) for service in ("sts", "greengrassv2", "s3"))
     if text.startswith("arn:"):
         arn = text if ":versions:" in text else find_version(greengrass, text)
     else:

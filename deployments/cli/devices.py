@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dda_core.exceptions import UsageError
+from dda_core.exceptions import ComponentMissing, UsageError
 from deployments.cli.options import AsJson
-from deployments.cli.output import print_json, print_table
+from deployments.cli.output import listed, print_json, print_table
 
 if TYPE_CHECKING:
     from dda_core.use_case import UseCase
@@ -30,16 +30,24 @@ def devices_command(
     version, count and devices, the latter a list of objects with the keys thing, status, state, deployment and
     last_seen.
     """
-    from dda_core.aws.clients import AwsClients
-    from dda_core.components.devices import Spacing, installed_versions
+    from dda_core.components.devices import Spacing, installed_versions, list_components
     from dda_core.settings import load_settings
+    from deployments.services.interactive_aws import interactive_clients
     from deployments.services.runs import prefect_errors
 
     with prefect_errors():
         chosen = asyncio.run(_use_case(use_case))
-    settings = load_settings()
-    spacing = Spacing(settings.device_calls_per_second)
-    versions = installed_versions(AwsClients(chosen, settings).greengrass, spacing, component)
+    spacing = Spacing(load_settings().device_calls_per_second)
+    greengrass = interactive_clients(chosen).greengrass
+    versions = installed_versions(greengrass, spacing, component)
+    # A component that was deleted may still be on devices, so the account is asked only now.
+    if component and not versions and component not in (known := list_components(greengrass, spacing)):
+        raise ComponentMissing(
+            f"there is no component {component!r} with a model in account {chosen.account_id}, Region {chosen.region}",
+            component=component,
+            expected=f"one of {listed(known)}",
+            remedy="Give a component's name; `dda status TRAINING_JOB` shows those of a training job.",
+        )
     if as_json:
         print_json([each.model_dump(mode="json") for each in versions])
         return

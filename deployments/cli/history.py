@@ -27,12 +27,15 @@ def history_command(
     """List every attempt of every target, the oldest first: failed, stopped and crashed ones too.
 
     A target that was skipped adds no row. What was deleted in AWS since is marked as gone, where AWS can be asked.
+    The exit code is 2 for a training job that neither Prefect nor AWS knows, and 3 for an unknown use case.
     """
     check_training_job_name(training_job)
-    from deployments.services.jobs import read_runs
+    from deployments.services.jobs import check_known, read_runs
     from tasks.store.history import history_of
 
     runs = asyncio.run(read_runs(training_job, use_case))
+    if not runs:
+        asyncio.run(check_known(training_job, use_case))
     rows = history_of(runs)
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])

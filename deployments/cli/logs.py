@@ -81,10 +81,10 @@ async def _in_progress(client: Any, training_job: str) -> bool:
 
 
 async def _read(job: FoundJob) -> list[LogLine]:
-    from dda_core.aws.clients import AwsClients
     from dda_core.compilation.logs import read_log, read_saved_log
+    from deployments.services.interactive_aws import interactive_clients
 
-    aws = AwsClients(job.use_case)
+    aws = interactive_clients(job.use_case)
     lines = await asyncio.to_thread(read_log, aws.logs, job.name)
     return lines or await asyncio.to_thread(read_saved_log, aws.s3, job.saved_log)
 
@@ -92,11 +92,11 @@ async def _read(job: FoundJob) -> list[LogLine]:
 async def _follow(job: FoundJob, as_json: bool) -> list[LogLine]:
     """Print lines as they come until the job has ended; all of them."""
     from dda_core.aws.calls import with_retries
-    from dda_core.aws.clients import AwsClients
     from dda_core.compilation.logs import job_ended, read_log
     from dda_core.settings import load_settings
+    from deployments.services.interactive_aws import interactive_clients
 
-    aws, settings = AwsClients(job.use_case), load_settings()
+    aws, settings = interactive_clients(job.use_case), load_settings()
     shown: Counter[tuple[Any, ...]] = Counter()
     lines: list[LogLine] = []
     said = False

@@ -112,8 +112,9 @@ def open_archive(where: str) -> Source:
 
     if where.startswith("s3://"):
         from dda_core.aws.clients import default_client
+        from deployments.services.interactive_aws import interactive_settings
 
-        return open_source(where, default_client("s3"))
+        return open_source(where, default_client("s3", interactive_settings()))
     return open_source(where)
 
 

@@ -13,12 +13,20 @@ from typing import Any
 
 import typer
 
+LISTED = 20
+"""Names that a sentence lists."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """The text without what could steer a terminal: names in archives are other people's input."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names for a sentence: the first ones where there are many, and ``none`` where there is none."""
+    more = len(names) - LISTED
+    return (", ".join(names[:LISTED]) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def print_json(value: Any) -> None:

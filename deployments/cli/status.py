@@ -42,7 +42,8 @@ def status_command(
 ) -> None:
     """Show where training jobs stand, merged over all their runs.
 
-    The exit code is 0 whatever is shown. With --watch and --json there is a line of JSON per change.
+    The exit code is 0 whatever the status is, 2 for a training job that neither Prefect nor AWS knows, and 3 for an
+    unknown use case. With --watch and --json there is a line of JSON per change.
     """
     if target is not None:
         (target,) = known_targets([target])
@@ -87,13 +88,16 @@ async def _show(training_job: str, use_case: str | None, target: str | None, *, 
 async def _list(
     status: RunStatus | None, use_case: str | None, target: str | None, *, watch: bool, as_json: bool
 ) -> None:
-    from deployments.services.jobs import list_jobs
+    from deployments.services.jobs import list_jobs, recently_trained
 
+    trained, unasked = await recently_trained(use_case)
+    for each in unasked:
+        typer.echo(f"Training jobs that were never compiled may be missing: {printable(each)}.", err=True)
     out, said = Console(), None
     live_table = watch and not as_json and out.is_terminal
     with Live(console=out, auto_refresh=False) if live_table else nullcontext() as live:
         while True:
-            jobs = await list_jobs(status, use_case, target)
+            jobs = await list_jobs(status, use_case, target, trained)
             text = json.dumps([job.view.model_dump(mode="json") for job in jobs], indent=None if watch else 2)
             if live:
                 live.update(_live(jobs), refresh=True)

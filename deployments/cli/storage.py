@@ -103,7 +103,7 @@ def _each(
             code = report(error)
     if as_json:
         print_json([_fields(*row) for row in rows])
-    else:
+    elif rows or not code:
         _print(rows)
     if code:
         raise typer.Exit(code)

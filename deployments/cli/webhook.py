@@ -47,8 +47,8 @@ def install(
     EventBridge then calls the Prefect server by https, with the user and password of PREFECT_API_AUTH_STRING, which
     are kept in AWS Secrets Manager. With --queue AWS calls nobody: the deployment drain-training-events fetches.
     """
-    from dda_core.aws.clients import AwsClients
     from dda_core.aws.tags import PORTAL_MANAGED_TAG, PORTAL_USE_CASE_TAG
+    from deployments.services.interactive_aws import interactive_clients
     from deployments.webhook.request import TEMPLATE, webhook_parameters
     from deployments.webhook.stack import QUEUE_TEMPLATE, answers_without_password, check_reachable_by_aws
     from deployments.webhook.stack import install as install_stack
@@ -62,7 +62,7 @@ def install(
         check_reachable_by_aws(parameters, answers_without_password)
     tags = {**loaded.tags, PORTAL_MANAGED_TAG: "true", PORTAL_USE_CASE_TAG: loaded.usecase_id}
     outcome, stack = install_stack(
-        AwsClients(loaded).cloudformation, template, {**parameters, "AlarmTopic": alarm_topic}, tags
+        interactive_clients(loaded).cloudformation, template, {**parameters, "AlarmTopic": alarm_topic}, tags
     )
     typer.echo(f"{outcome}: stack dda-webhook-{parameters['UseCase']} in {loaded.account_id}, {loaded.region}")
     for name, value in stack.outputs.items():
@@ -78,14 +78,14 @@ def install(
 @app.command("uninstall")
 def uninstall(use_case: UseCaseName) -> None:
     """Delete the stack, with its queues and the events that wait in them. It may be repeated."""
-    from dda_core.aws.clients import AwsClients
+    from deployments.services.interactive_aws import interactive_clients
     from deployments.webhook.stack import stack_name
     from deployments.webhook.stack import uninstall as uninstall_stack
     from tasks.store.use_cases import block_name
 
     loaded = _load(use_case)
     name = block_name(use_case)
-    deleted = uninstall_stack(AwsClients(loaded).cloudformation, name)
+    deleted = uninstall_stack(interactive_clients(loaded).cloudformation, name)
     typer.echo(
         f"{'deleted' if deleted else 'not there'}: stack {stack_name(name)} in {loaded.account_id}, {loaded.region}"
     )

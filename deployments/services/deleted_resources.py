@@ -37,7 +37,8 @@ async def gone_in_aws(rows: Sequence[HistoryRow], use_cases: dict[str, str]) -> 
             use_case = await load_use_case(name)
             aws = await asyncio.to_thread(AwsClients, use_case, load_settings().model_copy(update=_IMPATIENT))
             sagemaker, greengrass = aws.sagemaker, aws.greengrass
-        except (DdaError, BotoCoreError):
+            await asyncio.to_thread(aws.credentials_end)  # a role that is refused is refused once, not for each name
+        except (DdaError, BotoCoreError, ClientError):
             continue
         ours = [row for row in reversed(rows) if use_cases.get(row.flow_run_id) == name]
         jobs = dict.fromkeys(row.compilation_job for row in ours if row.compilation_job)
@@ -68,6 +69,6 @@ def _is_there(call: Callable[..., Any], arguments: dict[str, str]) -> bool:
         call(**arguments)
     except ClientError as error:
         return not is_not_found(error)
-    except BotoCoreError:
+    except (DdaError, BotoCoreError):
         return True
     return True

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from prefect import get_client
 
-from dda_core.exceptions import DdaError
+from dda_core.exceptions import DdaError, UsageError
 from dda_core.pages.overview import OverviewRow, in_order
 from dda_core.runs.history import HistoryRow
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from deployments.services.runs import prefect_errors
+from deployments.services.trained_jobs import is_trained, newly_trained
 from tasks.operations.overview import jobs_with_runs, stored_rows
 from tasks.store.history import JobRun, RunView, history_of, runs_of, view_of_runs
-from tasks.store.use_cases import block_name, load_use_case
+from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 
 class JobView(NamedTuple):
@@ -44,10 +46,48 @@ async def read_job(training_job: str, use_case: str | None = None, target: str |
         target: show only this target; the status stays the training job's.
 
     Raises:
+        UsageError, UnknownUseCase: nobody knows the training job, or the use case.
         PrefectUnreachable: there is no server to ask.
     """
-    view = await view_of_runs(await read_runs(training_job, use_case), training_job)
-    return _narrowed(view, target)
+    runs = await read_runs(training_job, use_case)
+    if not runs:
+        await check_known(training_job, use_case)
+    return _narrowed(await view_of_runs(runs, training_job), target)
+
+
+async def check_known(training_job: str, use_case: str | None = None) -> None:
+    """Check that a training job without a run is in the overview, or in AWS, where a use case's account can be asked.
+
+    Raises:
+        UsageError: it is in none of them.
+        UnknownUseCase: the use case is not registered.
+        PrefectUnreachable: there is no server to ask.
+    """
+    with prefect_errors():
+        names = [block_name(use_case)] if use_case else await use_case_names()
+        use_cases = {name: await load_use_case(name) for name in names} if use_case else await _loadable(names)
+        async with get_client() as client:
+            if any(row.training_job == training_job and row.block in names for row in await stored_rows(client)):
+                return
+    there, silent = await is_trained(training_job, use_cases)
+    if there:
+        return
+    of = f" of use case {use_case!r}" if use_case else ""
+    unasked = f" Not asked: {'; '.join(silent)}." if silent else ""
+    raise UsageError(
+        f"training job {training_job!r} is unknown: it has no run{of}, and AWS has no such training job in the "
+        f"accounts of the use cases {', '.join(sorted(use_cases)) or '(none is registered)'}.{unasked} Check the "
+        f"name; `dda status` lists those that are known."
+    )
+
+
+async def _loadable(names: Sequence[str]) -> dict[str, UseCase]:
+    """The use cases of these names, without those that hold what cannot be used."""
+    found = {}
+    for name in names:
+        with suppress(DdaError):
+            found[name] = await load_use_case(name)
+    return found
 
 
 async def read_history(training_job: str, use_case: str | None = None) -> list[HistoryRow]:
@@ -85,12 +125,32 @@ async def read_runs(training_job: str, use_case: str | None = None) -> list[JobR
     return [run for run in runs if use_case is None or run.use_case == block_name(use_case)]
 
 
-async def list_jobs(
-    status: RunStatus | None = None, use_case: str | None = None, target: str | None = None
-) -> list[JobView]:
-    """Every training job that has a run, and those of the overview that were never compiled; the latest change first.
+async def recently_trained(use_case: str | None = None) -> tuple[list[OverviewRow], list[str]]:
+    """Training jobs that have ended since the overview was last refreshed; and who could not be asked, with why.
 
     Raises:
+        PrefectUnreachable: there is no server to ask.
+    """
+    with prefect_errors():
+        names = await use_case_names()
+        use_cases = await _loadable([name for name in names if use_case is None or name == block_name(use_case)])
+        async with get_client() as client:
+            known = {(row.block, row.training_job) for row in await stored_rows(client)}
+    return await newly_trained(use_cases, known)
+
+
+async def list_jobs(
+    status: RunStatus | None = None,
+    use_case: str | None = None,
+    target: str | None = None,
+    trained: Sequence[OverviewRow] = (),
+) -> list[JobView]:
+    """Every training job that has a run, and those that were never compiled; the latest change first.
+
+    The latter are those of the overview, and of ``trained``, which is newer.
+
+    Raises:
+        UnknownUseCase: the use case is not registered, and no run is of it.
         PrefectUnreachable: there is no server to ask.
     """
     use_cases: dict[str, UseCase | None] = {}
@@ -101,9 +161,11 @@ async def list_jobs(
                 for each in await jobs_with_runs(client)
             ]
             compiled = {job.row.key for job in found}
-            for row in await stored_rows(client):
+            for row in (*await stored_rows(client), *trained):
                 if row.flow_run_id is None and row.key not in compiled:
                     found.append(JobView(row, await view_of_runs([], row.training_job)))
+        if use_case and block_name(use_case) not in {*await use_case_names(), *(job.row.block for job in found)}:
+            await load_use_case(use_case)  # says which there are
     shown = {job.row.key: job for job in found if job.shows(status, use_case, target)}
     rows = in_order(job.row for job in shown.values())
     return [JobView(row, _narrowed(shown[row.key].view, target)) for row in rows]

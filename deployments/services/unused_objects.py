@@ -22,6 +22,7 @@ from dda_core.cleanup.unused_objects import (
 from dda_core.components.devices import Spacing
 from dda_core.settings import load_settings
 from dda_core.use_case import UseCase
+from deployments.services.interactive_aws import interactive_clients
 from deployments.services.runs import prefect_errors
 from tasks.store.history import all_runs
 from tasks.store.use_cases import block_name, load_use_case, use_case_names
@@ -69,7 +70,7 @@ def find_unused(name: str, use_case: UseCase, older_than: timedelta) -> Unused:
     with prefect_errors():
         shared, used = asyncio.run(_runs_in_need(use_case.s3_bucket))
     settings = load_settings()
-    aws = AwsClients(use_case, settings)
+    aws = interactive_clients(use_case)
     own_targets = {row.name for each in (use_case, *shared) for row in each.own_targets}
     found = list(stored_objects(aws.s3, use_case.s3_bucket, older_than, own_targets))
     parts = [used]
@@ -77,7 +78,7 @@ def find_unused(name: str, use_case: UseCase, older_than: timedelta) -> Unused:
     for each in (use_case, *shared):
         if (place := (each.account_id, each.region)) not in places and found:
             places.add(place)
-            clients = aws if each is use_case else AwsClients(each, settings)
+            clients = aws if each is use_case else interactive_clients(each)
             parts.append(in_use_by_components(clients.greengrass, Spacing(settings.device_calls_per_second)))
             parts.append(in_use_by_compilations(clients.sagemaker))
     kept = together(parts)

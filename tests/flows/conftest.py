@@ -87,7 +87,7 @@ class Pipeline(NamedTuple):
             for row in greengrass.list_component_versions(arn=component["arn"])["componentVersions"]
         )
 
-    async def until(self, condition: Any, seconds: float = 20) -> None:
+    async def until(self, condition: Any, seconds: float = 120) -> None:
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110 - what is waited for is in AWS and sets no event
                 await asyncio.sleep(0.05)

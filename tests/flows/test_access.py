@@ -72,6 +72,7 @@ async def test_an_unknown_training_job_is_told_before_access_is_looked_at(pipeli
     assert pipeline.aws.calls["iam:SimulatePrincipalPolicy"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["AccessDenied", "Throttling", "500"])
 async def test_what_could_not_be_checked_fails_no_run(
     pipeline: Pipeline, error: str, caplog: pytest.LogCaptureFixture
@@ -88,6 +89,7 @@ async def test_what_could_not_be_checked_fails_no_run(
     assert any(checks in record.message for record in caplog.records if record.levelname == "WARNING")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 1}])
 async def test_a_session_that_ends_in_mid_run_is_renewed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.train()

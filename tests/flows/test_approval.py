@@ -117,6 +117,7 @@ async def test_what_is_rejected_is_not_published_and_the_reason_stands_at_each_t
     assert {"approval:rejected", "status:failed"} <= await tags_of(run)
 
 
+@pytest.mark.slow
 async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: Asking) -> None:
     asking.pipeline.aws.faults.add("compile", target="x86_64-cpu", reason="ClientError: No model file found.")
     run = await asking.start("caps-3", PAIR)
@@ -127,6 +128,7 @@ async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: A
     assert view.targets["x86_64-cpu"].reason == "ClientError: No model file found."
 
 
+@pytest.mark.slow
 async def test_it_asks_once_also_when_the_run_crashes_or_fails_after_the_approval(asking: Asking) -> None:
     pipeline = asking.pipeline
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason=NO_SLOT)
@@ -142,6 +144,7 @@ async def test_it_asks_once_also_when_the_run_crashes_or_fails_after_the_approva
     assert view.status is RunStatus.COMPLETED
 
 
+@pytest.mark.slow
 async def test_a_retry_after_a_rejection_asks_again(asking: Asking) -> None:
     run = await asking.start("caps-5", ["arm64-cpu"])
     await decide("caps-5", "reject", who="Ada")

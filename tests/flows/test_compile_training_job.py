@@ -114,6 +114,7 @@ async def test_one_failed_target_stops_no_other(pipeline: Pipeline) -> None:
     assert {"status:partial", "failed:x86_64-cuda"} <= set((await pipeline.flow_run(view)).tags)
 
 
+@pytest.mark.slow
 async def test_nothing_stays_pending_behind_a_failed_target(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compile", target="x86_64-cuda", reason=OPERATORS)
@@ -143,6 +144,7 @@ async def test_a_failure_that_may_pass_gets_two_new_attempts(pipeline: Pipeline)
     assert len(pipeline.jobs()) == 3
 
 
+@pytest.mark.slow
 async def test_a_failure_that_does_not_pass_ends_after_three_attempts(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compile", target="arm64-cpu", reason=INTERNAL, times=9)
@@ -174,6 +176,7 @@ async def test_a_second_run_skips_what_is_deployable(pipeline: Pipeline) -> None
     assert f"/v2/runs/flow-run/{first.flow_run_id}" in page
 
 
+@pytest.mark.slow
 async def test_another_friendly_name_makes_another_version_of_the_same_package(pipeline: Pipeline) -> None:
     pipeline.train()
     first = await pipeline.run(targets=["arm64-cpu"])
@@ -184,6 +187,7 @@ async def test_another_friendly_name_makes_another_version_of_the_same_package(p
     assert len(pipeline.jobs()) == 1
 
 
+@pytest.mark.slow
 async def test_force_compiles_anew_and_a_retry_of_that_run_does_not(pipeline: Pipeline) -> None:
     pipeline.train()
     await pipeline.run(targets=["arm64-cpu"])
@@ -223,6 +227,7 @@ async def test_a_race_of_runs_makes_one_job_and_one_version_per_target(pipeline:
     assert len(pipeline.versions()) == 2
 
 
+@pytest.mark.slow
 async def test_a_job_in_progress_is_joined_even_with_force(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -259,6 +264,7 @@ async def test_a_full_quota_is_waited_for(pipeline: Pipeline) -> None:
     assert len(pipeline.jobs()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"concurrent_compilation_jobs": 1}])
 async def test_who_waits_for_a_slot_says_so_and_goes_on(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
     async def page() -> str:
@@ -307,6 +313,7 @@ async def test_cancelling_stops_the_jobs_that_the_run_created(pipeline: Pipeline
     assert statuses <= {"STOPPING", "STOPPED"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
 async def test_the_hook_stops_what_a_killed_process_could_not(pipeline: Pipeline) -> None:
     pipeline.train()
@@ -324,6 +331,7 @@ async def test_the_hook_stops_what_a_killed_process_could_not(pipeline: Pipeline
     assert [hook.__name__ for hook in compile_training_job.on_cancellation_hooks] == ["stop_compilation_jobs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
 async def test_any_other_end_of_the_process_leaves_the_jobs_alone(pipeline: Pipeline) -> None:
     pipeline.train()
@@ -337,6 +345,7 @@ async def test_any_other_end_of_the_process_leaves_the_jobs_alone(pipeline: Pipe
     assert job["CompilationJobStatus"] in ("STARTING", "INPROGRESS")
 
 
+@pytest.mark.slow
 async def test_throttled_and_broken_polls_are_no_failed_job(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("call", operation="DescribeCompilationJob", error="ThrottlingException", nth=3, times=5)
@@ -359,6 +368,7 @@ async def test_a_create_that_answers_with_an_error_after_its_effect_makes_no_sec
     assert len(pipeline.versions()) == 1
 
 
+@pytest.mark.slow
 async def test_a_job_is_gone_on_with_even_where_nobody_may_read_whose_it_is(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -419,6 +429,7 @@ async def test_a_device_would_refuse_it_so_no_job_is_started(pipeline: Pipeline)
     assert pipeline.jobs() == []
 
 
+@pytest.mark.slow
 async def test_names_with_twelve_digits_stay_and_account_ids_do_not(pipeline: Pipeline) -> None:
     pipeline.train("lid-202601021530", model_name="Lid 202601021530")
     reason = f"ClientError: role arn:aws:iam::{ACCOUNT}:role/X may not read s3://dda-{ACCOUNT}-models"
@@ -438,6 +449,7 @@ async def test_names_with_twelve_digits_stay_and_account_ids_do_not(pipeline: Pi
     assert ACCOUNT not in written
 
 
+@pytest.mark.slow
 async def test_a_server_that_takes_no_tags_fails_no_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(flow_run_id: str, tags: list[str]) -> None:
         raise OSError("the database is locked")

@@ -58,6 +58,7 @@ async def test_a_component_that_another_model_takes_meanwhile_is_refused_when_it
     assert pipeline.versions() == ["model-lid-a-arm64-cpu 1.0.0"]
 
 
+@pytest.mark.slow
 async def test_what_a_person_should_look_at_is_in_the_runs_log(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -55,6 +55,7 @@ async def test_an_archive_that_a_device_cannot_load_fails_its_target_and_no_othe
     assert len([item for item in bucket["Contents"] if item["Key"].endswith(".zip")]) == 1
 
 
+@pytest.mark.slow
 async def test_such_an_archive_is_adopted_and_refused_again_until_it_is_compiled_anew(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=Spoil.WRAPPER_FOLDER.value)
@@ -75,6 +76,7 @@ async def test_code_for_an_accelerator_on_a_cpu_target_is_a_warning_in_the_log(
     assert "Requirements.TargetDeviceType is gpu" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_deployable_version_that_a_device_cannot_run_does_not_count(pipeline: Pipeline) -> None:
     """As an earlier release left them: DEPLOYABLE, ours, and without the loader's library."""
     pipeline.train()

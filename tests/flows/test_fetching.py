@@ -75,6 +75,7 @@ async def test_the_log_of_the_latest_and_of_an_earlier_attempt(pipeline: Pipelin
     assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
 
 
+@pytest.mark.slow
 async def test_a_log_that_cloudwatch_has_no_more_is_shown_as_it_was_saved(pipeline: Pipeline) -> None:
     pipeline.train("log-2")
     await pipeline.run("log-2", targets=["arm64-cpu"])
@@ -92,6 +93,7 @@ async def test_a_log_that_is_not_there_is_said_so_and_is_no_error(pipeline: Pipe
         assert json.loads((await cli("logs", *words, "--json")).stdout) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 5}])
 async def test_a_log_is_followed_until_its_job_has_ended(pipeline: Pipeline) -> None:
     pipeline.train("log-4")
@@ -123,6 +125,7 @@ async def test_links_and_downloads_of_each_product(pipeline: Pipeline, tmp_path:
     assert b"ended with status COMPLETED" in (tmp_path / "log").read_bytes()
 
 
+@pytest.mark.slow
 async def test_a_bucket_named_after_the_account_is_found_though_its_record_masks_it(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ async def save(pipeline: Pipeline, **fields: Any) -> UseCase:
     return use_case
 
 
+@pytest.mark.slow
 async def test_an_own_target_named_by_the_training_jobs_tag_becomes_a_component(pipeline: Pipeline) -> None:
     await save(pipeline)
     pipeline.train("lid-7", tags={"dda:targets": "orin x86_64"})

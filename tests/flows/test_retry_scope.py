@@ -68,6 +68,7 @@ async def test_a_named_target_is_done_again_and_the_other_stays_as_it_was(pipeli
     ]
 
 
+@pytest.mark.slow
 async def test_without_tags_every_failed_target_is_done_again(pipeline: Pipeline) -> None:
     run = await failed_pair(pipeline, "all-1")
     view = await pipeline.go_on(UUID(run), retry=True)
@@ -75,6 +76,7 @@ async def test_without_tags_every_failed_target_is_done_again(pipeline: Pipeline
     assert {record.attempt for record in view.targets.values()} == {2}
 
 
+@pytest.mark.slow
 async def test_forced_it_compiles_anew_instead_of_adopting(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason="the artifact cannot be read")
@@ -86,6 +88,7 @@ async def test_forced_it_compiles_anew_instead_of_adopting(pipeline: Pipeline) -
     assert len(pipeline.jobs()) == 2
 
 
+@pytest.mark.slow
 async def test_an_order_holds_for_the_one_retry(pipeline: Pipeline) -> None:
     run = await failed_pair(pipeline, "once-1")
     await tag(run, *retry_tags(["arm64-cpu"], force=False))

@@ -111,6 +111,7 @@ async def test_what_the_run_is_about_to_make_is_on_the_server_before_it_is_made(
     await killed(running)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
 @pytest.mark.parametrize("how", ["in its process", "by the worker's hook"])
 async def test_cancelling_stops_the_runs_own_jobs_and_not_those_that_it_joined(

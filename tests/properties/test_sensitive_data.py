@@ -29,7 +29,7 @@ from flows.outcome import end_state, note_failure
 from tasks.operations.download_links import MadeLink, links_page
 from tasks.store.record import RecordWriter
 
-EXAMPLES = 150
+EXAMPLES = 100
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 letters, digits = string.ascii_uppercase, string.digits

@@ -573,7 +573,7 @@ def mutated(manifest: Any, mutations: list[tuple[tuple[Any, ...], Any]]) -> Any:
 mutation = st.sampled_from(MUTATIONS).flatmap(lambda row: st.tuples(st.just(row[0]), st.sampled_from(row[1])))
 
 
-@settings(max_examples=3 * EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(
     st.sampled_from(STAGE_TYPES),
     st.lists(mutation, max_size=3),
@@ -655,7 +655,7 @@ ERRORS = [each for each in vars(exceptions).values() if inspect.isclass(each) an
 noise = st.text("0123456789 .,;:-_/\n\t", max_size=40)
 
 
-@settings(max_examples=3 * EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(st.text(max_size=300), st.sampled_from([None, "neo", "greengrass"]))
 def test_7_every_text_gets_one_answer(text, service):
     """**Feature: greengrass-component-workflow-alignment, Property 7: Error Handling Equivalence**
@@ -673,7 +673,7 @@ def test_7_every_text_gets_one_answer(text, service):
     assert guidance_for(wrapped) == guidance_for(CompilationFailed("another job", reason=text))
 
 
-@settings(max_examples=3 * EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(st.sampled_from(CATALOGUED), noise, noise, st.booleans())
 def test_7_a_known_failure_is_known_in_any_surroundings(row_and_fragments, before, after, prefixed):
     """**Feature: greengrass-component-workflow-alignment, Property 7: Error Handling Equivalence**

@@ -144,7 +144,7 @@ def judged(manifest: dict[str, Any], files: dict[str, bytes]) -> list[Any]:
     return errors(package_findings(seen.files, manifest, EXPECTED))
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(packages())
 def test_what_the_rules_let_pass_runs_on_the_device_and_nothing_else(package: tuple[dict[str, Any], dict[str, bytes]]):
     """**Feature: greengrass-component-workflow-alignment, Property 6: Component Validation Consistency**

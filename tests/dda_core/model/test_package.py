@@ -114,7 +114,7 @@ TREES = st.dictionaries(
 TREES = TREES.map(lambda tree: {f"more/{name}": content for name, content in tree.items()} | compiled_files(200))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TREES, st.sampled_from(["", "./"]))
 def test_directory_structure_preservation(tmp_path_factory: Any, tree: dict[str, bytes], prefix: str):
     """Property 3, Directory Structure Preservation: every file is at its path below the stage's folder."""

@@ -16,6 +16,7 @@ import pytest
 from prefect.client.schemas.objects import StateType
 from typer.testing import Result
 
+from tasks.store.use_cases import UseCaseBlock, load_use_case
 from tests.deployments.cli.command import dda
 from tests.fixtures.past_runs import PastRun, write_past_runs
 from tests.tasks.store.test_history import line
@@ -86,16 +87,59 @@ async def test_one_target_of_a_job(ask: Ask, job: str) -> None:
     assert (shown["status"], list(shown["targets"])) == ("partial", ["x86_64-cuda"])
 
 
-async def test_an_unknown_job_is_not_started_and_no_error(ask: Ask) -> None:
-    result = await ask("status", "nobody-trained-this", "--json")
-    assert result.exit_code == 0
+async def test_a_job_that_aws_knows_and_that_has_no_run_is_not_started_and_no_error(ask: Ask, pipeline: Any) -> None:
+    name = f"trained-{uuid4().hex[:8]}"
+    pipeline.train(name)
+    result = await ask("status", name, "--json")
+    assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout) == {
-        "training_job": "nobody-trained-this",
+        "training_job": name,
         "flow_run_id": None,
         "state": None,
         "status": "not-started",
         "targets": {},
     }
+    assert (await ask("history", name, "--json")).stdout == "[]\n"
+    assert "Nothing was attempted yet" in (await ask("history", name, "--use-case", "local")).stdout
+    # The overview was not refreshed since: the list asks AWS itself.
+    listed = json.loads((await ask("status", "--status", "not-started", "--json")).stdout)
+    assert name in [each["training_job"] for each in listed]
+    assert name in (await ask("status", "--use-case", "local")).stdout
+
+
+@pytest.mark.parametrize("verb", ["status", "history"])
+@pytest.mark.parametrize("more", [[], ["--use-case", "local", "--json"]])
+async def test_a_job_that_nobody_knows_is_an_error_that_names_who_was_asked(
+    verb: str, more: list[str], ask: Ask, pipeline: Any
+) -> None:
+    result = await ask(verb, "nobody-trained-this", *more)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: training job 'nobody-trained-this' is unknown: it has no run")
+    assert "local" in result.stderr
+
+
+async def test_an_unknown_use_case_is_an_error_that_lists_the_known_ones(ask: Ask, pipeline: Any) -> None:
+    for verb in (["status"], ["status", "lid-1"], ["history", "lid-1"], ["devices"]):
+        result = await ask(*verb, "--use-case", "nobody")
+        assert (result.exit_code, result.stdout) == (3, ""), verb
+        assert result.stderr.startswith("error: use case 'nobody' is not registered. Known: ")
+        assert "local" in result.stderr.partition("Known: ")[2]
+
+
+async def test_an_unknown_component_is_an_error_that_lists_the_known_ones(ask: Ask, pipeline: Any) -> None:
+    result = await ask("devices", "model-nobody", "--use-case", "local")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "there is no component 'model-nobody'" in result.stderr
+    assert "Known: none" in result.stderr
+
+
+async def test_an_aws_that_cannot_be_asked_is_named_where_a_job_is_unknown(
+    ask: Ask, pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    result = await ask("status", "nobody-trained-this", "--use-case", "local")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Not asked: use case local (Could not connect to the endpoint URL" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -125,10 +169,15 @@ async def test_the_jobs_of_a_use_case(ask: Ask, job: str) -> None:
     assert "Compile again: x86_64-cuda" in result.stdout
 
 
-async def test_an_empty_list_says_what_to_do(ask: Ask) -> None:
-    result = await ask("status", "--use-case", "nobody")
-    assert (result.exit_code, "dda compile" in result.stdout) == (0, True)
-    assert (await ask("status", "--use-case", "nobody", "--json")).stdout == "[]\n"
+async def test_an_empty_list_says_what_to_do(ask: Ask, pipeline: Any) -> None:
+    empty = (await load_use_case("local")).model_copy(update={"usecase_id": "empty", "s3_bucket": "dda-empty"})
+    await UseCaseBlock.of(empty).asave("empty", overwrite=True)
+    try:
+        result = await ask("status", "--use-case", "empty")
+        assert (result.exit_code, "dda compile" in result.stdout) == (0, True)
+        assert (await ask("status", "--use-case", "empty", "--json")).stdout == "[]\n"
+    finally:
+        await UseCaseBlock.adelete("empty")
 
 
 async def test_a_status_cannot_be_chosen_of_one_job(ask: Ask, job: str) -> None:
@@ -163,11 +212,6 @@ async def test_the_history_for_people_needs_no_aws(ask: Ask, job: str) -> None:
     assert "\n    run: " in result.stdout
     assert "\x1b" not in result.stdout
     assert "/runs/flow-run/" in result.stdout
-
-
-async def test_a_job_without_attempts_has_an_empty_history(ask: Ask) -> None:
-    assert (await ask("history", "nobody-trained-this", "--json")).stdout == "[]\n"
-    assert "Nothing was attempted yet" in (await ask("history", "nobody-trained-this")).stdout
 
 
 async def test_what_was_deleted_in_aws_is_marked_as_gone(ask: Ask, pipeline: Any) -> None:

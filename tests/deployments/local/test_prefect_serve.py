@@ -6,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-LOCKED_SECONDS = 5
+LOCKED_SECONDS = 4
 
 WAITS = f"""
 import sqlite3, sys, threading, time
-from deployments.local import prefect_serve as serve
+from deployments.local import prefect_serve
 
-serve.YOUNG_SECONDS = 0.1
+prefect_serve.YOUNG_SECONDS = 0.1
 if sys.argv[2] == "beside":
-    serve.collect_in_a_thread()
+    prefect_serve.collect_in_a_thread()
 
 def connect():
     return sqlite3.connect(sys.argv[1], timeout={LOCKED_SECONDS}, isolation_level=None, check_same_thread=False)

@@ -91,7 +91,7 @@ def test_what_belongs_to_the_caller_does_not_reach_the_stack(stack: RunningStack
     assert f"PREFECT_HOME={stack.directory}/prefect" in environment
 
 
-def test_a_run_and_a_scheduled_run_happen(stack: RunningStack, tmp_path: Path) -> None:
+def test_a_run_from_the_command_line_makes_what_devices_can_run(stack: RunningStack, tmp_path: Path) -> None:
     _train(stack, "lid-1", tmp_path)
     done = subprocess.run(
         [*COMPILE, "lid-1", "--use-case", "local", "--wait", "--json"],
@@ -107,6 +107,10 @@ def test_a_run_and_a_scheduled_run_happen(stack: RunningStack, tmp_path: Path) -
     address, region = stack.content["aws_endpoint_url"], stack.content["region"]
     assert refused_by_devices(lambda service: boto3_client(service, address, region)) == {}
 
+
+@pytest.mark.slow
+def test_a_scheduled_run_happens(stack: RunningStack, tmp_path: Path) -> None:
+    _train(stack, "lid-2", tmp_path)
     # With a broken set of versions the server starts, and no scheduled run is ever created.
     deployment = api(stack.content, "deployments/name/compile-training-job/local")["id"]
     first = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 8))
@@ -117,7 +121,7 @@ def test_a_run_and_a_scheduled_run_happen(stack: RunningStack, tmp_path: Path) -
             {
                 "schedule": {"interval": 20, "anchor_date": first},
                 "active": True,
-                "parameters": {"training_job_name": "lid-1"},
+                "parameters": {"training_job_name": "lid-2"},
             }
         ],
     )

@@ -108,6 +108,7 @@ async def test_an_account_that_cannot_be_asked_keeps_its_rows(pipeline: Any, mon
     assert "The training jobs of use case local could not be listed" in await data(OVERVIEW)
 
 
+@pytest.mark.slow
 async def test_the_page_says_that_the_tags_of_training_jobs_may_not_be_read(pipeline: Any) -> None:
     pipeline.train("untagged-1")
     deny_tags(pipeline.aws)
@@ -127,6 +128,7 @@ async def test_a_refresh_heals_what_a_killed_process_left(pipeline: Any) -> None
     assert "💥&nbsp;crashed" in await data("history-over-4")
 
 
+@pytest.mark.slow
 async def test_pages_are_changed_in_place_and_those_of_models_get_a_version_per_run(pipeline: Any) -> None:
     pipeline.train("twice-1", model_name="Twice Model")
     for _ in range(2):

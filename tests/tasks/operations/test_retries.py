@@ -242,6 +242,7 @@ async def test_what_a_person_ended_is_left_alone(
     assert not any(each.retry for each in decided.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
 async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
