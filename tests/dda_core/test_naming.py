@@ -137,7 +137,7 @@ def test_the_base_is_made_from_the_models_name(model, base):
 @given(st.text(max_size=60))
 def test_every_base_is_one_that_devices_accept(model):
     if not re.search("[a-z0-9]", model.lower()):
-        with pytest.raises(InvalidName):
+        with pytest.raises(InvalidName, match="no letter or digit that a component's name may hold"):
             naming.component_base(model)
     else:
         assert re.fullmatch(r"model-[a-z0-9-]+", naming.component_base(model))
@@ -170,6 +170,37 @@ def test_uris_and_arns():
     arn = "arn:aws:greengrass:eu-west-1:123456789012:components:model-x"
     assert naming.component_arn("eu-west-1", "123456789012", "model-x") == arn
     assert naming.component_arn("eu-west-1", "123456789012", "model-x", "1.0.0") == f"{arn}:versions:1.0.0"
+    arn = "arn:aws-cn:sagemaker:cn-north-1:123456789012:training-job/lid-7"
+    assert naming.training_job_arn("cn-north-1", "123456789012", "lid-7") == arn
+    uri = "s3://b/models/training/lid-7/output/model.tar.gz"
+    assert naming.trained_archive_uri("b", "lid-7") == uri
+
+
+@pytest.mark.parametrize("name", ["abc", "a.b", "dda-lids-7", "0" * 63, "1.2.3.4a", "a.xn--b"])
+def test_a_name_that_s3_allows_has_no_problem(name):
+    assert naming.bucket_name_problem(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("ab", "3 to 63 lower-case letters"),
+        ("a" * 64, "3 to 63 lower-case letters"),
+        ("Lids", "lower-case letters"),
+        ("-lids", "a letter or digit at the beginning and at the end"),
+        ("lids.", "a letter or digit at the beginning and at the end"),
+        ("lids\n", "a letter or digit at the beginning and at the end"),
+        ("a..b", "two dots in a row"),
+        ("10.0.0.255", "the form of an IP address"),
+        ("xn--lids", "begin with 'xn--'"),
+        ("sthree-lids", "begin with 'sthree-'"),
+        ("amzn-s3-demo-lids", "begin with 'amzn-s3-demo-'"),
+        ("lids-s3alias", "end in '-s3alias'"),
+        ("lids--x-s3", "end in '--x-s3'"),
+    ],
+)
+def test_a_name_that_s3_refuses_for_buckets_is_told_why(name, problem):
+    assert problem in naming.bucket_name_problem(name)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import struct
 import threading
 import time
 import zlib
@@ -125,6 +126,60 @@ def test_gzip_written_is_read_by_the_standard_library(either_codec: str):
         writer.write(piece)
     writer.finish()
     assert gzip.decompress(sink) == data
+
+
+def test_gzip_is_written_without_a_name_or_a_time_and_with_the_checksum_and_size_of_the_content(either_codec: str):
+    sink = Bytes()
+    writer = GzipWriter(sink)
+    writer.write(memoryview(b"a").cast("B"))
+    writer.finish()
+    assert sink[:10] == bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF])
+    assert sink[-8:] == struct.pack("<II", 0xE8B7BE43, 1)
+    assert zlib.decompress(sink[10:-8], -15) == b"a"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"text", r"a.tar.gz is damaged, or is not a gzip-compressed tar archive \("),
+        (gzip.compress(b"a")[:-1], r"a.tar.gz is damaged, .* \(the stream has no end: it is cut short\)"),
+        (gzip.compress(b"a") + b"text", r"a.tar.gz has data after its gzip stream that is no whole gzip member \("),
+        (gzip.compress(b"a") + b"\0\0x", r"a.tar.gz has data after .* \(after zeros\)"),
+        (gzip.compress(b"a") * 2 + gzip.compress(b"b")[:-1], r"a.tar.gz has data after .* it is cut short\)"),
+        (b"", "a.tar.gz is empty: a gzip-compressed tar archive was expected"),
+    ],
+    ids=["text", "cut", "text-behind", "zeros-between", "last-member-cut", "empty"],
+)
+def test_what_is_wrong_with_a_stream_is_said(data: bytes, words: str):
+    for size in (1, 1000):
+        with pytest.raises(ArchiveBroken, match=words):
+            content(data, size)
+
+
+def test_content_of_whole_blocks_is_inflated_to_its_end(either_codec: str):
+    for size in (BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK):
+        packed = gzip.compress(bytes(size), 1)
+        assert len(b"".join(inflate([packed + packed], "a.tar.gz"))) == 2 * size
+
+
+def test_a_checksum_goes_on_from_the_one_before():
+    assert codec.crc32(b"bc", codec.crc32(b"a")) == codec.crc32(b"abc") == zlib.crc32(b"abc")
+
+
+def test_items_are_made_only_a_few_ahead_of_the_consumer():
+    made: list[int] = []
+
+    def items() -> Generator[int, None, None]:
+        for number in range(1000):
+            made.append(number)
+            yield number
+
+    ahead = in_thread(items())
+    assert next(ahead) == 0
+    time.sleep(0.3)
+    assert 2 <= len(made) <= 12
+    ahead.close()
+    assert len(made) <= 12
 
 
 @settings(max_examples=100, deadline=None)

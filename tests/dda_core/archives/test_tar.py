@@ -265,6 +265,114 @@ def test_large_text_is_refused(path: Path):
         reader.text(member)
 
 
+def test_as_many_members_as_are_allowed_are_read(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tar, "MAX_MEMBERS", 20)
+    path.write_bytes(gzip.compress(tar_bytes([(tar_member(f"f{n}"), b"") for n in range(20)])))
+    assert len(members(path)) == 20
+
+
+def test_a_name_of_as_many_bytes_as_linux_takes_is_safe():
+    assert unsafe_name("a/" * 2047 + "bc") is None
+    assert unsafe_name("a/" * 2047 + "bcd") == "has a name of 4097 bytes, over 4096"
+
+
+def in_pieces(content: bytes, size: int) -> tar.TarReader:
+    return tar.TarReader(iter([content[start : start + size] for start in range(0, len(content), size)]), "a.tar.gz")
+
+
+def test_a_text_as_large_as_is_allowed_is_read_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tar, "MAX_TEXT", 1000)
+    text = bytes(range(250)) * 4
+    reader = in_pieces(tar_bytes([(tar_member("a", size=1000), text), (tar_member("b", size=1), b"b")]), 100)
+    assert [(member.name, reader.text(member)) for member in reader] == [("a", text), ("b", b"b")]
+
+
+def extended(kind: bytes, body: bytes, member: tarfile.TarInfo | None = None, content: bytes = b"") -> bytes:
+    """A tar archive of one member with an extended header of that kind before it."""
+    header = tar_member("extended", type=kind, size=len(body)).tobuf(tarfile.USTAR_FORMAT)
+    return header + body + bytes(-len(body) % 512) + tar_bytes([(member or tar_member("a"), content)])
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE])
+def test_a_pax_header_names_and_sizes_the_next_member_alone(kind: bytes):
+    content = extended(kind, b"10 path=b\n9 size=3\n", tar_member("a", size=3), b"abc")
+    reader = in_pieces(content, 300)
+    assert [(member.name, member.size, reader.text(member)) for member in reader] == [("b", 3, b"abc")]
+    after = tar_bytes([(tar_member("c"), b"")])
+    head = tar_member("extended", type=kind, size=10).tobuf(tarfile.USTAR_FORMAT) + b"10 path=b\n" + bytes(502)
+    one = tar_member("a").tobuf(tarfile.USTAR_FORMAT)
+    assert [member.name for member in in_pieces(head + one + after, 512)] == ["b", "c"]
+
+
+def test_a_long_name_of_gnu_tar_ends_at_its_zero():
+    body = b"n" * 120 + b"\0garbage"
+    assert [member.name for member in in_pieces(extended(tarfile.GNUTYPE_LONGNAME, body), 999)] == ["n" * 120]
+    assert [member.name for member in in_pieces(extended(tarfile.GNUTYPE_LONGLINK, body), 999)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no length",
+        b"x path=b\n",
+        b"10path=bb\n",
+        b"10 path=bb",
+        b"10 path-b\n",
+        b"0000010 path=b\n",
+        b"10 path=b\n7",
+    ],
+    ids=["no-length", "no-number", "no-space", "no-newline", "no-equals", "too-many-digits", "no-record-behind"],
+)
+def test_a_damaged_pax_header_is_broken(body: bytes):
+    with pytest.raises(ArchiveBroken, match="has a damaged pax header"):
+        list(in_pieces(extended(tarfile.XHDTYPE, body), 512))
+
+
+@pytest.mark.parametrize("size", ["-1", "1.5", "", "x", "9" * 19, "\u0663"])
+def test_a_pax_size_that_is_no_number_is_broken(size: str):
+    record = f" size={size}\n".encode()
+    body = str(len(record) + 2).encode() + record
+    with pytest.raises(ArchiveBroken, match="gives 'a' the size"):
+        list(in_pieces(extended(tarfile.XHDTYPE, body), 512))
+
+
+def test_a_negative_size_is_broken():
+    header = bytearray(tar_member("a").tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = b"\xff" * 12
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
+    with pytest.raises(ArchiveBroken, match="gives 'a' a negative size"):
+        list(in_pieces(bytes(header) + bytes(1024), 512))
+
+
+@pytest.mark.parametrize(("size", "refused"), [(tar.MAX_EXTENDED_HEADER, False), (tar.MAX_EXTENDED_HEADER + 1, True)])
+def test_an_extended_header_is_read_up_to_its_limit(size: int, refused: bool):
+    record = b"%d comment=" % size
+    body = record + b"x" * (size - len(record) - 1) + b"\n"
+    reader = in_pieces(extended(tarfile.XHDTYPE, body), 1 << 20)
+    if refused:
+        with pytest.raises(ArchiveHostile, match=f"has an extended header of {size} bytes, over 65536"):
+            list(reader)
+    else:
+        assert [member.name for member in reader] == ["a"]
+
+
+def test_an_archive_that_ends_behind_an_extended_header_is_broken():
+    content = extended(tarfile.XHDTYPE, b"10 path=b\n")[:1024]
+    with pytest.raises(ArchiveBroken, match="is cut short in a member's header"):
+        list(in_pieces(content, 512))
+
+
+def test_a_member_whose_content_is_not_read_is_skipped():
+    first = (tar_member("a", size=1300), b"a" * 1300)
+    reader = in_pieces(tar_bytes([first, (tar_member("b", size=2), b"bb")]), 700)
+    names = []
+    for member in reader:
+        names.append(member.name)
+        if member.name == "a":
+            next(reader.content())
+    assert names == ["a", "b"]
+
+
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_every_tar_format_is_read(path: Path, format: int):
     names = ["plain", "d" * 90 + "/" + "f" * 90]

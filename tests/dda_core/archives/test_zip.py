@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import struct
 import subprocess
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +133,48 @@ def test_any_members_are_read_back_and_cut_does_not_matter(files: dict[str, byte
     assert digest == hashlib.sha256(data).hexdigest()
     with zipfile.ZipFile(io.BytesIO(data)) as package:
         assert {info.orig_filename: package.read(info) for info in package.infolist()} == files
+
+
+def test_every_byte_around_the_content_is_what_the_format_says():
+    data, digest = packed({"a/ü": b"abc", "b": b"c" * 1000})
+    central = data.index(b"PK\x01\x02")
+    sizes = [info.compress_size for info in zipfile.ZipFile(io.BytesIO(data)).infolist()]
+    expected, directory = b"", b""
+    for path, content, size in (("a/ü".encode(), b"abc", sizes[0]), (b"b", b"c" * 1000, sizes[1])):
+        offset = len(expected)
+        checked = struct.pack("<III", zlib.crc32(content), size, len(content))
+        begin = offset + 30 + len(path)
+        deflated = data[begin : begin + size]
+        assert zlib.decompress(deflated, -15) == content
+        # version 2.0, sizes behind the content and a name in UTF-8, deflated, at midnight on 1980-01-01
+        common = struct.pack("<HHHHH", 20, 0x0808, 8, 0, 0x21)
+        expected += b"PK\3\4" + common + bytes(12) + struct.pack("<HH", len(path), 0) + path
+        expected += deflated + b"PK\7\10" + checked
+        directory += b"PK\1\2" + struct.pack("<BB", 20, 3) + common + checked
+        directory += struct.pack("<HHHHHII", len(path), 0, 0, 0, 0, 0o100644 << 16, offset) + path
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 2, 2, len(directory), central, 0)
+    assert data == expected + directory + end
+    assert digest == hashlib.sha256(data).hexdigest()
+
+
+def test_what_is_returned_of_an_entry_is_true():
+    writer = ZipWriter(Bytes(), "a.tar.gz")
+    for name in ("first", "second"):
+        offset = writer.size
+        entry = writer.add(name, 3, [b"a", memoryview(b"bc")])
+        assert (entry.name, entry.size, entry.offset) == (name, 3, offset)
+        assert (entry.crc, entry.sha256) == (zlib.crc32(b"abc"), hashlib.sha256(b"abc").hexdigest())
+    assert [entry.name for entry in writer.entries] == ["first", "second"]
+
+
+def test_a_package_may_be_as_large_as_the_limit(monkeypatch: pytest.MonkeyPatch):
+    whole = len(packed({"a": weights(2000)})[0])
+    monkeypatch.setattr(zip_module, "MAX_PACKAGE", whole)
+    assert len(packed({"a": weights(2000)})[0]) == whole
+    monkeypatch.setattr(zip_module, "MAX_PACKAGE", whole - 1)
+    with pytest.raises(PackageTooLarge) as refused:
+        packed({"a": weights(2000)})
+    assert refused.value.limit == whole - 1
 
 
 def test_content_of_another_size_than_announced_is_an_error():
