@@ -27,12 +27,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from dda_core.exceptions import DdaError
 from dda_core.failures import explain
 from dda_core.naming import component_arn
+from dda_core.runs.flows import FlowName
 from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from tasks.store.provenance import trigger_of
-from tasks.store.queries import FLOW, PAGE, every_artifact, every_run
+from tasks.store.queries import PAGE, every_artifact, every_run
 from tasks.store.record import artifact_key
 from tasks.store.use_cases import block_name, load_use_case
 
@@ -207,7 +208,7 @@ async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
 async def newest_runs(client: PrefectClient, run_filter: FlowRunFilter, limit: int) -> list[JobRun]:
     """The newest runs that a filter lets through, the newest first."""
     runs = await client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.COMPILE])),
         flow_run_filter=run_filter,
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=limit,
