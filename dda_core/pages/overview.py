@@ -93,7 +93,7 @@ def in_order(rows: Iterable[OverviewRow]) -> list[OverviewRow]:
     return sorted(rows, key=lambda row: (-(row.last_change.timestamp() if row.last_change else 0.0), row.key))
 
 
-def next_step(row: OverviewRow) -> str:
+def next_action(row: OverviewRow) -> str:
     """What a person does next, in plain words; empty where there is nothing to do."""
     if row.status is RunStatus.NOT_STARTED:
         return "Wait for a worker" if row.flow_run_id else "Compile it"
@@ -187,7 +187,7 @@ def _rows(rows: Sequence[OverviewRow], ui: Ui) -> str:
 
 
 def _next(row: OverviewRow, ui: Ui) -> str:
-    what = next_step(row)
+    what = next_action(row)
     if not what or what.startswith("Wait") or not row.deployment_id:
         return cell(what)
     return link(cell(what), ui.form(row.deployment_id, row.block, row.training_job, row.failed))

@@ -247,14 +247,18 @@ def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], endin
     """
     final = [bool(run.run.state and run.run.state.is_final()) or str(run.run.id) == ending for run in runs]
     for run, ended in zip(runs, final, strict=True):
+        # A run that has worked before and is scheduled again is resumed, so it is in progress all the while.
         waiting = run.run.state is None or run.run.state.type in (StateType.SCHEDULED, StateType.PENDING)
         waiting = waiting and not run.run.run_count
         if not ended and not waiting:
             return RunStatus.IN_PROGRESS
+    # Nothing works, so the newest run waits for a worker; earlier runs make that progress, none makes it a start.
     if not final[-1]:
         return RunStatus.NOT_STARTED if len(runs) == 1 else RunStatus.IN_PROGRESS
+    # What stands per target outweighs the state of the last run, which may have done one of many targets.
     if targets:
         return run_status(targets)
+    # It ended before it knew its targets.
     newest = runs[-1].run.state
     return RunStatus.COMPLETED if newest and newest.is_completed() else RunStatus.FAILED
 
