@@ -12,13 +12,14 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from dda_core.exceptions import DdaError
+from dda_core.runs.flows import FlowName
 from dda_core.sanitise import redact
 from flows.parameters import TrainingJobName
 from tasks.decorators import flow
-from tasks.operations.download_links import FLOW, make_links, remove_expired_links, write_links
+from tasks.operations.download_links import make_links, remove_expired_links, write_links
 
 
-@flow(name=FLOW, flow_run_name="links of {training_job_name}")
+@flow(name=FlowName.ARTIFACT_LINKS.value, flow_run_name="links of {training_job_name}")
 async def artifact_links(
     training_job_name: TrainingJobName,
     use_case: str,

@@ -23,6 +23,7 @@ from dda_core.components.component import ComponentNames
 from dda_core.delivery import Delivery, deliveries
 from dda_core.exceptions import ComponentTaken, DdaError, PublishingRejected, RunCancelled
 from dda_core.model.manifest import dda_manifest
+from dda_core.runs.flows import FlowName
 from dda_core.runs.history import TargetLine
 from dda_core.training.completed_jobs import is_foreign
 from dda_core.training.job import check_completed
@@ -49,7 +50,7 @@ async def stop_compilation_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: 
         flow_run_logger(flow_run, flow).info("Stopped compilation job %s", job)
 
 
-@flow(name="compile-training-job", flow_run_name="{training_job_name}", on_cancellation=[stop_compilation_jobs])
+@flow(name=FlowName.COMPILE.value, flow_run_name="{training_job_name}", on_cancellation=[stop_compilation_jobs])
 async def compile_training_job(
     training_job_name: TrainingJobName,
     use_case: str,

@@ -7,13 +7,14 @@ import asyncio
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from dda_core.runs.flows import FlowName
 from tasks.decorators import flow
 from tasks.operations.run_retention import forget_idle_runs
 from tasks.operations.training_events import drain
 from tasks.store.use_cases import use_case_names
 
 
-@flow(name="drain-training-events", flow_run_name="training events")
+@flow(name=FlowName.DRAIN_TRAINING_EVENTS.value, flow_run_name="training events")
 async def drain_training_events(undelivered: bool = False) -> State[None]:
     """Start a run for every training job whose completion waits in the queue of a use case.
 

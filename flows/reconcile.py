@@ -11,14 +11,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
+from dda_core.runs.flows import FlowName
 from tasks.decorators import flow
 from tasks.operations.reconciliation import Healed, healed_page, reconcile_runs
 from tasks.operations.run_retention import forget_idle_runs
 
-FLOW = "reconcile"
 
-
-@flow(name=FLOW, flow_run_name="reconcile")
+@flow(name=FlowName.RECONCILE.value, flow_run_name="reconcile")
 async def reconcile(look_at_aws: bool = False) -> State[None]:
     """Find runs whose process, worker or machine died, and let them go on: they adopt what is in AWS.
 
@@ -41,7 +40,7 @@ async def heal(
         async with get_client() as client:
             await client.create_artifact(
                 ArtifactCreate(
-                    key=FLOW,
+                    key=FlowName.RECONCILE,
                     type="markdown",
                     data=healed_page(healed),
                     description=f"{len(healed)} runs had lost their process",

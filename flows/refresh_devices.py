@@ -7,12 +7,13 @@ import asyncio
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from dda_core.runs.flows import FlowName
 from tasks.decorators import flow
 from tasks.operations.devices import ask_devices, places, write_device_pages
 from tasks.operations.download_links import remove_expired_links
 
 
-@flow(name="refresh-devices", flow_run_name="devices")
+@flow(name=FlowName.REFRESH_DEVICES.value, flow_run_name="devices")
 async def refresh_devices() -> State[None]:
     """Ask the core devices of every use case what they have, and write one artifact `component-...` per component.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from dda_core.runs.flows import FlowName
 from tasks.decorators import flow
 from tasks.operations.overview import refresh
 from tasks.operations.run_retention import forget_idle_runs
 
-FLOW = "refresh-overview"
 
-
-@flow(name=FLOW, flow_run_name="refresh the overview")
+@flow(name=FlowName.REFRESH_OVERVIEW.value, flow_run_name="refresh the overview")
 async def refresh_overview() -> State[None]:
     """Write the overview of training jobs anew: those with runs, and those of every use case never compiled.
 

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from dda_core.pages.retries import retries_page
+from dda_core.runs.flows import FlowName
 from dda_core.runs.retry_policy import RetryDecision, summary
 from dda_core.sanitise import sanitise
 from tasks.decorators import flow
@@ -23,18 +24,17 @@ from tasks.operations.run_retention import forget_idle_runs
 from tasks.store.artifacts import latest_artifact
 from tasks.store.ui_links import artifact_link, run_link
 
-FLOW = "retry-failed"
 KEY, ROWS_KEY = "retries", "retries-rows"
 
 
-@flow(name=FLOW, flow_run_name="retry what failed")
+@flow(name=FlowName.RETRY_FAILED.value, flow_run_name="retry what failed")
 async def retry_failed() -> State[None]:
     """Schedule the runs of failed, crashed and timed-out targets once more, where a retry can help.
 
     The class of the failure decides, with exponential backoff, a maximum of attempts and a budget; what was decided
     for each target, and why, is the artifact `retries`.
     """
-    decisions = await sweep(FLOW)
+    decisions = await sweep(FlowName.RETRY_FAILED)
     log = get_run_logger()
     for each in decisions:
         if each.retry:

@@ -12,7 +12,7 @@ from dda_core.archives.s3_sink import MultipartUpload
 from dda_core.archives.source import open_source
 from dda_core.aws.calls import run_stoppable, with_retries
 from dda_core.aws.s3 import parse_s3_uri
-from dda_core.cleanup.stale_uploads import sweep
+from dda_core.cleanup.stale_uploads import remove_stale_uploads
 from dda_core.device.manifest import doubts
 from dda_core.model.manifest import TrainedModel, dda_manifest
 from dda_core.model.trained import read_trained_archive
@@ -44,7 +44,7 @@ async def read_trained_model(training_job: str, model_artifact: str) -> TrainedM
 
     def read(stop: threading.Event) -> TrainedModel:
         for each in {bucket, run.use_case.s3_bucket}:
-            sweep(run.aws.s3, each)
+            remove_stale_uploads(run.aws.s3, each)
         source = open_source(model_artifact, run.aws.s3)
         return read_trained_archive(source, lambda: MultipartUpload(run.aws.s3, bucket, key), stop)
 

@@ -19,7 +19,7 @@ STALE_AFTER = timedelta(hours=24)
 """What is this old has lost its process: no step runs that long."""
 
 
-def sweep(s3: S3Client, bucket: str) -> list[str]:
+def remove_stale_uploads(s3: S3Client, bucket: str) -> list[str]:
     """Abort the uploads of ours, and delete the staged packages, that are older than a day.
 
     The age is that by S3's own clock, and nothing but ours is touched: a run that is still going is never disturbed.

@@ -82,7 +82,7 @@ def read_trained_archive(
                     texts[member.name] = reader.text(member)
                 elif _is_candidate(member.name):
                     choice.offer(reader, member)
-        model_file = choice.decide(source.uri)
+        model_file = choice.chosen(source.uri)
         description = _describe(texts, source.uri)
         model = TrainedModel(
             uri=source.uri,
@@ -141,7 +141,7 @@ class _Choice:
         elif len(place) == 1 and (at_root or not self._root):
             self._take(reader, member)
 
-    def decide(self, where: str) -> Member:
+    def chosen(self, where: str) -> Member:
         """The one model file."""
         candidates = self._root or self._exported
         if not candidates:

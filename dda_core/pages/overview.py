@@ -126,7 +126,7 @@ def in_order(rows: Iterable[OverviewRow]) -> list[OverviewRow]:
     return sorted(rows, key=lambda row: (-(row.last_change.timestamp() if row.last_change else 0.0), row.key))
 
 
-def next_step(row: OverviewRow) -> str:
+def next_action(row: OverviewRow) -> str:
     """What a person does next, in plain words; empty where there is nothing to do."""
     sentence = NEXT_STEPS[row.next_action]
     if row.next_action is NextAction.COMPILE_FAILED:
@@ -219,7 +219,7 @@ def _rows(rows: Sequence[OverviewRow], ui: Ui) -> str:
 
 
 def _next(row: OverviewRow, ui: Ui) -> str:
-    what = cell(next_step(row))
+    what = cell(next_action(row))
     if row.next_action in (NextAction.NONE, NextAction.WAIT) or not row.deployment_id:
         return what
     return link(what, ui.form(row.deployment_id, row.block, row.training_job, row.failed))

@@ -117,8 +117,10 @@ def judge(signs: Signs, limits: Limits, now: datetime) -> Verdict:
     """What to do about a run with these signs of life."""
     if signs.state == CRASHED:
         return _crashed(signs, limits, now)
+    # A process that was seen outweighs every silence: a busy run may miss its heartbeats.
     if signs.state not in IN_PROGRESS or signs.process is Process.ALIVE:
         return Verdict(Action.LEAVE)
+    # Whoever ended the processes knows more than any sign, and of runs begun since then it knows nothing.
     if limits.ended_before is not None:
         if signs.since >= limits.ended_before:
             return Verdict(Action.LEAVE)
@@ -127,9 +129,12 @@ def judge(signs: Signs, limits: Limits, now: datetime) -> Verdict:
     elif not (evidence := _lost(signs, limits, now)):
         return Verdict(Action.LEAVE)
     else:
+        # Nothing was seen, which may also be a look at the wrong moment.
         crash, certain = CrashKind.OWN, False
+    # A person has asked for its end; restarting it would undo that.
     if signs.state == "CANCELLING":
         return Verdict(Action.CANCEL, evidence, certain, crash)
+    # A stack that is stopped on purpose is no fault of the run, so it costs no restart.
     own = 1 if crash is CrashKind.OWN else 0
     again = signs.restartable and signs.crashes + own <= limits.max_restarts
     return Verdict(Action.RESTART if again else Action.CRASH, evidence, certain, crash)

@@ -43,10 +43,10 @@ def reject_command(
 
 def _decide(training_job: str, decision: Decision, who: str, why: str, use_case: str | None, as_json: bool) -> None:
     check_training_job_name(training_job)
-    from deployments.services.approvals import decide
+    from deployments.services.approvals import give_decision
     from tasks.store.ui_links import run_link
 
-    run = str(asyncio.run(decide(training_job, decision, who=who, why=why, use_case=use_case)))
+    run = str(asyncio.run(give_decision(training_job, decision, who=who, why=why, use_case=use_case)))
     if as_json:
         print_json(
             {"training_job": training_job, "decision": decision, "who": who, "why": why or None, "flow_run_id": run}

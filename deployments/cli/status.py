@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from dda_core.naming import check_training_job_name
-from dda_core.pages.overview import moment, next_step
+from dda_core.pages.overview import moment, next_action
 from dda_core.runs.status import RunStatus
 from deployments.cli.compile import print_view, progress_table
 from deployments.cli.options import AsJson, complete_target, known_targets
@@ -138,7 +138,7 @@ def _cells(job: JobView) -> tuple[str, ...]:
         row.use_case,
         row.model,
         moment(row.last_change),
-        next_step(row),
+        next_action(row),
     )
 
 

@@ -27,9 +27,9 @@ def save(
     A file that names no fleet keeps the one that was saved before; what changes is said.
     """
     given = read_use_case(file, saved_fleet=True)
+    from dda_core.runs.flows import FlowName
     from deployments.server.registration import save_use_case
     from deployments.services.runs import prefect_errors
-    from tasks.store.queries import FLOW
     from tasks.store.use_cases import block_name, saved_fleet
 
     name = block_name(given.usecase_id)
@@ -37,7 +37,7 @@ def save(
         before = asyncio.run(saved_fleet(name))
         use_case = given.on_fleet(given.fleet or before or new_fleet().name)
         asyncio.run(save_use_case(use_case, work_pool))
-    typer.echo(f"Saved block usecase/{name} and deployment {FLOW}/{name} on work pool {work_pool}.")
+    typer.echo(f"Saved block usecase/{name} and deployment {FlowName.COMPILE}/{name} on work pool {work_pool}.")
     typer.echo(f"Fleet: {_about_fleet(file, given, use_case, before)}.")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dda_core.exceptions import UsageError
+from dda_core.runs.flows import FlowName
 from deployments.cli.options import AsJson
 from deployments.cli.output import print_json, printable
 
@@ -28,7 +29,6 @@ Url = Annotated[
         metavar="URL", help="The server as AWS reaches it, where that is not PREFECT_API_URL; /api is added if missing."
     ),
 ]
-DRAIN = "drain-training-events"
 
 
 @app.command("install")
@@ -69,7 +69,8 @@ def install(
         typer.echo(f"  {name}: {value}")
     if queue and not asyncio.run(_drain_is_deployed()):
         typer.echo(
-            f"Nobody fetches from the queue yet: the server has no deployment {DRAIN}. Run, in the project's folder: "
+            f"Nobody fetches from the queue yet: the server has no deployment {FlowName.DRAIN_TRAINING_EVENTS}. "
+            f"Run, in the project's folder: "
             f"prefect --no-prompt deploy --all",
             err=True,
         )
@@ -186,7 +187,7 @@ async def _drain_is_deployed() -> bool:
 
     async with get_client() as client:
         try:
-            await client.read_deployment_by_name(f"{DRAIN}/{DRAIN}")
+            await client.read_deployment_by_name(f"{FlowName.DRAIN_TRAINING_EVENTS}/{FlowName.DRAIN_TRAINING_EVENTS}")
         except ObjectNotFound:
             return False
     return True

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from importlib.resources import as_file, files
 
 from dda_core.fleets import new_fleet
+from dda_core.runs.flows import FlowName
 from dda_core.use_case import UseCase
 from deployments.local.prefect_server import server_answers
 
@@ -71,7 +72,7 @@ async def _reconcile_often() -> None:
 
     async with get_client() as client:
         with suppress(ObjectNotFound):
-            deployment = await client.read_deployment_by_name("reconcile/reconcile")
+            deployment = await client.read_deployment_by_name(f"{FlowName.RECONCILE}/{FlowName.RECONCILE}")
             for each in deployment.schedules:
                 often = IntervalSchedule(interval=timedelta(seconds=RECONCILE_SECONDS))
                 await client.update_deployment_schedule(deployment.id, each.id, schedule=often)

@@ -16,11 +16,10 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
 from dda_core.exceptions import DdaError
+from dda_core.runs.flows import FlowName
 from dda_core.settings import load_settings
 from tasks.operations.liveness_probes import HEARTBEAT, HEARTBEATS
-from tasks.operations.reconciliation import HOUSEKEEPING
 from tasks.rate_limits import Limit, ensure_limit
-from tasks.store.queries import FLOW
 from tasks.store.transitions import SILENT_NAME
 from tasks.store.use_cases import load_use_case, use_case_names
 
@@ -112,7 +111,7 @@ def silence_automation() -> AutomationCore | None:
             expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in WITHOUT_HEARTBEATS)},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": [FLOW, *HOUSEKEEPING]}
+                {"prefect.resource.role": "flow", "prefect.resource.name": [name.value for name in FlowName]}
             ),
             for_each={"prefect.resource.id"},
             threshold=1,

@@ -21,7 +21,7 @@ from tasks.store.use_cases import block_name, find_use_case
 Decision = Literal["publish", "reject"]
 
 
-async def decide(
+async def give_decision(
     training_job: str, decision: Decision, *, who: str, why: str = "", use_case: str | None = None
 ) -> UUID:
     """Let the waiting run of a training job publish, or not; the run's id.

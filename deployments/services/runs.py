@@ -18,10 +18,10 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from dda_core.exceptions import FlowRunMissing, PrefectUnreachable, RunParametersRefused, UnknownUseCase
+from dda_core.runs.flows import FlowName
 from dda_core.sanitise import bare_url
 from dda_core.sanitised_errors import masked
 from tasks.store.history import RunView, view_of
-from tasks.store.queries import FLOW
 from tasks.store.use_cases import block_name, use_case_names
 
 
@@ -97,7 +97,8 @@ async def start_run(use_case: str, training_job: str, parameters: dict[str, Any]
                 if error.response.status_code in (409, 422):
                     answer = masked(error.response.text)
                     raise RunParametersRefused(
-                        f"the deployment {FLOW}/{deployment.name} refuses the parameters: {answer}", answer=answer
+                        f"the deployment {FlowName.COMPILE}/{deployment.name} refuses the parameters: {answer}",
+                        answer=answer,
                     ) from error
                 raise
 
@@ -110,11 +111,11 @@ async def read_deployment(client: PrefectClient, use_case: str) -> DeploymentRes
     """
     name = block_name(use_case)
     try:
-        return await client.read_deployment_by_name(f"{FLOW}/{name}")
+        return await client.read_deployment_by_name(f"{FlowName.COMPILE}/{name}")
     except ObjectNotFound:
         known = await use_case_names()
         raise UnknownUseCase(
-            f"use case {use_case!r} has no deployment {FLOW}/{name}; registered: {', '.join(known) or 'none'}",
+            f"use case {use_case!r} has no deployment {FlowName.COMPILE}/{name}; registered: {', '.join(known) or 'none'}",
             name=use_case,
             known=known,
             remedy="Register it with `dda use-case save FILE`.",

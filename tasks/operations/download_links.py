@@ -19,12 +19,12 @@ from dda_core.archives.download import DownloadLink, Product, presign
 from dda_core.aws.clients import AwsClients
 from dda_core.exceptions import FileMissing
 from dda_core.pages.markdown import cell, link, table
+from dda_core.runs.flows import FlowName
 from dda_core.sanitise import sanitise
 from tasks.decorators import task
 from tasks.store.products import find_products
 from tasks.store.queries import PAGE
 
-FLOW = "artifact-links"
 EXPIRES = "expires"
 
 
@@ -100,7 +100,7 @@ def links_page(training_job: str, made: Sequence[MadeLink], expires: datetime) -
     head = (
         f"# Links of {cell(training_job)}",
         f"**Valid until {_stamp(expires)}.** Whoever has a link may fetch the object without any credentials. This "
-        f"page is removed once they have expired; start `{FLOW}` again for new ones.",
+        f"page is removed once they have expired; start `{FlowName.ARTIFACT_LINKS}` again for new ones.",
     )
     return "\n\n".join([*head, table(["target", "what", "link", "object"], rows)]) + "\n"
 

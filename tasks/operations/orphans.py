@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.logging import get_logger
 
 from dda_core.cleanup.orphaned_jobs import OurJob, job_is_there, our_jobs
-from dda_core.cleanup.stale_uploads import sweep
+from dda_core.cleanup.stale_uploads import remove_stale_uploads
 from dda_core.exceptions import DdaError
 from dda_core.pages.markdown import cell, table
 from dda_core.runs.status import TargetStatus
@@ -88,7 +88,7 @@ async def _findings(client: PrefectClient, name: str, use_case: UseCase, running
             if waits and not await asyncio.to_thread(job_is_there, aws.sagemaker, job_name):
                 what = f"{run.training_job} waits for compilation job {job_name}, which was deleted"
                 found.append(Finding(name, what, "Nothing: its run makes the job anew."))
-    removed = await asyncio.to_thread(sweep, aws.s3, use_case.s3_bucket)
+    removed = await asyncio.to_thread(remove_stale_uploads, aws.s3, use_case.s3_bucket)
     return [
         *found,
         *(Finding(name, sentence, "No job is missed: its request says whose it is.") for sentence in sorted(unread)),

@@ -26,6 +26,7 @@ from dda_core.exceptions import DdaError
 from dda_core.pages.history import ModelRun, history_page, model_page
 from dda_core.pages.links import OVERVIEW
 from dda_core.pages.overview import OverviewRow, in_order, overview_page, with_row
+from dda_core.runs.flows import FlowName
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs
@@ -34,7 +35,6 @@ from tasks.rate_limits import limited_clients
 from tasks.run import Run
 from tasks.store.artifacts import keep_artifact, latest_artifact
 from tasks.store.history import JobRun, all_runs, history_of, newest_runs, records_of, records_over, runs_of, status_of
-from tasks.store.queries import FLOW
 from tasks.store.record import artifact_key
 from tasks.store.ui_links import page_ui
 from tasks.store.use_cases import block_name, load_use_case, use_case_names
@@ -209,7 +209,7 @@ async def _deployments(client: PrefectClient, use_cases: Iterable[str]) -> dict[
     found = {}
     for name in use_cases:
         try:
-            found[name] = (await client.read_deployment_by_name(f"{FLOW}/{name}")).id
+            found[name] = (await client.read_deployment_by_name(f"{FlowName.COMPILE}/{name}")).id
         except ObjectNotFound:
             continue
     return found

@@ -30,25 +30,17 @@ from prefect.logging import get_logger
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 from dda_core.pages.markdown import cell, link, table
+from dda_core.runs.flows import HOUSEKEEPING, FlowName
 from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Resumption, Verdict, judge
 from dda_core.settings import load_settings
 from tasks.operations.crash_reversal import undo_false_alarms
 from tasks.operations.liveness_probes import Probe, Processes, limits_of, signs_of
-from tasks.store.queries import FLOW, PAGE
+from tasks.store.queries import PAGE
 from tasks.store.transitions import set_state, transition_id
 from tasks.store.ui_links import run_link
 
 logger = get_logger("dda.reconcile")
 
-HOUSEKEEPING = (
-    "reconcile",
-    "refresh-overview",
-    "refresh-devices",
-    "artifact-links",
-    "retry-failed",
-    "drain-training-events",
-)
-"""The other flows. What they lost is done by their next run, so a dead one is only marked Crashed."""
 CRASHED_LOOKED_AT = 20
 """The newest crashed runs that are looked at."""
 GONE_SECONDS = 5.0
@@ -173,9 +165,11 @@ class _Judged(NamedTuple):
 async def _runs(client: PrefectClient, own: str | None, now: datetime) -> list[tuple[FlowRun, str]]:
     """The runs that have, or should have, a process, and those that crashed; each with its flow's name."""
     in_progress = [StateType(state) for state in IN_PROGRESS]
-    found = await _in_states(client, (FLOW, *HOUSEKEEPING), in_progress)
+    found = await _in_states(client, (FlowName.COMPILE, *HOUSEKEEPING), in_progress)
     ended_after = now - RESTARTED_WITHIN - timedelta(hours=1)
-    found += await _in_states(client, (FLOW,), [StateType.CRASHED], ended_after=ended_after, limit=CRASHED_LOOKED_AT)
+    found += await _in_states(
+        client, (FlowName.COMPILE,), [StateType.CRASHED], ended_after=ended_after, limit=CRASHED_LOOKED_AT
+    )
     return [(run, flow) for run, flow in found if str(run.id) != own]
 
 
@@ -241,7 +235,7 @@ async def _act(client: PrefectClient, run: FlowRun, flow: str, verdict: Verdict)
     if await _moved(client, run):
         return False
     if verdict.action is Action.CANCEL:
-        if flow == FLOW and not await _stop_jobs(run):
+        if flow == FlowName.COMPILE and not await _stop_jobs(run):
             return False
         if await _moved(client, run):
             return False

@@ -17,6 +17,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from dda_core.aws.clients import AwsClients
 from dda_core.aws.errors import error_text
 from dda_core.exceptions import DdaError
+from dda_core.runs.flows import FlowName
 from dda_core.sanitise import redact
 from dda_core.training.events import (
     QueuedMessage,
@@ -26,7 +27,6 @@ from dda_core.training.events import (
     queue_name,
     undelivered_name,
 )
-from tasks.store.queries import FLOW
 from tasks.store.ui_links import run_link
 from tasks.store.use_cases import load_use_case
 
@@ -120,7 +120,7 @@ async def start_run_of(client: PrefectClient, event: TrainingEvent, use_case: st
     )
     if there:
         return there[0], False
-    deployment = await client.read_deployment_by_name(f"{FLOW}/{use_case}")
+    deployment = await client.read_deployment_by_name(f"{FlowName.COMPILE}/{use_case}")
     run = await client.create_flow_run_from_deployment(
         deployment.id,
         parameters={"training_job_name": event.training_job},

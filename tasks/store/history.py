@@ -28,13 +28,14 @@ from dda_core.exceptions import DdaError
 from dda_core.failures import explain
 from dda_core.naming import component_arn
 from dda_core.runs.earlier_records import target_line
+from dda_core.runs.flows import FlowName
 from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
 from dda_core.runs.ledger import advanced
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from tasks.store.provenance import trigger_of
-from tasks.store.queries import FLOW, PAGE, every_artifact, every_run
+from tasks.store.queries import PAGE, every_artifact, every_run
 from tasks.store.record import artifact_key
 from tasks.store.use_cases import block_name, load_use_case
 
@@ -209,7 +210,7 @@ async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
 async def newest_runs(client: PrefectClient, run_filter: FlowRunFilter, limit: int) -> list[JobRun]:
     """The newest runs that a filter lets through, the newest first."""
     runs = await client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.COMPILE])),
         flow_run_filter=run_filter,
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=limit,
@@ -248,14 +249,18 @@ def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], endin
     """
     final = [bool(run.run.state and run.run.state.is_final()) or str(run.run.id) == ending for run in runs]
     for run, ended in zip(runs, final, strict=True):
+        # A run that has worked before and is scheduled again is resumed, so it is in progress all the while.
         waiting = run.run.state is None or run.run.state.type in (StateType.SCHEDULED, StateType.PENDING)
         waiting = waiting and not run.run.run_count
         if not ended and not waiting:
             return RunStatus.IN_PROGRESS
+    # Nothing works, so the newest run waits for a worker; earlier runs make that progress, none makes it a start.
     if not final[-1]:
         return RunStatus.NOT_STARTED if len(runs) == 1 else RunStatus.IN_PROGRESS
+    # What stands per target outweighs the state of the last run, which may have done one of many targets.
     if targets:
         return run_status(targets)
+    # It ended before it knew its targets.
     newest = runs[-1].run.state
     return RunStatus.COMPLETED if newest and newest.is_completed() else RunStatus.FAILED
 

@@ -10,7 +10,8 @@ from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowFilte
 from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 
-FLOW = "compile-training-job"
+from dda_core.runs.flows import FlowName
+
 PAGE = 200
 """The most that Prefect's API gives at once."""
 
@@ -38,7 +39,7 @@ async def every_run(client: PrefectClient, run_filter: FlowRunFilter | None = No
     found: dict[UUID, FlowRun] = {}
     for offset in itertools.count(0, PAGE):
         page = await client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])),
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.COMPILE])),
             flow_run_filter=run_filter,
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=PAGE,

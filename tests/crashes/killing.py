@@ -108,7 +108,7 @@ def check_nothing_is_left(aws: Aws) -> None:
     assert [key for key in aws.open_uploads() if not dda_core.cleanup.stale_uploads._is_ours(key)] == []
     with _a_later_day, pytest.MonkeyPatch.context() as patch:
         patch.setattr(dda_core.cleanup.stale_uploads, "STALE_AFTER", timedelta(days=-1))
-        dda_core.cleanup.stale_uploads.sweep(aws.client("s3"), BUCKET)
+        dda_core.cleanup.stale_uploads.remove_stale_uploads(aws.client("s3"), BUCKET)
     assert aws.open_uploads() == []
 
 

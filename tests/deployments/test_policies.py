@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dda_core.runs.status import RunStatus
-from deployments.local.aws.services.iam import decide
+from deployments.local.aws.services.iam import evaluate
 from deployments.policies import FOLDER, policy, policy_names
 from flows.refresh_devices import refresh_devices
 from flows.refresh_overview import refresh_overview
@@ -180,7 +180,7 @@ async def test_a_run_with_the_policies_of_the_files(pipeline: Pipeline):
 
 def allows(name: str, asked: tuple[str, str]) -> bool:
     """Whether a policy allows an action on a resource."""
-    return decide([policy(name, **VALUES)], *asked, CONTEXT) == "allowed"
+    return evaluate([policy(name, **VALUES)], *asked, CONTEXT) == "allowed"
 
 
 def asked_for(calls: list[Call]) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from prefect.states import Crashed, Scheduled
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
 from deployments.server.registration import save_use_case
-from deployments.services.approvals import decide
+from deployments.services.approvals import give_decision
 from tasks.store.history import RunView, history_of, runs_of
 from tests.flows.conftest import ACCOUNT, Pipeline
 
@@ -87,7 +87,7 @@ async def test_a_run_waits_without_a_process_and_publishes_once_it_is_approved(a
     assert "model-caps-1-x86-64-cpu" in page
     assert "| `" in page
 
-    assert await decide("caps-1", "publish", who="Ada", why="looked at the masks") == run
+    assert await give_decision("caps-1", "publish", who="Ada", why="looked at the masks") == run
     assert (await state_of(run)).name == "Resuming"
     view = await pipeline.go_on(run)
     assert view.status is RunStatus.COMPLETED
@@ -106,7 +106,7 @@ async def test_a_run_waits_without_a_process_and_publishes_once_it_is_approved(a
 
 async def test_what_is_rejected_is_not_published_and_the_reason_stands_at_each_target(asking: Asking) -> None:
     run = await asking.start("caps-2", PAIR)
-    await decide("caps-2", "reject", who="Ada", why="the lid is upside down")
+    await give_decision("caps-2", "reject", who="Ada", why="the lid is upside down")
     view = await asking.pipeline.go_on(run)
     assert view.state == "Cancelled"
     assert {record.status for record in view.targets.values()} == {TargetStatus.STOPPED}
@@ -122,7 +122,7 @@ async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: A
     asking.pipeline.aws.faults.add("compile", target="x86_64-cpu", reason="ClientError: No model file found.")
     run = await asking.start("caps-3", PAIR)
     assert "Not among them: x86_64-cpu: failed" in await asking.page(run)
-    await decide("caps-3", "publish", who="Ada")
+    await give_decision("caps-3", "publish", who="Ada")
     view = await asking.pipeline.go_on(run)
     assert view.status is RunStatus.PARTIAL
     assert view.targets["x86_64-cpu"].reason == "ClientError: No model file found."
@@ -133,7 +133,7 @@ async def test_it_asks_once_also_when_the_run_crashes_or_fails_after_the_approva
     pipeline = asking.pipeline
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason=NO_SLOT)
     run = await asking.start("caps-4", ["arm64-cpu"])
-    await decide("caps-4", "publish", who="Ada")
+    await give_decision("caps-4", "publish", who="Ada")
     async with get_client() as client:
         for state in (Crashed(), Scheduled(name="AwaitingRetry")):
             await client.set_flow_run_state(run, state, force=True)
@@ -147,11 +147,11 @@ async def test_it_asks_once_also_when_the_run_crashes_or_fails_after_the_approva
 @pytest.mark.slow
 async def test_a_retry_after_a_rejection_asks_again(asking: Asking) -> None:
     run = await asking.start("caps-5", ["arm64-cpu"])
-    await decide("caps-5", "reject", who="Ada")
+    await give_decision("caps-5", "reject", who="Ada")
     await asking.pipeline.go_on(run)
     with pytest.raises(Pause):
         await asking.pipeline.go_on(run, retry=True)
-    await decide("caps-5", "publish", who="Grace")
+    await give_decision("caps-5", "publish", who="Grace")
     assert (await asking.pipeline.go_on(run)).status is RunStatus.COMPLETED
 
 

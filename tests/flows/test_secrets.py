@@ -20,7 +20,7 @@ from dda_core.exceptions import RoleNotAssumable
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.use_case import UseCase
 from deployments.server.registration import save_use_case
-from deployments.services.approvals import decide
+from deployments.services.approvals import give_decision
 from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.secrets import SECRETS, leaks, reason, role_that_asks
 from tests.flows.conftest import ACCOUNT, Pipeline
@@ -145,7 +145,7 @@ async def test_what_a_person_says_about_publishing_is_kept_without_secrets(
     why = f"key {SECRETS['access key']}, {SECRETS['external id']}, said-marker"
     # As a command line of its own, which has not loaded the use case yet.
     monkeypatch.setattr(sanitise, "_known", {})
-    await decide("secret-9", "reject", who=f"Ada (password={SECRETS['password']})", why=why)
+    await give_decision("secret-9", "reject", who=f"Ada (password={SECRETS['password']})", why=why)
     view = await pipeline.go_on(run.id)
     assert {record.reason for record in view.targets.values()} == {
         "publishing was rejected by Ada (password=***): key ***, ***, said-marker"

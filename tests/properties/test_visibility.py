@@ -28,7 +28,7 @@ from dda_core.pages.overview import (
     RUN_MARKS,
     OverviewRow,
     in_order,
-    next_step,
+    next_action,
     overview_page,
     with_row,
 )
@@ -302,7 +302,7 @@ def test_links_lead_to_the_runs_by_status_target_model_and_use_case(rows: list[O
 @given(row=overview_rows())
 def test_whoever_has_something_to_do_is_told_what_and_led_there(row: OverviewRow) -> None:
     """**Feature: compilation-job-visibility, Property 27: What to do next**"""
-    what = next_step(row)
+    what = next_action(row)
     assert bool(what) is (row.status not in (RunStatus.COMPLETED, RunStatus.IN_PROGRESS))
     assert row.flow_run_id or what == "Compile it"
     ((*_, last),) = html_rows(overview_page([row], BEGAN, UI))

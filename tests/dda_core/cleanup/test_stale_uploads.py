@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from dda_core.cleanup.stale_uploads import sweep
+from dda_core.cleanup.stale_uploads import remove_stale_uploads
 from dda_core.model.package import STAGING
 from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
 
@@ -42,14 +42,14 @@ def later(client: Any, hours: float) -> None:
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(s3: Any):
     later(s3, hours=25)
-    sweep(s3, BUCKET)
+    remove_stale_uploads(s3, BUCKET)
     assert sorted(open_uploads(s3)) == sorted(OTHERS)
     assert keys(s3) == ["model_artifacts/model-0123456789ab/b.zip"]
 
 
 def test_what_may_still_be_going_is_left_alone(s3: Any):
     later(s3, hours=23)
-    sweep(s3, BUCKET)
+    remove_stale_uploads(s3, BUCKET)
     assert sorted(open_uploads(s3)) == sorted(UPLOADS + OTHERS)
     assert f"{STAGING}b.zip" in keys(s3)
 
@@ -62,4 +62,4 @@ def test_a_caller_that_may_not_do_it_goes_on(s3: Any, operation: str):
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, operation)
 
     s3.meta.events.register(f"before-call.s3.{operation}", refuse)
-    sweep(s3, BUCKET)
+    remove_stale_uploads(s3, BUCKET)

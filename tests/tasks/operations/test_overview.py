@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import StateType
 
 from dda_core.pages.links import OVERVIEW
 from dda_core.pages.overview import OverviewRow
+from dda_core.runs.flows import FlowName
 from dda_core.runs.status import RunStatus
 from deployments.server.registration import save_use_case
 from flows import refresh_overview as refreshing
@@ -166,7 +167,9 @@ async def test_the_flow_keeps_few_runs_of_its_own(pipeline: Any, monkeypatch: py
         state = await refreshing.refresh_overview(return_state=True)
         assert state.is_completed()
     async with get_client() as client:
-        runs = await client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[refreshing.FLOW])))
+        runs = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.REFRESH_OVERVIEW]))
+        )
     # The run that tidies up has not ended when it does.
     assert len(runs) == 3
 

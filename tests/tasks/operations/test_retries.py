@@ -19,6 +19,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Failed, Pending, Running
 from prefect.types.entrypoint import EntrypointType
 
+from dda_core.runs.flows import FlowName
 from dda_core.runs.history import AttemptStatus
 from dda_core.runs.retry_class import RetryClass
 from dda_core.runs.retry_policy import FailedTarget, RetryDecision, decide
@@ -343,7 +344,7 @@ async def test_the_flow_writes_what_it_decided_and_only_news(
     assert "0 retried" in str(state.message)
     assert (await rows())[0] == first
     async with get_client() as client:
-        runs = await client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[retrying.FLOW])))
+        runs = await client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.RETRY_FAILED])))
         assert len([run for run in runs if IDLE in run.tags]) == 2
         page = await latest_artifact(client, retrying.KEY)
     assert page

@@ -7,6 +7,7 @@ lifecycle steps, platform attributes) is no key of the recipe and stays as it is
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 from deployments.local.aws.settings import RecipeForm
@@ -46,19 +47,27 @@ _PERMISSION = {"Read": "OWNER", "Execute": "NONE"}
 _EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 
-def pascal(value: Any, keys: Keys | None = RECIPE) -> Any:
+def pascal(recipe: Any, keys: Keys | None = RECIPE) -> Any:
     """A recipe, or a part of it, with its keys in PascalCase; keys that no recipe has stay as they are."""
+    return _rewritten(recipe, keys, lambda entries, _: entries)
+
+
+def _rewritten(value: Any, keys: Keys | None, write: Callable[[dict[str, Any], bool], dict[str, Any]]) -> Any:
+    """The value with every object in it rewritten by ``write``, the innermost first.
+
+    ``write`` is given the entries, keys of the recipe in PascalCase, and whether users name these entries themselves.
+    """
     if keys is None:
         return value
     if isinstance(value, list):
-        return [pascal(entry, keys) for entry in value]
+        return [_rewritten(entry, keys, write) for entry in value]
     if not isinstance(value, dict):
         return value
     if "*" in keys:
-        return {name: pascal(entry, keys["*"]) for name, entry in value.items()}
+        return write({name: _rewritten(entry, keys["*"], write) for name, entry in value.items()}, True)
     known: dict[str, str] = {key.casefold(): key for key in keys}
     named = {known.get(str(key).casefold(), str(key)): entry for key, entry in value.items()}
-    return {key: pascal(entry, keys.get(key)) for key, entry in named.items()}
+    return write({key: _rewritten(entry, keys.get(key), write) for key, entry in named.items()}, False)
 
 
 def in_form(recipe: dict[str, Any], form: RecipeForm) -> dict[str, Any]:
@@ -68,7 +77,7 @@ def in_form(recipe: dict[str, Any], form: RecipeForm) -> dict[str, Any]:
     complete = _with_defaults(recipe)
     if form is RecipeForm.WITH_DEFAULTS:
         return complete
-    normalised: dict[str, Any] = _camel(complete, RECIPE)
+    normalised: dict[str, Any] = _rewritten(complete, RECIPE, _normalised)
     return normalised
 
 
@@ -87,14 +96,9 @@ def _complete_artifact(artifact: dict[str, Any]) -> dict[str, Any]:
     return {"Unarchive": "NONE"} | artifact | {"Permission": permission}
 
 
-def _camel(value: Any, keys: Keys | None) -> Any:
-    if keys is None:
-        return value
-    if isinstance(value, list):
-        return [_camel(entry, keys) for entry in value]
-    if not isinstance(value, dict):
-        return value
-    if "*" in keys:
-        return {name: _camel(entry, keys["*"]) for name, entry in sorted(value.items())}
-    made = {key[0].lower() + key[1:]: _camel(entry, keys.get(key)) for key, entry in sorted(value.items())}
-    return {key: entry for key, entry in made.items() if entry not in _EMPTY}
+def _normalised(entries: dict[str, Any], named_by_users: bool) -> dict[str, Any]:
+    """In the order of their keys; those of the recipe in camelCase, and without what is empty."""
+    ordered = sorted(entries.items())
+    if named_by_users:
+        return dict(ordered)
+    return {key[0].lower() + key[1:]: entry for key, entry in ordered if entry not in _EMPTY}

@@ -93,7 +93,7 @@ class Iam(IamResponse):  # type: ignore[misc]
             {
                 "EvalActionName": action,
                 "EvalResourceName": resource,
-                "EvalDecision": decide(policies, action, resource, context),
+                "EvalDecision": evaluate(policies, action, resource, context),
                 "MatchedStatements": [],
                 "MissingContextValues": missing_keys(policies, action, resource, context),
             }
@@ -146,10 +146,10 @@ def principal_policies(arn: str) -> list[dict[str, Any]] | None:
 def may(principal_arn: str, action: str, resource: str) -> bool:
     """Whether a role or user may do something. One that IAM does not hold may do everything."""
     policies = principal_policies(principal_arn)
-    return policies is None or decide(policies, action, resource) == "allowed"
+    return policies is None or evaluate(policies, action, resource) == "allowed"
 
 
-def decide(
+def evaluate(
     policies: list[dict[str, Any]], action: str, resource: str, context: dict[str, list[str]] | None = None
 ) -> Decision:
     """What policies together say of an action on a resource.

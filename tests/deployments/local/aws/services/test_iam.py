@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployments.local.aws.services.iam import decide
+from deployments.local.aws.services.iam import evaluate
 from tests.deployments.local.aws.conftest import Aws, compile_request, error_of, put_input
 
 TRUST = json.dumps({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]})
@@ -40,7 +40,7 @@ def allow(action: Any = "s3:GetObject", resource: Any = OBJECTS, **more: Any) ->
     ],
 )
 def test_what_a_policy_says(statements: list[dict[str, Any]], decision: str) -> None:
-    assert decide([policy(*statements)], "s3:GetObject", "arn:aws:s3:::dda-local-artifacts/k") == decision
+    assert evaluate([policy(*statements)], "s3:GetObject", "arn:aws:s3:::dda-local-artifacts/k") == decision
 
 
 def make_role(aws: Aws, *statements: dict[str, Any]) -> str:
