@@ -126,11 +126,11 @@ def judge(signs: Signs, limits: Limits, now: datetime) -> Verdict:
             return Verdict(Action.LEAVE)
         evidence = f"Everything that ran for the stack was ended while it was {signs.state.lower()}."
         crash, certain = CrashKind.STACK_ENDED, True
-    elif not (evidence := _lost(signs, limits, now)):
+    elif (lost := _lost(signs, limits, now)) is None:
         return Verdict(Action.LEAVE)
     else:
         # Nothing was seen, which may also be a look at the wrong moment.
-        crash, certain = CrashKind.OWN, False
+        evidence, crash, certain = lost, CrashKind.OWN, False
     # A person has asked for its end; restarting it would undo that.
     if signs.state == "CANCELLING":
         return Verdict(Action.CANCEL, evidence, certain, crash)
@@ -145,17 +145,17 @@ def wait_before_restart(crashes: int) -> timedelta:
     return FIRST_WAIT * 2 ** min(crashes - 2, 10) if crashes > 1 else timedelta(0)
 
 
-def _lost(signs: Signs, limits: Limits, now: datetime) -> str:
-    """Why the run is taken for dead; empty where it is not."""
+def _lost(signs: Signs, limits: Limits, now: datetime) -> str | None:
+    """Why the run is taken for dead; None where it is not."""
     silent = now - signs.newest
     if signs.state == "PENDING":
         if silent <= limits.pending:
-            return ""
+            return None
         return f"No process began it within {silent.total_seconds():.0f} s of its being pending."
     if signs.process is Process.GONE:
         return "Its process is gone from the machine that it ran on."
     if silent <= limits.silence:
-        return ""
+        return None
     return f"It gave no sign of life for {silent.total_seconds():.0f} s, the last one at {signs.newest:%H:%M:%S} UTC."
 
 

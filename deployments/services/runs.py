@@ -115,7 +115,8 @@ async def read_deployment(client: PrefectClient, use_case: str) -> DeploymentRes
     except ObjectNotFound:
         known = await use_case_names()
         raise UnknownUseCase(
-            f"use case {use_case!r} has no deployment {FlowName.COMPILE}/{name}; registered: {', '.join(known) or 'none'}",
+            f"use case {use_case!r} has no deployment {FlowName.COMPILE}/{name}; "
+            f"registered: {', '.join(known) or 'none'}",
             name=use_case,
             known=known,
             remedy="Register it with `dda use-case save FILE`.",
