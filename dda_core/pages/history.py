@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import NamedTuple
 
 from dda_core.pages.markdown import cell, hover, link, table
 from dda_core.pages.overview import OVERVIEW, RUN_MARKS, RUNS, moment, stamp, tag_link
-from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
-from dda_core.runs.status import RunStatus, TargetStatus
+from dda_core.runs.history import AttemptStatus, HistoryRow
+from dda_core.runs.status import TargetStatus
+from dda_core.runs.view import RunView
 from dda_core.sanitise import sanitise
 
 ATTEMPT_MARKS = {
@@ -66,17 +65,7 @@ def _attempt(row: HistoryRow) -> list[str]:
     ]
 
 
-class ModelRun(NamedTuple):
-    """One run of a model, with its targets as it left them."""
-
-    flow_run_id: str
-    training_job: str
-    started: datetime
-    status: RunStatus
-    lines: Sequence[TargetLine]
-
-
-def model_page(model: str, runs: Sequence[ModelRun]) -> str:
+def model_page(model: str, runs: Sequence[RunView]) -> str:
     """The last runs of a model side by side, the newest first. It holds no account id and nothing secret."""
     parts = [
         f"# Model {cell(model)}",
@@ -86,7 +75,7 @@ def model_page(model: str, runs: Sequence[ModelRun]) -> str:
             ["started (UTC)", "run of", "status", "deployable", "longest target"],
             [
                 [
-                    stamp(run.started),
+                    stamp(run.began),
                     link(cell(run.training_job), f"{RUNS}/flow-run/{run.flow_run_id}"),
                     f"{RUN_MARKS[run.status]}&nbsp;{run.status}",
                     f"{sum(line.status.good for line in run.lines)}/{len(run.lines)}",
@@ -102,7 +91,7 @@ def model_page(model: str, runs: Sequence[ModelRun]) -> str:
     return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=[model, *(run.training_job for run in runs)])
 
 
-def _one_target(runs: Sequence[ModelRun], target: str) -> str:
+def _one_target(runs: Sequence[RunView], target: str) -> str:
     found = [(run, line) for run in runs for line in run.lines if line.target == target]
     sizes = _changes([line.facts.package_bytes for _, line in found], _size)
     compiling = _changes([line.facts.compile_seconds for _, line in found], _seconds)

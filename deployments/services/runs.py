@@ -18,9 +18,10 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from dda_core.exceptions import FlowRunMissing, PrefectUnreachable, RunParametersRefused, UnknownUseCase
+from dda_core.runs.view import RunView
 from dda_core.sanitise import bare_url
 from dda_core.sanitised_errors import masked
-from tasks.store.history import RunView, view_of
+from tasks.store.history import view_of
 from tasks.store.queries import FLOW
 from tasks.store.use_cases import block_name, use_case_names
 
