@@ -224,13 +224,16 @@ def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], endin
     final = [bool(run.run.state and run.run.state.is_final()) or str(run.run.id) == ending for run in runs]
     for run, ended in zip(runs, final, strict=True):
         waiting = run.run.state is None or run.run.state.type in (StateType.SCHEDULED, StateType.PENDING)
+        # Never begun, it waits for a worker. Scheduled again after a crash, it is on its way.
         waiting = waiting and not run.run.run_count
         if not ended and not waiting:
             return RunStatus.IN_PROGRESS
     if not final[-1]:
+        # Only of a first run can it be said that nothing was done yet.
         return RunStatus.NOT_STARTED if len(runs) == 1 else RunStatus.IN_PROGRESS
     if targets:
         return run_status(targets)
+    # It ended before its targets were known, so its own state is all there is.
     newest = runs[-1].run.state
     return RunStatus.COMPLETED if newest and newest.is_completed() else RunStatus.FAILED
 
