@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import NamedTuple
 
 from dda_core.pages.links import OVERVIEW, Ui
 from dda_core.pages.markdown import cell, hover, link, table
 from dda_core.pages.overview import RUN_MARKS, moment, stamp
-from dda_core.runs.history import AttemptStatus, HistoryRow, TargetLine
-from dda_core.runs.status import RunStatus, TargetStatus
+from dda_core.runs.history import AttemptStatus, HistoryRow
+from dda_core.runs.status import TargetStatus
+from dda_core.runs.view import RunView
 from dda_core.sanitise import sanitise
 
 ATTEMPT_MARKS = {
@@ -67,17 +66,7 @@ def _attempt(row: HistoryRow, ui: Ui) -> list[str]:
     ]
 
 
-class ModelRun(NamedTuple):
-    """One run of a model, with its targets as it left them."""
-
-    flow_run_id: str
-    training_job: str
-    started: datetime
-    status: RunStatus
-    lines: Sequence[TargetLine]
-
-
-def model_page(model: str, runs: Sequence[ModelRun], ui: Ui) -> str:
+def model_page(model: str, runs: Sequence[RunView], ui: Ui) -> str:
     """The last runs of a model side by side, the newest first. It holds no account id and nothing secret."""
     parts = [
         f"# Model {cell(model)}",
@@ -87,8 +76,8 @@ def model_page(model: str, runs: Sequence[ModelRun], ui: Ui) -> str:
             ["started (UTC)", "run of", "status", "deployable", "longest target"],
             [
                 [
-                    stamp(run.started),
-                    link(cell(run.training_job), ui.run(run.flow_run_id)),
+                    stamp(run.began),
+                    _run_of(run, ui),
                     f"{RUN_MARKS[run.status]}&nbsp;{run.status}",
                     f"{sum(line.status.good for line in run.lines)}/{len(run.lines)}",
                     _seconds(max((line.seconds for line in run.lines if line.seconds is not None), default=None)),
@@ -103,7 +92,12 @@ def model_page(model: str, runs: Sequence[ModelRun], ui: Ui) -> str:
     return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=[model, *(run.training_job for run in runs)])
 
 
-def _one_target(runs: Sequence[ModelRun], target: str, ui: Ui) -> str:
+def _run_of(run: RunView, ui: Ui) -> str:
+    name = cell(run.training_job)
+    return link(name, ui.run(run.flow_run_id)) if run.flow_run_id else name
+
+
+def _one_target(runs: Sequence[RunView], target: str, ui: Ui) -> str:
     found = [(run, line) for run in runs for line in run.lines if line.target == target]
     sizes = _changes([line.facts.package_bytes for _, line in found], _size)
     compiling = _changes([line.facts.compile_seconds for _, line in found], _seconds)
@@ -111,7 +105,7 @@ def _one_target(runs: Sequence[ModelRun], target: str, ui: Ui) -> str:
         ["run of", "status", "total", "in the queue", "compiling", "package", "version", "attempt"],
         [
             [
-                link(cell(run.training_job), ui.run(run.flow_run_id)),
+                _run_of(run, ui),
                 f"{_mark(line.status)}&nbsp;{line.status}",
                 _seconds(line.seconds),
                 _seconds(line.facts.queue_seconds),

@@ -59,21 +59,14 @@ class Attempt(BaseModel):
         )
 
 
-class HistoryRow(BaseModel):
-    """One attempt of a training job's history. Keys and words are a contract."""
-
-    model_config = ConfigDict(frozen=True)
-
+class _OfTarget(BaseModel):
+    # A class of its own, because the keys of the first bases come last: ``target`` is printed first.
     target: str
-    attempt: int | None
-    status: AttemptStatus
-    started: datetime
-    ended: datetime | None
-    seconds: float | None
-    compilation_job: str | None
-    component: str | None
-    version: str | None
-    reason: str | None
+
+
+class HistoryRow(Attempt, _OfTarget):
+    """An attempt of a training job's history: whose it is, and what started its run. Keys and words are a contract."""
+
     flow_run_id: str
     trigger: str
 

@@ -20,7 +20,7 @@ from deployments.cli.options import AsJson, Targets, known_targets, split_names
 from deployments.cli.output import print_table, printable
 
 if TYPE_CHECKING:
-    from tasks.store.history import RunView
+    from dda_core.runs.view import RunView
 
 STYLES = {
     TargetStatus.NOT_STARTED: "dim",

@@ -21,8 +21,8 @@ from deployments.cli.options import AsJson, complete_target, known_targets
 from deployments.cli.output import print_table, printable
 
 if TYPE_CHECKING:
+    from dda_core.runs.view import RunView
     from deployments.services.jobs import JobView
-    from tasks.store.history import RunView
 
 WATCH_SECONDS = 2.0
 COLUMNS = ("training job", "status", "deployable", "failed", "use case", "model", "last change", "next")

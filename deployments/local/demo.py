@@ -32,7 +32,7 @@ from deployments.local.sample import write_sample_archive
 from deployments.local.stack import STOP_SECONDS, USE_CASE, LocalStack, supervisor
 
 if TYPE_CHECKING:
-    from tasks.store.history import RunView
+    from dda_core.runs.view import RunView
 
 DIRECTORY = Path(".dda/demo")
 FIRST, SECOND = "lid-inspection-demo", "cap-inspection-demo"

@@ -12,12 +12,13 @@ from dda_core.exceptions import DdaError, UsageError
 from dda_core.pages.overview import OverviewRow, in_order
 from dda_core.runs.history import HistoryRow
 from dda_core.runs.status import RunStatus, run_status
+from dda_core.runs.view import RunView
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from deployments.services.runs import prefect_errors
 from deployments.services.trained_jobs import is_trained, newly_trained
 from tasks.operations.overview import jobs_with_runs, stored_rows
-from tasks.store.history import JobRun, RunView, history_of, runs_of, view_of_runs
+from tasks.store.history import JobRun, history_of, runs_of, view_of_runs
 from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 

@@ -19,9 +19,10 @@ from prefect.settings import PREFECT_API_URL
 
 from dda_core.exceptions import FlowRunMissing, PrefectUnreachable, RunParametersRefused, UnknownUseCase
 from dda_core.runs.flows import FlowName
+from dda_core.runs.view import RunView
 from dda_core.sanitise import bare_url
 from dda_core.sanitised_errors import masked
-from tasks.store.history import RunView, view_of
+from tasks.store.history import view_of
 from tasks.store.use_cases import block_name, use_case_names
 
 

@@ -23,11 +23,12 @@ from prefect.logging import get_logger
 from pydantic import TypeAdapter, ValidationError
 
 from dda_core.exceptions import DdaError
-from dda_core.pages.history import ModelRun, history_page, model_page
+from dda_core.pages.history import history_page, model_page
 from dda_core.pages.links import OVERVIEW
 from dda_core.pages.overview import OverviewRow, in_order, overview_page, with_row
 from dda_core.runs.flows import FlowName
 from dda_core.runs.status import RunStatus, run_status
+from dda_core.runs.view import RunView
 from dda_core.sanitise import redact
 from dda_core.training.completed_jobs import LOOKED_AT, finished_training_jobs
 from dda_core.use_case import UseCase
@@ -232,12 +233,14 @@ async def _write_model(client: PrefectClient, model: str, ending: str) -> None:
     """A new version of the model's page; its timeline is the model's history."""
     tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[f"model:{model}"]))
     runs = [
-        ModelRun(
-            flow_run_id=str(run.run.id),
+        RunView(
             training_job=run.training_job,
-            started=run.began,
-            status=status_of([run], records_of(run), ending),
-            lines=run.lines,
+            flow_run_id=str(run.run.id),
+            state=run.run.state.name if run.run.state else None,
+            status=status_of([run], records := records_of(run), ending),
+            targets=records,
+            lines=tuple(run.lines),
+            began=run.began,
         )
         for run in await newest_runs(client, tagged, COMPARED)
     ]

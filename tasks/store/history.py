@@ -22,7 +22,6 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import Artifact, FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from pydantic import BaseModel, ConfigDict, Field
 
 from dda_core.exceptions import DdaError
 from dda_core.failures import explain
@@ -32,6 +31,7 @@ from dda_core.runs.flows import FlowName
 from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, TargetLine, merged
 from dda_core.runs.ledger import advanced
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus, run_status
+from dda_core.runs.view import RunView
 from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from tasks.store.provenance import trigger_of
@@ -44,30 +44,6 @@ IGNORED = "status:ignored"
 LOST = "The flow run's process ended before this target did."
 LOST_REMEDY = "Retry the run, or compile again: what is finished is kept, and running compilation jobs are joined."
 CANCELLED = "the run was cancelled"
-
-
-class RunView(BaseModel):
-    """One flow run, or all runs of a training job together, as the command line shows it.
-
-    The keys and words are a contract. ``flow_run_id`` and ``state`` are of the newest run, None where there is none.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    training_job: str
-    flow_run_id: str | None
-    state: str | None
-    status: RunStatus
-    targets: dict[str, TargetRecord]
-    made_by: dict[str, str] = Field(default_factory=dict, exclude=True)
-    """The flow runs that made what the newest run skipped or joined, by target; not part of the contract."""
-    waiting: dict[str, str] = Field(default_factory=dict, exclude=True)
-    """What targets of the newest run wait for, in words; not part of the contract."""
-
-    @property
-    def ended(self) -> bool:
-        """Nothing changes any more."""
-        return self.status not in (RunStatus.NOT_STARTED, RunStatus.IN_PROGRESS)
 
 
 class Writing(NamedTuple):
@@ -175,8 +151,8 @@ async def view_of_runs(
         state=newest.state.name if newest.state else None,
         status=status_of(runs, targets),
         targets=targets,
-        made_by={line.target: line.by_flow_run for line in runs[-1].lines if line.by_flow_run},
-        waiting={line.target: line.waiting for line in runs[-1].lines if line.waiting and not line.status.ended},
+        lines=tuple(runs[-1].lines),
+        began=runs[-1].began,
     )
 
 
@@ -249,8 +225,8 @@ def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], endin
     """
     final = [bool(run.run.state and run.run.state.is_final()) or str(run.run.id) == ending for run in runs]
     for run, ended in zip(runs, final, strict=True):
-        # A run that has worked before and is scheduled again is resumed, so it is in progress all the while.
         waiting = run.run.state is None or run.run.state.type in (StateType.SCHEDULED, StateType.PENDING)
+        # Never begun, it waits for a worker. Scheduled again after a crash, it is on its way.
         waiting = waiting and not run.run.run_count
         if not ended and not waiting:
             return RunStatus.IN_PROGRESS
@@ -260,7 +236,7 @@ def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], endin
     # What stands per target outweighs the state of the last run, which may have done one of many targets.
     if targets:
         return run_status(targets)
-    # It ended before it knew its targets.
+    # It ended before its targets were known, so its own state is all there is.
     newest = runs[-1].run.state
     return RunStatus.COMPLETED if newest and newest.is_completed() else RunStatus.FAILED
 

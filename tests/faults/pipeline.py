@@ -23,11 +23,12 @@ from dda_core.components.published import check_component
 from dda_core.failures import catalogue
 from dda_core.model.package import STAGING
 from dda_core.runs.status import RunStatus, TargetStatus
+from dda_core.runs.view import RunView
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from deployments.local.aws.connection import ConnectionFault
 from deployments.policies import policy
-from tasks.store.history import LOST, RunView
+from tasks.store.history import LOST
 from tasks.store.use_cases import UseCaseBlock
 from tests.faults.cases import ATTEMPTS, Case, Storm
 from tests.faults.documented import RECOVERED, Expected, Outcome, Reason, expected

@@ -13,10 +13,11 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import run_flow_async
 from prefect.states import Scheduled
 
+from dda_core.runs.view import RunView
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from flows.compile_training_job import compile_training_job
-from tasks.store.history import RunView, view_of
+from tasks.store.history import view_of
 from tasks.store.use_cases import UseCaseBlock, use_case_names
 from tests.fixtures.archives import trained_archive
 from tests.fixtures.device_checks import refused_here

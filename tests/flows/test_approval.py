@@ -13,10 +13,11 @@ from prefect.exceptions import Pause
 from prefect.states import Crashed, Scheduled
 
 from dda_core.runs.status import RunStatus, TargetStatus
+from dda_core.runs.view import RunView
 from dda_core.use_case import UseCase
 from deployments.server.registration import save_use_case
 from deployments.services.approvals import give_decision
-from tasks.store.history import RunView, history_of, runs_of
+from tasks.store.history import history_of, runs_of
 from tests.flows.conftest import ACCOUNT, Pipeline
 
 PAIR = ["arm64-cpu", "x86_64-cpu"]

@@ -16,7 +16,8 @@ from prefect import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from dda_core.runs.ledger import Ledger
-from tasks.store.history import RunView, history_of, runs_of
+from dda_core.runs.view import RunView
+from tasks.store.history import history_of, runs_of
 from tests.flows.conftest import Pipeline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]

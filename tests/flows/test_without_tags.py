@@ -13,8 +13,9 @@ from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 from prefect.states import Cancelled, Cancelling
 
 from dda_core.runs.status import RunStatus, TargetStatus
+from dda_core.runs.view import RunView
 from flows.compile_training_job import compile_training_job, stop_compilation_jobs
-from tasks.store.history import RunView, own_jobs_of
+from tasks.store.history import own_jobs_of
 from tests.fixtures.denials import deny, deny_tags
 from tests.flows.conftest import Pipeline
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from dda_core.runs.history import TargetRecord
 from dda_core.runs.status import RunStatus, TargetStatus
+from dda_core.runs.view import RunView
 from deployments.local.demo import print_end
-from tasks.store.history import RunView
 from tests.deployments.local.conftest import PYTHON, processes_of, until
 
 

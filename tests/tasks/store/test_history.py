@@ -8,7 +8,8 @@ from prefect.client.schemas.objects import StateType
 
 from dda_core.runs.history import Attempt, AttemptStatus, HistoryRow, Phase, TargetLine
 from dda_core.runs.status import RunStatus, TargetStatus
-from tasks.store.history import CANCELLED, LOST, JobRun, RunView, all_runs, history_of, runs_of, view_of_runs
+from dda_core.runs.view import RunView
+from tasks.store.history import CANCELLED, LOST, JobRun, all_runs, history_of, runs_of, view_of_runs
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
