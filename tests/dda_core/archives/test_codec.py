@@ -166,6 +166,20 @@ def test_a_checksum_goes_on_from_the_one_before():
     assert codec.crc32(b"bc", codec.crc32(b"a")) == codec.crc32(b"abc") == zlib.crc32(b"abc")
 
 
+def test_closing_early_does_not_wait_for_a_full_queue():
+    ahead = in_thread(iter_forever())
+    next(ahead)
+    time.sleep(0.05)
+    before = time.monotonic()
+    ahead.close()
+    assert time.monotonic() - before < 4
+
+
+def iter_forever() -> Generator[int, None, None]:
+    while True:
+        yield 0
+
+
 def test_items_are_made_only_a_few_ahead_of_the_consumer():
     made: list[int] = []
 
@@ -178,6 +192,8 @@ def test_items_are_made_only_a_few_ahead_of_the_consumer():
     assert next(ahead) == 0
     time.sleep(0.3)
     assert 2 <= len(made) <= 12
+    [thread] = [each for each in threading.enumerate() if each.name == "dda-ahead"]
+    assert thread.daemon, "a read that hangs must not keep the process"
     ahead.close()
     assert len(made) <= 12
 

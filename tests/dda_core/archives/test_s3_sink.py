@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import threading
 import time
 import zlib
@@ -266,3 +267,132 @@ def test_a_staged_object_that_cannot_be_deleted_fails_nothing(
     assert publish_staged(client, BUCKET, "staging", "final") is True  # type: ignore[arg-type]
     assert keys(s3) == ["final", "staging"]
     assert f"s3://{BUCKET}/staging could not be deleted" in caplog.text
+
+
+def test_every_request_names_the_object_and_the_upload(s3: Any):
+    client = Recording(s3)
+    with MultipartUpload(client, BUCKET, "k", if_none_match=True) as sink:  # type: ignore[arg-type]
+        write(sink, DATA[: 2 * PART])
+        sink.complete()
+    assert sink.uri == f"s3://{BUCKET}/k"
+    assert client.of("create_multipart_upload") == [{"Bucket": BUCKET, "Key": "k", "ChecksumAlgorithm": "CRC32"}]
+    parts = client.of("upload_part")
+    upload_id = parts[0]["UploadId"]
+    assert upload_id
+    for part in parts:
+        assert (part["Bucket"], part["Key"], part["UploadId"]) == (BUCKET, "k", upload_id)
+        assert part["ChecksumAlgorithm"] == "CRC32"
+        assert part["Body"] == DATA[(part["PartNumber"] - 1) * PART :][:PART]
+    [complete] = client.of("complete_multipart_upload")
+    assert [part["ETag"] for part in complete.pop("MultipartUpload")["Parts"]] == [
+        f'"{hashlib.md5(DATA[start : start + PART]).hexdigest()}"' for start in (0, PART)
+    ]
+    assert complete == {"Bucket": BUCKET, "Key": "k", "UploadId": upload_id, "IfNoneMatch": "*"}
+    assert [name for name, _ in client.requests if "abort" in name] == []
+
+
+def test_a_small_object_is_put_with_its_checksum_and_the_condition(s3: Any):
+    client = Recording(s3)
+    for condition in (False, True):
+        with MultipartUpload(client, BUCKET, "k", if_none_match=condition) as sink:  # type: ignore[arg-type]
+            sink.write(b"sm")
+            sink.write(memoryview(b"all"))
+            sink.complete()
+    checksum = base64.b64encode(zlib.crc32(b"small").to_bytes(4, "big")).decode()
+    request = {
+        "Bucket": BUCKET,
+        "Key": "k",
+        "Body": b"small",
+        "ChecksumAlgorithm": "CRC32",
+        "ChecksumCRC32": checksum,
+    }
+    assert client.of("put_object") == [request, request | {"IfNoneMatch": "*"}]
+
+
+def test_a_part_is_sent_as_soon_as_it_is_full(s3: Any):
+    client = Recording(s3)
+    with MultipartUpload(client, BUCKET, "k") as sink:  # type: ignore[arg-type]
+        sink.write(DATA[: PART - 1])
+        assert client.of("create_multipart_upload") == []
+        sink.write(b"x")
+        assert len(client.of("create_multipart_upload")) == 1
+        sink.complete()
+    assert [len(part["Body"]) for part in client.of("upload_part")] == [PART]
+
+
+def test_a_condition_that_was_not_asked_for_is_not_taken_for_kept(s3: Any):
+    client = Recording(s3, put_object=[refusal("PreconditionFailed", 412)])
+    with MultipartUpload(client, BUCKET, "k") as sink, pytest.raises(ObjectChanged):  # type: ignore[arg-type]
+        sink.complete()
+    assert sink.etag is None
+
+
+def test_an_upload_that_cannot_be_begun_names_the_object(s3: Any):
+    client = Recording(s3, create_multipart_upload=[refusal("AccessDenied", 403)])
+    with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/k: access denied for s3:PutObject"):
+        upload_data(client)
+
+
+def test_an_upload_that_cannot_be_aborted_is_an_error_unless_there_is_one_already(
+    s3: Any, caplog: pytest.LogCaptureFixture
+):
+    def leave(error: Exception | None = None) -> None:
+        client = Recording(s3, abort_multipart_upload=[refusal("AccessDenied", 403)])
+        with MultipartUpload(client, BUCKET, "k") as sink:  # type: ignore[arg-type]
+            write(sink, DATA)
+            if error:
+                raise error
+
+    with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/k: access denied for s3:AbortMultipartUpload"):
+        leave()
+    assert caplog.text == ""
+    with pytest.raises(KeyError, match="the first"):
+        leave(KeyError("the first"))
+    assert f"the unfinished upload to s3://{BUCKET}/k could not be aborted: An error occurred" in caplog.text
+
+
+def test_an_abort_after_the_completion_does_nothing(s3: Any):
+    client = Recording(s3)
+    with MultipartUpload(client, BUCKET, "k") as sink:  # type: ignore[arg-type]
+        write(sink, DATA)
+        sink.complete()
+        sink.abort()
+    assert client.of("abort_multipart_upload") == []
+
+
+def test_a_copy_is_tried_six_times_with_longer_and_longer_waits(s3: Any, monkeypatch: pytest.MonkeyPatch):
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    for code in ("ConditionalRequestConflict", "409"):
+        s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
+        client = Recording(s3, copy_object=[refusal(code, 409)] * 6)
+        with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/final: s3:PutObject failed"):
+            publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]
+        assert len(client.of("copy_object")) == 6
+    assert waits == [0.2, 0.4, 0.8, 1.6, 3.2] * 2
+
+
+def test_the_copy_is_made_on_the_server_with_a_checksum_of_the_whole(s3: Any):
+    s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
+    client = Recording(s3)
+    assert publish_staged(client, BUCKET, "staging", "final") is True  # type: ignore[arg-type]
+    assert client.requests == [
+        (
+            "copy_object",
+            {
+                "Bucket": BUCKET,
+                "Key": "final",
+                "CopySource": {"Bucket": BUCKET, "Key": "staging"},
+                "IfNoneMatch": "*",
+                "ChecksumAlgorithm": "CRC32",
+            },
+        ),
+        ("delete_object", {"Bucket": BUCKET, "Key": "staging"}),
+    ]
+
+
+def test_a_final_object_that_cannot_be_looked_at_is_an_error(s3: Any):
+    client = Recording(s3, copy_object=[refusal("412", 412)], head_object=[refusal("403", 403)])
+    with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/final: access denied for s3:GetObject"):
+        publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]
+    assert client.of("head_object") == [{"Bucket": BUCKET, "Key": "final"}]

@@ -10,6 +10,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, Incomplete
 
 from dda_core.archives import source
 from dda_core.archives.source import S3Source, open_source
+from dda_core.aws.errors import error_code
+from dda_core.aws.s3 import s3_failed
 from dda_core.exceptions import AwsCallFailed, FileMissing, Interrupted, MissingCredentials, ObjectChanged
 from tests.fixtures.archives import weights
 from tests.fixtures.s3 import BUCKET, s3_in_process
@@ -182,6 +184,179 @@ def test_a_refusal_in_mid_read_is_not_tried_again(s3: Any):
     with pytest.raises(AwsCallFailed, match="access denied"):
         list(S3Source(client, BUCKET, "a/model.tar.gz").blocks())
     assert client.ranges.count("bytes=0-19999") == 1
+
+
+def test_every_range_is_asked_of_the_object_as_it_was_at_first(s3: Any):
+    asked: list[dict[str, Any]] = []
+
+    class Asked(Client):
+        def get_object(self, **request: Any) -> Any:
+            asked.append(request)
+            return super().get_object(**request)
+
+    opened = S3Source(Asked(s3), BUCKET, "a/model.tar.gz")  # type: ignore[arg-type]
+    assert opened.uri == f"s3://{BUCKET}/a/model.tar.gz"
+    assert b"".join(opened.blocks(start=250_000)) == DATA[250_000:]
+    assert sorted(request.pop("Range") for request in asked) == [
+        "bytes=250000-269999",
+        "bytes=270000-289999",
+        "bytes=290000-299999",
+    ]
+    assert asked == [{"Bucket": BUCKET, "Key": "a/model.tar.gz", "IfMatch": opened.etag}] * 3
+
+
+def test_a_part_of_an_object_is_read_by_itself(s3: Any):
+    client = Client(s3)
+    opened = S3Source(client, BUCKET, "a/model.tar.gz")  # type: ignore[arg-type]
+    assert opened.range(10, 15_000) == DATA[10:15_000]
+    assert opened.range(7, 8) == DATA[7:8]
+    assert opened.range(8, 8) == opened.range(9, 8) == b""
+    assert client.ranges == ["bytes=10-14999", "bytes=7-7"]
+
+
+def answer(code: str, status: int) -> ClientError:
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "GetObject")  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (answer("InternalError", 500), 2),
+        (answer("SlowDown", 503), 2),
+        (ClientError({"Error": {"Code": "?"}}, "GetObject"), 2),
+        (ConnectionResetError("broken"), 2),
+        (answer("AccessDenied", 403), 1),
+        (answer("RequestTimeTooSkewed", 499), 1),
+        (Interrupted(), 1),
+    ],
+    ids=["500", "503", "no-status", "connection", "403", "499", "interrupted"],
+)
+def test_what_may_pass_is_asked_again_and_nothing_else(s3: Any, error: Exception, asked: int):
+    client = Client(s3)
+    client.errors = {0: error}
+    opened = S3Source(client, BUCKET, "a/model.tar.gz")  # type: ignore[arg-type]
+    if asked == 2:
+        assert opened.range(0, 9) == DATA[:9]
+    else:
+        with pytest.raises((AwsCallFailed, Interrupted)):
+            opened.range(0, 9)
+    assert client.ranges == ["bytes=0-8"] * asked
+
+
+def test_a_range_is_asked_for_as_often_as_is_allowed(s3: Any, monkeypatch: pytest.MonkeyPatch):
+    waits: list[float] = []
+
+    class Waiting(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout or 0)
+            return False
+
+    monkeypatch.setattr(source, "Event", Waiting)
+    client = Client(s3)
+    client.breaks = dict.fromkeys(range(4), 1)
+    assert S3Source(client, BUCKET, "a/model.tar.gz").range(0, 9) == DATA[:9]  # type: ignore[arg-type]
+    assert client.ranges == ["bytes=0-8", "bytes=1-8", "bytes=2-8", "bytes=3-8", "bytes=4-8"]
+    assert waits == [0.2, 0.4, 0.8, 1.6]
+    client.ranges.clear()
+    client.breaks = dict.fromkeys(range(99), 0)
+    with pytest.raises(AwsCallFailed):
+        S3Source(client, BUCKET, "a/model.tar.gz").range(0, 9)  # type: ignore[arg-type]
+    assert len(client.ranges) == 5
+
+
+def test_a_body_that_ends_too_early_says_where(s3: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source, "ATTEMPTS", 1)
+
+    class Short(Client):
+        def get_object(self, **request: Any) -> Any:
+            return super().get_object(**{**request, "Range": "bytes=0-3"})
+
+    with pytest.raises(AwsCallFailed, match="the body ended at byte 4 of 9"):
+        S3Source(Short(s3), BUCKET, "a/model.tar.gz").range(0, 9)  # type: ignore[arg-type]
+
+
+URI = "s3://b/k"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        ("404", FileMissing, f"{URI} does not exist. Check the bucket, the key"),
+        ("NoSuchKey", FileMissing, f"{URI} does not exist. Check the bucket, the key"),
+        ("NotFound", FileMissing, f"{URI} does not exist. Check the bucket, the key"),
+        ("NoSuchBucket", FileMissing, f"{URI} does not exist: there is no such bucket"),
+        ("412", ObjectChanged, f"{URI} was replaced while it was read"),
+        ("PreconditionFailed", ObjectChanged, f"{URI} was replaced while it was read"),
+        ("403", AwsCallFailed, f"{URI}: access denied for s3:GetObject"),
+        ("AccessDenied", AwsCallFailed, f"{URI}: access denied for s3:GetObject"),
+        ("Forbidden", AwsCallFailed, f"{URI}: access denied for s3:GetObject"),
+        ("SlowDown", AwsCallFailed, f"{URI}: s3:GetObject failed: An error occurred (SlowDown)"),
+    ],
+)
+def test_every_code_of_s3_is_told_apart(code: str, kind: type[Exception], words: str):
+    found = s3_failed(answer(code, 400), "s3:GetObject", URI)
+    assert type(found) is kind
+    assert str(found).startswith(words)
+
+
+def test_errors_that_are_not_of_s3_are_told_apart():
+    assert str(s3_failed(NoCredentialsError(), "s3:GetObject", URI)).startswith(f"{URI} cannot be reached: Unable to")
+    for error in (EOFError("it broke."), OSError("it broke"), ConnectionResetError("it broke")):
+        found = s3_failed(error, "s3:GetObject", URI)
+        assert (type(found), str(found)) == (
+            AwsCallFailed,
+            f"{URI}: s3:GetObject failed: it broke. Run again later.",
+        )
+    ours = Interrupted()
+    assert s3_failed(ours, "s3:GetObject", URI) is ours
+
+
+def test_the_code_of_an_error_is_aws_word_or_nothing():
+    assert error_code(answer("SlowDown", 503)) == "SlowDown"
+    assert error_code(ClientError({}, "GetObject")) == ""
+    assert error_code(ValueError("x")) == ""
+    odd = ValueError("x")
+    odd.response = "text"  # type: ignore[attr-defined]
+    assert error_code(odd) == ""
+
+
+def test_a_uri_is_opened_with_the_default_credentials_where_no_client_is_given(s3: Any):
+    assert b"".join(open_source(f"s3://{BUCKET}/a/model.tar.gz").blocks()) == DATA
+
+
+def test_a_set_stop_interrupts_reading_a_file(tmp_path: Path):
+    path, stop = tmp_path / "a.tar.gz", threading.Event()
+    path.write_bytes(DATA)
+    blocks = open_source(path).blocks(stop)
+    assert len(next(blocks)) == 6_000
+    stop.set()
+    with pytest.raises(Interrupted):
+        next(blocks)
+
+
+def test_a_file_that_cannot_be_read_any_more_is_named(tmp_path: Path):
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(DATA)
+    opened = open_source(path)
+    path.unlink()
+    with pytest.raises(FileMissing, match=f"{path} cannot be read: No such file or directory"):
+        list(opened.blocks())
+
+
+def test_a_stop_ends_the_wait_for_a_range_that_does_not_come(s3: Any):
+    stop, go_on = threading.Event(), threading.Event()
+
+    class Hanging(Client):
+        def get_object(self, **request: Any) -> Any:
+            go_on.wait(20)
+            return super().get_object(**request)
+
+    stop.set()
+    try:
+        with pytest.raises(Interrupted):
+            list(S3Source(Hanging(s3), BUCKET, "a/model.tar.gz").blocks(stop))  # type: ignore[arg-type]
+    finally:
+        go_on.set()
 
 
 def test_an_empty_object_has_no_blocks(s3: Any):

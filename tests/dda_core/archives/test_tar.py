@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from dda_core.archives import tar
 from dda_core.archives.source import open_source
 from dda_core.archives.tar import MAX_TEXT, plain_name, read_tar, unsafe_name
-from dda_core.exceptions import ArchiveBroken, ArchiveHostile
+from dda_core.exceptions import ArchiveBroken, ArchiveHostile, Interrupted
 from tests.fixtures.archives import hostile_archive, tar_bytes, tar_member, write_tar_gz
 
 
@@ -319,9 +320,19 @@ def test_a_long_name_of_gnu_tar_ends_at_its_zero():
         b"10 path=bb",
         b"10 path-b\n",
         b"0000010 path=b\n",
+        b"1x path=b\n",
         b"10 path=b\n7",
     ],
-    ids=["no-length", "no-number", "no-space", "no-newline", "no-equals", "too-many-digits", "no-record-behind"],
+    ids=[
+        "no-length",
+        "no-number",
+        "no-space",
+        "no-newline",
+        "no-equals",
+        "too-many-digits",
+        "half-a-number",
+        "no-record-behind",
+    ],
 )
 def test_a_damaged_pax_header_is_broken(body: bytes):
     with pytest.raises(ArchiveBroken, match="has a damaged pax header"):
@@ -334,6 +345,31 @@ def test_a_pax_size_that_is_no_number_is_broken(size: str):
     body = str(len(record) + 2).encode() + record
     with pytest.raises(ArchiveBroken, match="gives 'a' the size"):
         list(in_pieces(extended(tarfile.XHDTYPE, body), 512))
+
+
+def test_a_pax_record_has_a_length_of_up_to_six_digits():
+    reader = in_pieces(extended(tarfile.XHDTYPE, b"000014 path=b\n"), 512)
+    assert [member.name for member in reader] == ["b"]
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_set_stop_interrupts_reading_an_archive(path: Path, stopped: bool):
+    write_tar_gz(path, {f"f{number}": bytes(1 << 20) for number in range(30)})
+    stop = threading.Event()
+    read = read_tar(open_source(path), stop)
+    next(read)
+    if stopped:
+        stop.set()
+        with pytest.raises(Interrupted):
+            list(read)
+    else:
+        assert len(list(read)) == 29
+
+
+def test_an_archive_that_is_no_gzip_stream_is_named(path: Path):
+    path.write_bytes(b"text")
+    with pytest.raises(ArchiveBroken, match=f"^{path} is damaged"):
+        list(read_tar(open_source(path)))
 
 
 def test_a_negative_size_is_broken():
