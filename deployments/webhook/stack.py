@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from dda_core.aws.clients import error_code, error_message
 from dda_core.exceptions import StackFailed, WebhookRefused
+from dda_core.sanitise import bare_url
 from deployments.webhook.request import ANSWER_SECONDS, TEMPLATE
 
 QUEUE_TEMPLATE = TEMPLATE.with_name("training-events-queue.yaml")
@@ -104,21 +105,35 @@ def install(
     if there and there.status in UNUSABLE:
         uninstall(cloudformation, use_case)
         there = None
-    if there is None:
-        outcome, made = "created", cloudformation.create_stack(**request, OnFailure="DELETE")
-    else:
-        try:
+    try:
+        if there is None:
+            outcome, made = "created", cloudformation.create_stack(**request, OnFailure="DELETE")
+        else:
             outcome, made = "changed", cloudformation.update_stack(**request)
-        except ClientError as error:
-            if "No updates are to be performed" not in error_message(error):
-                raise
+    except ClientError as error:
+        if there and "No updates are to be performed" in error_message(error):
             return "unchanged", there
+        if error_code(error) == "ValidationError":
+            raise StackFailed(_refused(cloudformation, name, template, error)) from error
+        raise
     # By its ARN, because a stack that could not be created is deleted.
     stack = settled(cloudformation, made["StackId"])
     if stack is None or stack.status not in DONE:
         status = stack.status if stack else "gone"
         raise StackFailed(f"stack {name} could not be {outcome} ({status}): {_first_failure(cloudformation, made)}")
     return outcome, stack
+
+
+def _refused(cloudformation: Any, name: str, template: Path, error: ClientError) -> str:
+    """The sentence for a template that CloudFormation does not take, with what may be the matter."""
+    what = f"stack {name}: CloudFormation refuses {template.name}: {error_message(error).rstrip('.')}."
+    endpoint = cloudformation.meta.endpoint_url
+    if ".amazonaws." in endpoint:
+        return f"{what} Check the parameters, then install again."
+    return (
+        f"{what} The AWS at {bare_url(endpoint)} is an emulated one and may lack what the template needs: the local "
+        f"AWS has no API destinations. There, install with --queue."
+    )
 
 
 def uninstall(cloudformation: Any, use_case: str) -> bool:
