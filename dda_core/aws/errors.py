@@ -122,6 +122,11 @@ def is_stack_unchanged(error: BaseException) -> bool:
     return "No updates are to be performed" in error_message(error)
 
 
+def is_template_refused(error: BaseException) -> bool:
+    """CloudFormation does not take the template or its parameters."""
+    return error_code(error) == "ValidationError"
+
+
 def is_quota_reached(error: BaseException) -> bool:
     """The account has no free slot for another job."""
     return error_code(error) == "ResourceLimitExceeded"

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import httpx
 from botocore.exceptions import ClientError
 
-from dda_core.aws.errors import is_stack_missing, is_stack_unchanged
+from dda_core.aws.errors import error_message, is_stack_missing, is_stack_unchanged, is_template_refused
 from dda_core.exceptions import StackFailed, WebhookRefused
+from dda_core.sanitise import bare_url
 from deployments.webhook.request import ANSWER_SECONDS, TEMPLATE
 
 QUEUE_TEMPLATE = TEMPLATE.with_name("training-events-queue.yaml")
@@ -105,15 +106,17 @@ def install(
     if there and there.status in UNUSABLE:
         uninstall(cloudformation, use_case)
         there = None
-    if there is None:
-        outcome, made = "created", cloudformation.create_stack(**request, OnFailure="DELETE")
-    else:
-        try:
+    try:
+        if there is None:
+            outcome, made = "created", cloudformation.create_stack(**request, OnFailure="DELETE")
+        else:
             outcome, made = "changed", cloudformation.update_stack(**request)
-        except ClientError as error:
-            if not is_stack_unchanged(error):
-                raise
+    except ClientError as error:
+        if there and is_stack_unchanged(error):
             return "unchanged", there
+        if is_template_refused(error):
+            raise _refused(cloudformation, name, template, error) from error
+        raise
     # By its ARN, because a stack that could not be created is deleted.
     stack = settled(cloudformation, made["StackId"])
     if stack is None or stack.status not in DONE:
@@ -122,6 +125,18 @@ def install(
             f"stack {name} could not be {outcome} ({status}): {_first_failure(cloudformation, made)}", stack=name
         )
     return outcome, stack
+
+
+def _refused(cloudformation: Any, name: str, template: Path, error: ClientError) -> StackFailed:
+    """The error for a template that CloudFormation does not take, with what may be the matter."""
+    found = f"CloudFormation refuses {template.name}: {error_message(error).rstrip('.')}"
+    endpoint, remedy = cloudformation.meta.endpoint_url, "Check the parameters, then install again."
+    if ".amazonaws." not in endpoint:
+        remedy = (
+            f"The AWS at {bare_url(endpoint)} is an emulated one and may lack what the template needs: the local AWS "
+            f"has no API destinations. There, install with --queue."
+        )
+    return StackFailed(found, where=f"stack {name}", stack=name, remedy=remedy)
 
 
 def uninstall(cloudformation: Any, use_case: str) -> bool:

@@ -153,7 +153,6 @@ async def test_an_aws_that_cannot_be_asked_is_named_where_a_job_is_unknown(
         (["--target", "x86_64-cuda", "--status", "failed"], True),
         (["--target", "x86_64-cpu", "--status", "failed"], False),
         (["--target", "jetson-xavier"], False),
-        (["--use-case", "another"], False),
     ],
 )
 async def test_the_list_holds_what_was_chosen(ask: Ask, job: str, choice: list[str], there: bool) -> None:

@@ -123,6 +123,26 @@ def request_of(parameters: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def test_a_template_that_cloudformation_refuses_is_told_with_its_reason(answering: Answering):
+    answering.status(None)
+    answering.stub.add_client_error("create_stack", "ValidationError", "Parameters: [ApiUrl] must have values.")
+    with pytest.raises(StackFailed) as refused:
+        install(answering.client, TEMPLATE, PARAMETERS, TAGS)
+    assert str(refused.value) == (
+        "stack dda-webhook-lids: CloudFormation refuses webhook.yaml: Parameters: [ApiUrl] must have values. Check the "
+        "parameters, then install again."
+    )
+
+
+def test_an_emulated_aws_that_lacks_what_the_webhook_needs_is_told_apart():
+    with (
+        local_aws() as aws,
+        pytest.raises(StackFailed, match="has no API destinations") as refused,
+    ):
+        install(aws.client("cloudformation"), TEMPLATE, PARAMETERS, TAGS)
+    assert refused.value.exit_code == 4
+
+
 def test_the_webhooks_stack_is_made_with_its_parameters_and_waited_for(answering: Answering):
     answering.status(None)
     answering.call("create_stack", expected={**request_of(PARAMETERS), "OnFailure": "DELETE"})
