@@ -28,7 +28,7 @@ USE_CASE = UseCase(
 
 def work(target: str = "x86_64-cuda", **changes: Any) -> CompilationWork:
     fields: dict[str, Any] = {
-        "name": "lid-7",
+        "name": changes.pop("training_job", "lid-7"),
         "arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
         "status": "Completed",
         "model_artifact": "s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",

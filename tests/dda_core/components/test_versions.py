@@ -107,7 +107,7 @@ def test_a_failed_version_is_final_in_its_run_and_passed_over_by_the_next(aws: L
         check_deployable(failed)
     restarted = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
     assert restarted.version == "1.0.0"
-    retried = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"), retry=1)
+    retried = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1", 1))
     assert retried.version == "2.0.0"
 
 
@@ -117,7 +117,7 @@ def test_a_race_ends_with_one_version() -> None:
 
         def publish(run: str) -> None:
             versions.append(
-                ensure_version(aws.client("greengrassv2"), plan(), uri, compilation_job=JOB, flow_run_id=run).version
+                ensure_version(aws.client("greengrassv2"), plan(), uri, compilation_job=JOB, maker=Maker(run)).version
             )
 
         threads = [threading.Thread(target=publish, args=(f"run-{number}",)) for number in range(6)]
