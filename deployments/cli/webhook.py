@@ -175,9 +175,7 @@ def _only_use_case() -> str:
     with prefect_errors():
         names = asyncio.run(use_case_names())
     if len(names) != 1:
-        raise UsageError(
-            f"registered use cases: {', '.join(names) or 'none'}", remedy="Say which with --use-case NAME."
-        )
+        raise UsageError(f"give --use-case; registered are: {', '.join(names) or 'none'}")
     return names[0]
 
 
