@@ -16,9 +16,10 @@ import pytest
 
 from dda_core.archives.download import LONGEST, download, presign
 from dda_core.aws.clients import AwsClients
-from dda_core.exceptions import FileMissing, NoPlainFile, UsageError
+from dda_core.exceptions import FileMissing, NoPlainFile, ObjectChanged, UsageError
 from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
+from tests.fixtures.s3 import BUCKET, s3_in_process
 
 MEBIBYTE = 1024 * 1024
 
@@ -171,3 +172,105 @@ def test_the_users_own_link_leads_to_the_file_that_is_written(aws: LocalAws, tmp
     download(aws.client("s3"), put(aws, b"after"), link)
     assert (link.is_symlink(), file.read_bytes()) == (True, b"after")
     assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    with s3_in_process() as client:
+        yield client
+
+
+URI = f"s3://{BUCKET}/a/model.tar.gz"
+
+
+def stored(s3: Any, content: bytes) -> str:
+    return str(s3.put_object(Bucket=BUCKET, Key="a/model.tar.gz", Body=content)["ETag"])
+
+
+def test_what_is_kept_of_a_download_says_which_object_it_is_of(s3: Any, tmp_path: Path) -> None:
+    etag = stored(s3, b"content")
+
+    def interrupt(done: int, size: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(s3, URI, tmp_path / "f", interrupt)
+    state = json.loads((tmp_path / "f.part.json").read_text())
+    assert state == {"uri": URI, "etag": etag, "size": 7}
+
+
+@pytest.mark.parametrize("change", [{"uri": "s3://b/other"}, {"etag": '"other"'}, {"size": 6}, None])
+def test_what_is_kept_of_another_object_is_not_gone_on_with(s3: Any, tmp_path: Path, change: Any) -> None:
+    state = {"uri": URI, "etag": stored(s3, b"content"), "size": 7}
+    (tmp_path / "f.part").write_bytes(b"CON")
+    (tmp_path / "f.part.json").write_text("no JSON" if change is None else json.dumps(state | change))
+    assert download(s3, URI, tmp_path / "f") == 7
+    assert (tmp_path / "f").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(("part", "whole"), [(b"CON", b"CONtent"), (b"CONTENT", b"CONTENT"), (b"CONTENT!", b"content")])
+def test_what_is_kept_is_trusted_as_far_as_the_object_is_long(
+    s3: Any, tmp_path: Path, part: bytes, whole: bytes
+) -> None:
+    state = {"uri": URI, "etag": stored(s3, b"content"), "size": 7}
+    (tmp_path / "f.part").write_bytes(part)
+    (tmp_path / "f.part.json").write_text(json.dumps(state))
+    told: list[tuple[int, int]] = []
+    download(s3, URI, tmp_path / "f", lambda done, size: told.append((done, size)))
+    assert (tmp_path / "f").read_bytes() == whole
+    assert told[0] == (0 if whole == b"content" else len(part), 7)
+    assert told[-1] == (7, 7)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_an_object_that_is_replaced_again_and_again_is_given_up(s3: Any, tmp_path: Path) -> None:
+    starts: list[int] = []
+
+    def spoil(done: int, size: int) -> None:
+        if not done:
+            starts.append(size)
+        else:
+            with (tmp_path / "f.part").open("ab") as part:
+                part.write(b"!")
+
+    stored(s3, b"content")
+    with pytest.raises(ObjectChanged, match="3 times"):
+        download(s3, URI, tmp_path / "f", spoil)
+    assert starts == [7, 7, 7]
+    assert not (tmp_path / "f").exists()
+
+
+class Signing:
+    """What ``presign`` needs of the clients of a use case."""
+
+    def __init__(self, s3: Any, ends: datetime | None = None) -> None:
+        self.s3 = s3
+        self.ends = ends
+
+    def credentials_end(self) -> datetime | None:
+        return self.ends
+
+
+@pytest.mark.parametrize("valid", [timedelta(seconds=1), LONGEST])
+def test_a_link_is_valid_for_as_long_as_is_asked_for(s3: Any, valid: timedelta) -> None:
+    stored(s3, b"x")
+    made = presign(Signing(s3), URI, valid)  # type: ignore[arg-type]
+    assert made.uri == URI
+    assert f"/{BUCKET}/a/model.tar.gz?" in made.url or f"{BUCKET}.s3.amazonaws.com/a/model.tar.gz?" in made.url
+    left = made.expires - datetime.now(UTC)
+    assert valid - timedelta(seconds=60) < left <= valid
+    assert made.expires.microsecond == 0
+
+
+def test_a_link_ends_with_the_credentials_where_they_end_first(s3: Any) -> None:
+    stored(s3, b"x")
+    soon, late = (datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours) for hours in (1, 9))
+    assert presign(Signing(s3, soon), URI, timedelta(hours=2)).expires == soon  # type: ignore[arg-type]
+    assert presign(Signing(s3, late), URI, timedelta(hours=2)).expires < late  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, 43_201])
+def test_a_link_of_another_time_is_refused_with_the_seconds(s3: Any, seconds: int) -> None:
+    with pytest.raises(UsageError, match=f"a link cannot be valid for {seconds} s"):
+        presign(Signing(s3), URI, timedelta(seconds=seconds))  # type: ignore[arg-type]

@@ -184,3 +184,34 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing(
             sink.write(b"x")
     assert (full.value.errno, full.value.filename) == (errno.ENOSPC, str(tmp_path / "out"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+    with FileSink(tmp_path / "a" / "b" / "c.zip") as sink:
+        sink.write(b"x")
+        sink.complete()
+    assert sink.path.read_bytes() == b"x"
+    assert [path.name for path in sink.path.parent.iterdir()] == ["c.zip"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EXDEV, "Invalid cross-device link"), (errno.EXDEV, "Invalid cross-device link")),
+        (OSError("odd"), (None, "odd")),
+    ],
+)
+def test_a_file_that_cannot_be_renamed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: tuple[int | None, str]
+) -> None:
+    def replace(source: Path, to: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "replace", replace)
+    with FileSink(tmp_path / "out") as sink:
+        sink.write(b"x")
+        with pytest.raises(OSError, match=said[1]) as refused:
+            sink.complete()
+    assert (refused.value.errno, refused.value.strerror) == said
+    assert refused.value.filename == str(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dda_core.archives.seekable import NEAR, open_seekable
+from dda_core.archives.seekable import NEAR, S3File, open_seekable
 from dda_core.exceptions import FileMissing, ObjectChanged
 from tests.fixtures.archives import weights
 from tests.fixtures.s3 import BUCKET, s3_in_process
@@ -67,3 +67,32 @@ def test_an_object_replaced_meanwhile_is_an_error_and_never_a_mixture(s3: Any):
         file.seek(150_000)
         with pytest.raises(ObjectChanged):
             file.read(10)
+
+
+class Object:
+    """What ``S3File`` needs of a source: ten digits, and the ranges that were asked for."""
+
+    size = 10
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int]] = []
+
+    def range(self, start: int, end: int) -> bytes:
+        self.ranges.append((start, end))
+        return b"0123456789"[start:end]
+
+
+def test_every_read_is_one_range_from_the_place_on() -> None:
+    asked = Object()
+    file = S3File(asked)  # type: ignore[arg-type]
+    assert (file.readable(), file.seekable(), file.writable(), file.tell()) == (True, True, False, 0)
+    buffer = bytearray(b"....")
+    assert file.readinto(buffer) == 4
+    assert (bytes(buffer), file.tell()) == (b"0123", 4)
+    assert file.seek(-2, io.SEEK_END) == 8
+    assert (file.readinto(buffer), bytes(buffer)) == (2, b"8923")
+    assert asked.ranges == [(0, 4), (8, 10)]
+    assert (file.seek(0), file.seek(3), file.seek(2, io.SEEK_CUR), file.seek(20)) == (0, 3, 5, 20)
+    with pytest.raises(ValueError, match="there is no place -1"):
+        file.seek(-21, io.SEEK_CUR)
+    assert file.tell() == 20

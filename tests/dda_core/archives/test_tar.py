@@ -352,6 +352,11 @@ def test_a_pax_record_has_a_length_of_up_to_six_digits():
     assert [member.name for member in reader] == ["b"]
 
 
+def test_the_value_of_a_pax_record_may_hold_an_equals_sign():
+    reader = in_pieces(extended(tarfile.XHDTYPE, b"12 path=b=c\n"), 512)
+    assert [member.name for member in reader] == ["b=c"]
+
+
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_set_stop_interrupts_reading_an_archive(path: Path, stopped: bool):
     write_tar_gz(path, {f"f{number}": bytes(1 << 20) for number in range(30)})

@@ -42,7 +42,10 @@ def later(client: Any, hours: float) -> None:
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(s3: Any):
     later(s3, hours=25)
-    remove_stale_uploads(s3, BUCKET)
+    assert sorted(remove_stale_uploads(s3, BUCKET)) == [
+        *(f"aborted the stale upload to s3://{BUCKET}/{key}" for key in sorted(UPLOADS)),
+        f"deleted the stale s3://{BUCKET}/{STAGING}b.zip",
+    ]
     assert sorted(open_uploads(s3)) == sorted(OTHERS)
     assert keys(s3) == ["model_artifacts/model-0123456789ab/b.zip"]
 

@@ -7,6 +7,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -192,3 +193,137 @@ def test_components_and_compilations_say_what_they_use(aws: LocalAws) -> None:
     assert components.compilation_jobs == {"other-x86cpu-0123abcd-2"}
     assert compilations == InUse(compilation_jobs=frozenset({JOB}), inputs=frozenset({INPUT}))
     assert all(together([components, compilations]).holds(stored(key)) for key in OURS)
+
+
+class Named:
+    """AWS IoT Greengrass or SageMaker, whose pages and descriptions a test gives."""
+
+    def __init__(self, pages: dict[str, list[dict[str, Any]]], described: dict[str, Any]) -> None:
+        self.pages = pages
+        self.described = described
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def get_paginator(self, operation: str) -> Any:
+        named = self
+
+        class Pages:
+            def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
+                named.asked.append((operation, request))
+                yield from (
+                    named.pages.get(operation, [])
+                    if "StatusEquals" not in request
+                    else [page for page in named.pages[operation] if page["status"] == request["StatusEquals"]]
+                )
+
+        return Pages()
+
+    def describe(self, name: str) -> Any:
+        answer = self.described[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def get_component(self, arn: str) -> Any:
+        return self.describe(arn)
+
+    def describe_compilation_job(self, CompilationJobName: str) -> Any:
+        return self.describe(CompilationJobName)
+
+
+def refusal(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "Call")
+
+
+def test_jobs_that_stop_are_in_use_and_one_that_was_deleted_meanwhile_holds_its_output() -> None:
+    names = {"STARTING": "a", "INPROGRESS": "b", "STOPPING": "c", "COMPLETED": "d"}
+    pages = [
+        {"status": status, "CompilationJobSummaries": [{"CompilationJobName": name}]} for status, name in names.items()
+    ]
+    described = {name: {"InputConfig": {"S3Uri": f"s3://bucket/{name}.tar.gz"}} for name in "bcd"}
+    sagemaker = Named({"list_compilation_jobs": pages}, described | {"a": refusal("ResourceNotFound")})
+    assert in_use_by_compilations(sagemaker) == InUse(  # type: ignore[arg-type]
+        compilation_jobs=frozenset("abc"), inputs=frozenset({"b.tar.gz", "c.tar.gz"})
+    )
+    sagemaker.described["a"] = refusal("InternalFailure")
+    with pytest.raises(ClientError, match="InternalFailure"):
+        in_use_by_compilations(sagemaker)  # type: ignore[arg-type]
+
+
+class Turns(Spacing):
+    """Counts the calls that are spaced."""
+
+    taken = 0
+
+    def turn(self) -> None:
+        self.taken += 1
+
+
+def test_a_version_that_was_deleted_since_it_was_listed_uses_nothing_and_calls_are_spaced() -> None:
+    versions = [{"arn": f"v{number}"} for number in (1, 2, 3)]
+    pages = {
+        "list_components": [{"components": [{"arn": "c"}]}, {}],
+        "list_component_versions": [{}, {"componentVersions": versions}],
+    }
+    described: dict[str, Any] = {
+        "v1": {"recipe": b"one", "tags": {"dda:compilation-job": "job-1"}},
+        "v2": refusal("ResourceNotFoundException"),
+        "v3": {"recipe": b"\xff three"},
+    }
+    greengrass, spacing = Named(pages, described), Turns(1000)
+    used = in_use_by_components(greengrass, spacing)  # type: ignore[arg-type]
+    assert used == InUse(recipes=("one", "\ufffd three"), compilation_jobs=frozenset({"job-1"}))
+    assert spacing.taken == 4
+    assert greengrass.asked == [("list_components", {"scope": "PRIVATE"}), ("list_component_versions", {"arn": "c"})]
+    greengrass.described["v2"] = refusal("InternalFailure")
+    with pytest.raises(ClientError, match="InternalFailure"):
+        in_use_by_components(greengrass, spacing)  # type: ignore[arg-type]
+
+
+def test_what_is_as_old_as_was_asked_for_is_offered_with_all_that_s3_says_of_it() -> None:
+    written = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+    def listing(age: timedelta) -> Any:
+        headers = {"date": format_datetime(written + age, usegmt=True)}
+        item = {"Key": INPUT, "Size": 7, "LastModified": written, "ETag": '"e"'}
+        empty = {"ResponseMetadata": {"HTTPHeaders": headers}}
+        return Named({"list_objects_v2": [empty, empty | {"Contents": [item]}]}, {})
+
+    day = timedelta(days=1)
+    [first, _] = stored_objects(listing(day), "b", day)
+    assert first == StoredObject(kind=Kind.INPUT, key=INPUT, size=7, modified=written, etag='"e"', owner=INPUT)
+    assert list(stored_objects(listing(day - timedelta(seconds=1)), "b", day)) == []
+    s3 = listing(day)
+    list(stored_objects(s3, "b", day))
+    assert [request for _, request in s3.asked] == [
+        {"Bucket": "b", "Prefix": "models/"},
+        {"Bucket": "b", "Prefix": "model_artifacts/"},
+    ]
+
+
+def test_an_object_that_cannot_be_looked_at_is_an_error_and_one_that_is_gone_is_not_deleted() -> None:
+    class Bucket:
+        def __init__(self, code: str) -> None:
+            self.code = code
+
+        def head_object(self, **request: Any) -> Any:
+            assert request == {"Bucket": "b", "Key": INPUT}
+            raise refusal(self.code)
+
+    for code in ("404", "NoSuchKey", "NotFound"):
+        assert not delete(Bucket(code), "b", stored(INPUT))  # type: ignore[arg-type]
+    with pytest.raises(ClientError, match="403"):
+        delete(Bucket("403"), "b", stored(INPUT))  # type: ignore[arg-type]
+
+
+def test_all_parts_are_held_together() -> None:
+    one = InUse(recipes=("a",), compilation_jobs=frozenset("b"), inputs=frozenset("c"), training_jobs=frozenset("d"))
+    two = InUse(recipes=("e",), compilation_jobs=frozenset("f"), inputs=frozenset("g"), packaging=True)
+    assert together(iter([one, two])) == InUse(
+        recipes=("a", "e"),
+        compilation_jobs=frozenset("bf"),
+        inputs=frozenset("cg"),
+        training_jobs=frozenset("d"),
+        packaging=True,
+    )
+    assert together([]) == InUse()
+    assert not together([one, one]).packaging

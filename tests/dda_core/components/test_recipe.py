@@ -1,4 +1,5 @@
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -6,6 +7,7 @@ from dda_core.components.recipe import (
     RECIPE_LIMIT,
     check_recipe,
     component_version_for,
+    parse_recipe,
     recipe_bytes,
 )
 from dda_core.exceptions import RecipeInvalid
@@ -151,3 +153,54 @@ def test_the_next_version_is_new_whatever_the_order(majors, random):
     version = component_version_for(iter(existing))
     assert version not in existing
     assert int(version.split(".")[0]) == max(majors, default=0) + 1
+
+
+def test_a_recipe_is_read_from_json_and_from_yaml():
+    text = recipe_bytes(recipe())
+    assert parse_recipe(text, "r.json") == parse_recipe(b"\n " + text, "r.json") == recipe()
+    assert parse_recipe(yaml.safe_dump(recipe()).encode(), "r.yaml") == recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', r"r is no recipe in JSON or YAML \(the key 'c' is there twice\)"),
+        (b'{"a": ', r"r is no recipe in JSON or YAML \("),
+        (b"a: [", r"r is no recipe in JSON or YAML \("),
+        (b"- a", "r is no recipe: an object with ComponentName"),
+        (b"text", "r is no recipe: an object with ComponentName"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_by_its_name(text, said):
+    with pytest.raises(RecipeInvalid, match=said):
+        parse_recipe(text, "r")
+
+
+def test_what_is_exactly_at_a_limit_is_a_recipe():
+    name = "model-" + "a" * 122
+    check_recipe(change(recipe(), ("ComponentName",), name))
+    check_recipe(change(recipe(), ("ComponentVersion",), "999999.0.0"))
+    check_recipe(change(recipe(), ("ComponentVersion",), "1." + "0" * 60 + ".0"))
+    check_recipe(change(recipe(), ("ComponentDependencies",), {"a" * 128: {"VersionRequirement": "^1.0.0"}}))
+    path = ("ComponentConfiguration", "DefaultConfiguration", "ModelName")
+    room = RECIPE_LIMIT - len(recipe_bytes(change(recipe(), path, "")))
+    check_recipe(change(recipe(), path, "x" * room))
+    for key, value in (
+        (("ComponentDependencies",), {"a" * 129: {"VersionRequirement": "1"}}),
+        (path, "x" * (room + 1)),
+    ):
+        with pytest.raises(RecipeInvalid):
+            check_recipe(change(recipe(), key, value))
+
+
+@pytest.mark.parametrize("key", ["ComponentType", "ComponentConfiguration", "Lifecycle", "ComponentDependencies"])
+def test_what_may_be_left_out_of_a_recipe(key):
+    made = recipe()
+    del made[key]
+    check_recipe(made)
+
+
+def test_what_may_be_left_out_of_a_manifest_and_an_artifact():
+    check_recipe(recipe() | {"Manifests": [{}]})
+    check_recipe(recipe() | {"Manifests": [{"Artifacts": [{"Uri": URI}]}]})
+    check_recipe(recipe() | {"ComponentDependencies": {"a": {"VersionRequirement": "^1", "DependencyType": "SOFT"}}})

@@ -120,6 +120,14 @@ def test_everything_that_ran_before_the_stack_was_ended_is_dead(state: str) -> N
         (run(CRASHED, seconds=9999, crashes=4), Action.LEAVE),
         (run(CRASHED, crashes=1, followed=True), Action.LEAVE),
         (run(CRASHED, crashes=1, seconds=RESTARTED_WITHIN.total_seconds() + 1), Action.LEAVE),
+        # At the limit itself.
+        (run(seconds=300), Action.LEAVE),
+        (run("PENDING", seconds=600), Action.LEAVE),
+        (run(process=Process.GONE, crashes=2), Action.RESTART),
+        (run(CRASHED, seconds=30, crashes=2), Action.RESTART),
+        (run(CRASHED, seconds=9999, crashes=3), Action.RESTART),
+        (run(CRASHED, crashes=1, seconds=RESTARTED_WITHIN.total_seconds()), Action.RESTART),
+        (run(CRASHED, crashes=1, restartable=False), Action.LEAVE),
     ],
 )
 def test_what_is_done(found: Signs, action: Action) -> None:
@@ -128,3 +136,39 @@ def test_what_is_done(found: Signs, action: Action) -> None:
 
 def test_restarts_slow_down() -> None:
     assert [wait_before_restart(crashes).total_seconds() for crashes in range(6)] == [0, 0, 30, 60, 120, 240]
+
+
+def test_restarts_slow_down_to_some_hours_and_no_more() -> None:
+    assert (
+        wait_before_restart(12) == wait_before_restart(13) == wait_before_restart(999) == timedelta(seconds=30 * 1024)
+    )
+    assert wait_before_restart(11) == timedelta(seconds=30 * 512)
+
+
+@pytest.mark.parametrize(
+    ("found", "evidence"),
+    [
+        (run("PENDING", seconds=601), "No process began it within 601 s of its being pending."),
+        (run(process=Process.GONE), "Its process is gone from the machine that it ran on."),
+        (run(seconds=360), "It gave no sign of life for 360 s, the last one at 11:54:00 UTC."),
+        (run(CRASHED, crashes=1), "It had crashed."),
+        (run(), ""),
+    ],
+)
+def test_the_evidence_is_said(found: Signs, evidence: str) -> None:
+    verdict = judge(found, LIMITS, NOW)
+    assert verdict.evidence == evidence
+    assert verdict.certain == (verdict.action is Action.LEAVE or found.state == CRASHED)
+
+
+def test_the_end_of_the_stack_is_no_crash_of_the_runs_own() -> None:
+    ended = LIMITS.model_copy(update={"ended_before": NOW})
+    assert judge(run(crashes=3), ended, NOW).action is Action.RESTART
+    assert judge(run(crashes=4), ended, NOW).action is Action.CRASH
+    # Nor is a crashed one made to wait any longer.
+    assert judge(run(CRASHED, seconds=1, crashes=3), ended, NOW).action is Action.RESTART
+    verdict = judge(run("PENDING"), ended, NOW)
+    assert (verdict.evidence, verdict.certain) == (
+        "Everything that ran for the stack was ended while it was pending.",
+        True,
+    )

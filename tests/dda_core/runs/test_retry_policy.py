@@ -123,3 +123,61 @@ def test_a_page_of_thousands_is_cut_and_says_so() -> None:
 def test_the_wait_is_capped_however_often_it_failed() -> None:
     assert wait_after(1, SETTINGS) == timedelta(seconds=600)
     assert wait_after(10**6, SETTINGS) == timedelta(hours=4)
+
+
+def test_the_wait_doubles_with_every_attempt() -> None:
+    assert [wait_after(attempts, SETTINGS).total_seconds() for attempts in (1, 2, 3, 4)] == [600, 1200, 2400, 4800]
+
+
+def test_a_class_has_the_maximum_of_its_own_setting() -> None:
+    settings = Settings(
+        retry_attempts_backoff=11,
+        retry_attempts_quota=12,
+        retry_attempts_reconcile=13,
+        retry_attempts_crashed=14,
+        retry_attempts_timed_out=15,
+    )
+    assert {str(kind): kind.maximum(settings) for kind in RetryClass} == {
+        "never": 1,
+        "backoff": 11,
+        "quota": 12,
+        "reconcile": 13,
+        "crashed": 14,
+        "timed-out": 15,
+        "stopped": 1,
+    }
+
+
+def test_a_decision_carries_what_is_known_of_its_target() -> None:
+    target = failed(RetryClass.QUOTA, attempts=2, flow_run_id="run-9", state_id="state-9", use_case="lids")
+    decision = alone(target)
+    for name in (
+        "training_job",
+        "use_case",
+        "target",
+        "retry_class",
+        "attempts",
+        "reason",
+        "flow_run_id",
+        "state_id",
+    ):
+        assert getattr(decision, name) == getattr(target, name), name
+    assert (decision.maximum, decision.why) == (6, "quota: attempt 3 of 6")
+
+
+def test_what_is_due_longest_comes_first() -> None:
+    """Due is when it ended and the wait for its attempts together."""
+    early, late = (
+        failed(target=name, attempts=attempts, ended=NOW - timedelta(hours=age))
+        for name, attempts, age in (("early", 1, 2), ("late", 3, 2.2))
+    )
+    assert [each.target for each in decide([late, early], NOW, SETTINGS)] == ["early", "late"]
+
+
+def test_the_page_shows_what_is_retried_first_then_what_waits() -> None:
+    targets = [failed(RetryClass.NEVER, target="never"), failed(ended=NOW, target="waits"), failed(target=None)]
+    page = retries_page(decide(targets, NOW, SETTINGS), NOW, str)
+    rows = [line for line in page.splitlines() if line.startswith(("| 🔁", "| ⏳", "| ⏸"))]
+    assert [row.split(" | ")[0] for row in rows] == ["| 🔁", "| ⏳", "| ⏸"]
+    assert "| (whole run) |" in rows[0]
+    assert "# Retries\n\n1 retried, 2 left alone (1 never, 1 waiting). Decided 2026-05-04 12:00 UTC.\n\n" in page
