@@ -56,10 +56,13 @@ def without_quotes(error: yaml.MarkedYAMLError) -> str:
 
 def _sentence(problem: Any, quoted: Collection[str]) -> str:
     place = ".".join(str(part) if _NAME.fullmatch(str(part)) else "(a key)" for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        # Not "name: ...", which reads as a name and its value wherever secrets are masked.
+        return f"unknown field {place}"
     field = next((part for part in problem["loc"] if isinstance(part, str)), None)
     found = problem["input"]
     shown = ""
-    if problem["type"] not in ("missing", "extra_forbidden") and field in quoted:
+    if problem["type"] != "missing" and field in quoted:
         if isinstance(found, str | int | float):
             text = repr(without_url_secrets(found) if isinstance(found, str) else found)
             shown = f" (found {text})" if len(text) <= _LONGEST_QUOTED else f" (found {len(text)} characters)"

@@ -6,6 +6,7 @@ import yaml
 from dda_core.exceptions import FileMissing, InvalidCatalogue, InvalidUseCase, TargetUnavailable, UnknownTarget
 from dda_core.fleets import find_fleet
 from dda_core.sanitise import redact
+from dda_core.sanitised_errors import masked
 from dda_core.targets import find_target
 from dda_core.use_case import UseCase, check_use_case, read_use_case
 from tests.fixtures.own_target import ORIN
@@ -322,6 +323,13 @@ def test_no_error_quotes_what_may_be_a_secret(tmp_path, text):
     assert "hush" not in "".join(traceback.format_exception(refused.value))
     assert str(refused.value).startswith(f"{path}: ")
     assert len(str(refused.value)) > len(f"{path}: ") + 10
+
+
+def test_a_misspelt_field_is_named_and_its_value_is_not(tmp_path):
+    path = write(tmp_path / "lids.yaml", {**FIELDS, "externalid": "factory-seven"})
+    with pytest.raises(InvalidUseCase) as refused:
+        read_use_case(path)
+    assert masked(str(refused.value)) == f"{path}: unknown field externalid"
 
 
 def test_a_harmless_value_is_still_quoted():

@@ -62,6 +62,13 @@ def test_every_page_is_read(aws: LocalAws, archive: Path) -> None:
     assert len(names(aws, use_case(aws.bucket))) == 25
 
 
+def test_only_so_many_of_the_newest_are_looked_at_where_somebody_waits(aws: LocalAws, archive: Path) -> None:
+    for number in range(4):
+        aws.train(f"lid-{number}", archive)
+    newest = finished_training_jobs(aws.client("sagemaker"), use_case(aws.bucket), ("lid-3",), newest=2)
+    assert [each.job.name for each in newest.jobs] == ["lid-2"]
+
+
 def test_beyond_the_limit_only_the_newest_are_looked_at(
     aws: LocalAws, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
