@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TrainingJob = Annotated[str, typer.Argument(help="The training job whose run waits.", show_default=False)]
 Who = Annotated[str, typer.Option(help="Who decides.", default_factory=caller, show_default="the caller's user name")]
-Why = Annotated[str, typer.Option(help="Why, for those who look back.")]
+Why = Annotated[str, typer.Option(help="Why, for the history.")]
 InUseCase = Annotated[str | None, typer.Option(help="The use case, where runs of several wait.")]
 
 

@@ -273,7 +273,7 @@ def test_exceptions_are_explained(error, retry):
 
 
 def test_a_publish_that_failed_for_an_unknown_reason_is_explained_as_such():
-    assert "could not make the component version" in guidance_for(PublishFailed("t", reason="nobody knows")).cause
+    assert "could not create the component version" in guidance_for(PublishFailed("t", reason="nobody knows")).cause
 
 
 def test_a_wrapped_aws_error_is_explained_by_its_cause():

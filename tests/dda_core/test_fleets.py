@@ -70,9 +70,9 @@ def write(folder: Path, **change: object) -> Path:
         ({"targets": ["armv7"]}, "armv7 is the name of no row"),
         ({"targets": ["jetson"]}, "jetson is the name of no row"),
         ({"targets": []}, "targets"),
-        ({"localserver": {}}, "jetson-xavier must stand either in localserver or in refused"),
-        ({"refused": {"arm64-cpu": "gone"}}, "arm64-cpu must stand either in localserver or in refused"),
-        ({"targets": ["jetson-xavier-jp7"]}, "jetson-xavier-jp7 is compiled by default, and has no LocalServer"),
+        ({"localserver": {}}, "jetson-xavier must be in either localserver or refused"),
+        ({"refused": {"arm64-cpu": "gone"}}, "arm64-cpu must be in either localserver or refused"),
+        ({"targets": ["jetson-xavier-jp7"]}, "jetson-xavier-jp7 is a default target but has no LocalServer"),
         ({"colour": "blue"}, "colour"),
     ],
 )

@@ -122,7 +122,7 @@ async def test_what_is_rejected_is_not_published_and_the_reason_stands_at_each_t
 async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: Asking) -> None:
     asking.pipeline.aws.faults.add("compile", target="x86_64-cpu", reason="ClientError: No model file found.")
     run = await asking.start("caps-3", PAIR)
-    assert "Not among them: x86_64-cpu: failed" in await asking.page(run)
+    assert "Not included: x86_64-cpu: failed" in await asking.page(run)
     await give_decision("caps-3", "publish", who="Ada")
     view = await asking.pipeline.go_on(run)
     assert view.status is RunStatus.PARTIAL

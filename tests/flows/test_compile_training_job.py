@@ -377,7 +377,7 @@ async def test_a_job_is_gone_on_with_even_where_nobody_may_read_whose_it_is(
     pipeline.aws.faults.add("call", operation="ListTags", error="ValidationException", nth=2, times=9)
     view = await pipeline.run(targets=["arm64-cpu"])
     assert view.status is RunStatus.COMPLETED
-    assert f"arm64-cpu: whose compilation job {pipeline.jobs()[0]} is could not be read" in caplog.text
+    assert f"arm64-cpu: the owner of compilation job {pipeline.jobs()[0]} could not be read" in caplog.text
 
 
 async def test_a_component_that_ends_failed_fails_its_target_and_the_next_run_makes_the_next_version(
@@ -467,4 +467,4 @@ async def test_a_misspelt_setting_is_told_in_the_runs_log(
     monkeypatch.setenv("DDA_POLL_SECOND", "1")
     await pipeline.run("no-such-job")
     told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert any("DDA_POLL_SECOND is no setting" in each and "DDA_POLL_SECONDS?" in each for each in told)
+    assert any("DDA_POLL_SECOND is not a setting" in each and "DDA_POLL_SECONDS?" in each for each in told)

@@ -54,7 +54,7 @@ async def test_a_component_that_another_model_takes_meanwhile_is_refused_when_it
     pipeline.aws.holds.release("compile", "arm64-cpu")
     record = (await second).targets["arm64-cpu"]
     assert record.status is TargetStatus.FAILED
-    assert "is of model 'Lid A' of use case 'local'" in str(record.reason)
+    assert "belongs to model 'Lid A' of use case 'local'" in str(record.reason)
     assert pipeline.versions() == ["model-lid-a-arm64-cpu 1.0.0"]
 
 

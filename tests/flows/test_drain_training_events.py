@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.training import events
-from dda_core.training.events import queue_name, undelivered_name
+from dda_core.training.events import dead_letter_queue_name, queue_name
 from dda_core.use_case import UseCase
 from deployments.server.registration import save_use_case
 from deployments.webhook.stack import QUEUE_TEMPLATE, install
@@ -106,7 +106,7 @@ async def test_events_that_come_again_late_or_out_of_order_have_one_run_each(que
         queue.send(event)
     state = await queue.drain()
     assert "2 runs started" in str(state.message)
-    assert "3 events of training jobs that have their run already" in str(state.message)
+    assert "3 events of training jobs that already have a run" in str(state.message)
     queue.send({**first, "id": "another", "time": "2020-01-01T00:00:00Z"})
     assert "0 runs started; 1 events" in str((await queue.drain()).message)
     assert sorted(run.name for run in await queue.runs()) == ["again-1", "again-2"]
@@ -127,8 +127,8 @@ async def test_a_message_that_is_no_event_stays_and_is_reported_and_the_others_a
     queue.send(sagemaker_event("good-1"))
     state = await queue.drain()
     assert state.type == "FAILED"
-    assert str(state.message).startswith("1 runs started: good-1 (local). Not taken: local: message ")
-    assert "holds no JSON" in str(state.message)
+    assert str(state.message).startswith("1 runs started: good-1 (local). Not processed: local: message ")
+    assert "is not JSON" in str(state.message)
     assert "found 'Stopped'" in str(state.message)
     assert "dda-training-local" in str(state.message)
     assert queue.left() == 2
@@ -141,22 +141,22 @@ async def test_a_message_is_kept_until_its_run_is_made(queue: Queue):
     queue.send(sagemaker_event("kept-1"))
     state = await queue.drain()
     assert state.type == "FAILED"
-    assert "the use case has no deployment; `dda use-case save FILE` makes it" in str(state.message)
+    assert "the use case has no deployment; `dda use-case save FILE` creates it" in str(state.message)
     assert queue.left() == 1
     assert await queue.runs() == []
 
 
 async def test_what_a_webhook_could_not_deliver_is_taken_when_a_person_says_so(queue: Queue):
-    queue.send(sagemaker_event("undelivered-1"), undelivered_name("local"))
-    assert (await queue.drain()).message == "no training job has completed since the last time"
-    assert queue.left(undelivered_name("local")) == 1
+    queue.send(sagemaker_event("undelivered-1"), dead_letter_queue_name("local"))
+    assert (await queue.drain()).message == "no training job has completed since the last run"
+    assert queue.left(dead_letter_queue_name("local")) == 1
     assert "1 runs started: undelivered-1" in str((await queue.drain(undelivered=True)).message)
-    assert queue.left(undelivered_name("local")) == 0
+    assert queue.left(dead_letter_queue_name("local")) == 0
 
 
 async def test_where_nothing_came_the_run_is_idle(queue: Queue):
     state = await queue.drain()
-    assert (state.type, state.message) == ("COMPLETED", "no training job has completed since the last time")
+    assert (state.type, state.message) == ("COMPLETED", "no training job has completed since the last run")
     assert state.state_details.flow_run_id is not None
     async with get_client() as client:
         run = await client.read_flow_run(state.state_details.flow_run_id)
@@ -187,7 +187,7 @@ async def test_one_use_cases_failure_does_not_stop_the_others(queue: Queue):
     queue.send(sagemaker_event("other-1"))
     state = await queue.drain()
     assert state.type == "FAILED"
-    assert "1 runs started: other-1 (local). Not taken: elsewhere: " in str(state.message)
+    assert "1 runs started: other-1 (local). Not processed: elsewhere: " in str(state.message)
     assert "cannot be assumed" in str(state.message)
     assert "123456789012" not in str(state.message)
 
@@ -203,7 +203,7 @@ async def test_a_queue_that_may_not_be_read_is_reported(queue: Queue):
 async def test_a_caller_who_may_not_look_for_queues_is_warned_of_it(queue: Queue, caplog: pytest.LogCaptureFixture):
     queue.pipeline.aws.faults.add("call", operation="sqs:GetQueueUrl", error="AccessDenied", message="no", times=20)
     assert (await queue.drain()).type == "COMPLETED"
-    assert "Whether use case local has a queue of training events cannot be told: AccessDenied: no" in caplog.text
+    assert "Cannot tell whether use case local has a queue of training events: AccessDenied: no" in caplog.text
 
 
 async def test_a_message_that_cannot_be_deleted_comes_again_and_finds_its_run(queue: Queue):

@@ -105,7 +105,7 @@ async def test_a_limit_that_is_not_there_is_made_and_said(
     with caplog.at_level(logging.INFO, "prefect.dda.limits"):
         await asyncio.to_thread(clients.greengrass.list_components)
     name = f"dda-greengrass-{account}-us-east-1"
-    assert f"Made the limit {name} (4 per second), which was not there" in caplog.text
+    assert f"Created the missing limit {name} (4 per second)" in caplog.text
     made = await on_server(Limit.GREENGRASS, account)
     assert (made.limit, made.slot_decay_per_second) == (4, 4)
     caplog.clear()
@@ -156,7 +156,7 @@ async def test_a_limit_that_cannot_be_made_is_reported_and_a_pace_kept(
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     [warning] = [text for text in warnings if "dda-greengrass" in text]
     assert "cannot be asked" in warning
-    assert "keeps 5 calls per second by itself" in warning
+    assert "limits itself to 5 calls per second" in warning
 
 
 async def test_a_server_that_cannot_be_asked_delays_no_call_for_long(

@@ -127,7 +127,7 @@ def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Se
     said = workers.ended(slice(0, 4))
     assert len(said) == 12
     assert aws.calls["greengrassv2:CreateComponentVersion"] == len(made_at(aws)), "none was throttled, and repeated"
-    assert f"Made the limit {NAME}" in workers.log()
+    assert f"Created the missing limit {NAME}" in workers.log()
     assert "cannot be asked" not in workers.log()
     between = gaps(made_at(aws))
     assert min(between) >= 1.0, between
@@ -156,7 +156,7 @@ def test_without_a_server_each_process_keeps_the_pace_and_says_so(server: Server
     until(lambda: made_at(aws), 180)
     server.kill()
     assert len(workers.ended()) == 3
-    assert "keeps 0.9 calls per second by itself" in workers.log()
+    assert "limits itself to 0.9 calls per second" in workers.log()
     assert min(gaps(made_at(aws))) >= 1.0
 
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dda_core.cleanup import orphaned_jobs
-from dda_core.cleanup.orphaned_jobs import OurJob, job_is_there, our_jobs
+from dda_core.cleanup.orphaned_jobs import OurJob, job_exists, our_jobs
 from dda_core.runs.status import CompilationStatus
 from dda_core.use_case import UseCase
 
@@ -165,13 +165,13 @@ def test_only_the_newest_jobs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_job_is_there_unless_sagemaker_does_not_know_it() -> None:
     sagemaker = Listed()
-    assert not job_is_there(sagemaker, JOB)  # type: ignore[arg-type]
+    assert not job_exists(sagemaker, JOB)  # type: ignore[arg-type]
     sagemaker.requests[JOB] = request()
-    assert job_is_there(sagemaker, JOB)  # type: ignore[arg-type]
+    assert job_exists(sagemaker, JOB)  # type: ignore[arg-type]
 
     class Failing(Listed):
         def describe_compilation_job(self, **_: Any) -> dict[str, Any]:
             raise refusal("InternalFailure")
 
     with pytest.raises(ClientError, match="InternalFailure"):
-        job_is_there(Failing(), JOB)  # type: ignore[arg-type]
+        job_exists(Failing(), JOB)  # type: ignore[arg-type]

@@ -251,7 +251,7 @@ def test_who_meets_a_conflict_looks_again_at_whose_the_component_is(aws: LocalAw
             return getattr(greengrass, name)
 
     client: Any = Overtaken()
-    with pytest.raises(ComponentTaken, match=r"1\.0\.0 is of model 'Lid A'"):
+    with pytest.raises(ComponentTaken, match=r"1\.0\.0 belongs to model 'Lid A'"):
         ensure_version(client, plan(model_name="lid-a"), uri, compilation_job=JOB)
     assert list_versions(greengrass, plan(**LID_A).arn()) == ["1.0.0"]
 

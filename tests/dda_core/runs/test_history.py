@@ -37,7 +37,7 @@ def test_a_target_that_is_deployable_after_all_is_shown_as_skipped(end: str) -> 
 
 
 def test_a_failure_after_a_success_is_the_latest() -> None:
-    """With force a target is compiled anew, and that may fail."""
+    """With force a target is compiled again, which may fail."""
     assert merged([{"a": record("deployable", 1)}, {"a": record("failed", 2)}])["a"].status is TargetStatus.FAILED
 
 

@@ -8,10 +8,10 @@ import pytest
 from dda_core.exceptions import InvalidEvent
 from dda_core.training.events import (
     QueuedMessage,
+    dead_letter_queue_name,
     parse_training_event,
     queue_name,
     training_event,
-    undelivered_name,
 )
 from tests.fixtures.events import sagemaker_event
 
@@ -65,15 +65,15 @@ def test_what_is_no_such_event_is_refused_with_every_wrong_field(event: Any, sai
         parse_training_event(json.dumps(event), "event.json")
     assert str(refused.value).startswith("event.json ")
     assert said in str(refused.value)
-    assert "expected an event of EventBridge" in str(refused.value)
+    assert "expected an EventBridge event" in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff\xfe", "[" * 100_000])
 def test_what_is_no_json_is_refused(text: str | bytes):
-    with pytest.raises(InvalidEvent, match=r"message 1 holds no JSON"):
+    with pytest.raises(InvalidEvent, match=r"message 1 is not JSON"):
         QueuedMessage("1", "receipt", text).event()  # type: ignore[arg-type]
 
 
 def test_the_queues_of_the_longest_name_can_exist():
-    for name in (queue_name("a" * 63), undelivered_name("a" * 63)):
+    for name in (queue_name("a" * 63), dead_letter_queue_name("a" * 63)):
         assert len(name) <= 80

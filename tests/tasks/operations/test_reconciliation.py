@@ -24,9 +24,9 @@ from prefect.states import Cancelled, Cancelling, Completed, Crashed, Paused, Pe
 from dda_core.runs.liveness import Action, CrashKind, Process, Resumption
 from deployments.server.registration import save_use_case
 from flows.compile_training_job import compile_training_job
-from flows.reconcile import heal, reconcile
-from tasks.operations.liveness_probes import HEARTBEAT, Processes, _last_sign
-from tasks.operations.reconciliation import SILENT_SECONDS, Healed, forget_overdue, reconcile_runs
+from flows.reconcile import reconcile, run_reconciliation
+from tasks.operations.liveness_probes import HEARTBEAT, Processes, _last_seen
+from tasks.operations.reconciliation import SILENT_SECONDS, LostRun, forget_overdue, reconcile_runs
 from tasks.store.artifacts import latest_artifact
 from tasks.store.transitions import crash_kind, resumption, set_state, transition_id
 from tasks.store.use_cases import load_use_case
@@ -57,10 +57,10 @@ class Look:
         if self.meanwhile:
             await self.meanwhile()
 
-    async def reconcile_runs(self, **options: Any) -> list[Healed]:
+    async def reconcile_runs(self, **options: Any) -> list[LostRun]:
         return await reconcile_runs(probe=self, sleep=self.sleep, **options)
 
-    async def reconcile(self, *runs: UUID, after: float = 0, **options: Any) -> dict[UUID, Healed]:
+    async def reconcile(self, *runs: UUID, after: float = 0, **options: Any) -> dict[UUID, LostRun]:
         """What a reconciliation does about these runs, ``after`` seconds from now; no other runs count."""
         options["clock"] = lambda: datetime.now(UTC) + timedelta(seconds=after)
         found = await self.reconcile_runs(**options)
@@ -120,9 +120,9 @@ async def states_of(run: UUID) -> list[str]:
 async def test_a_run_whose_process_is_gone_is_crashed_and_goes_on(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
-    healed = await processes.reconcile(run)
-    assert healed[run].action is Action.RESTART
-    assert str(healed[run]).endswith("goes on. Its process is gone from the machine that it ran on.")
+    lost = await processes.reconcile(run)
+    assert lost[run].action is Action.RESTART
+    assert str(lost[run]).endswith("was restarted. Its process no longer exists on its machine.")
     assert (await states_of(run))[-3:] == ["Running", "Crashed", "AwaitingRetry"]
     # A second look finds a run that waits for a worker.
     assert await processes.reconcile(run) == {}
@@ -178,12 +178,12 @@ async def test_a_silent_run_is_dead_and_a_heartbeat_or_a_record_is_a_sign_of_lif
             emit_event(event=HEARTBEAT, resource=resource)
             await EventsWorker.drain_all(timeout=10)
             run = await client.read_flow_run(beating)
-            if await _last_sign(client, run, datetime.now(UTC) - timedelta(seconds=60)):
+            if await _last_seen(client, run, datetime.now(UTC) - timedelta(seconds=60)):
                 break
             await asyncio.sleep(0.1)
-    healed = await processes.reconcile(silent, beating)
-    assert set(healed) == {silent}
-    assert "It gave no sign of life for 40" in healed[silent].evidence
+    lost = await processes.reconcile(silent, beating)
+    assert set(lost) == {silent}
+    assert "It has been silent for 40" in lost[silent].evidence
 
 
 async def test_a_run_that_falls_silent_is_looked_at_again_before_it_counts_as_dead(
@@ -243,8 +243,8 @@ async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUI
     before = [await run_in(state, deployment) for state in (Running(), Pending())]
     began = datetime.now(UTC)
     after = [await run_in(state, deployment) for state in (Running(), Pending())]
-    healed = await processes.reconcile(*before, *after, ended_before=began)
-    assert set(healed) == set(before)
+    lost = await processes.reconcile(*before, *after, ended_before=began)
+    assert set(lost) == set(before)
     for run in before:
         assert (await states_of(run))[-2:] == ["Crashed", "AwaitingRetry"]
     async with get_client() as client:
@@ -271,8 +271,8 @@ async def test_a_cancel_that_nobody_finished_is_finished(
         await client.set_flow_run_state(run.id, Running(), force=True)
         await client.set_flow_run_state(run.id, Cancelling(), force=True)
     processes.found[str(run.id)] = [Process.GONE]
-    healed = await processes.reconcile(run.id)
-    assert healed[run.id].action is Action.CANCEL
+    lost = await processes.reconcile(run.id)
+    assert lost[run.id].action is Action.CANCEL
     assert (await state_of(run.id)).is_cancelled()
     sagemaker = pipeline.aws.client("sagemaker")
     for job in pipeline.jobs():
@@ -316,7 +316,7 @@ async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UU
 
     @flow(name=reconcile.name)
     async def reconcile_here() -> State[None]:
-        return await heal(look_at_aws=False, reconcile_runs=processes.reconcile_runs)
+        return await run_reconciliation(look_at_aws=False, reconcile_runs=processes.reconcile_runs)
 
     state = await reconcile_here(return_state=True)
     assert state.message is not None

@@ -184,7 +184,7 @@ async def test_a_decision_is_void_when_its_run_has_moved_on(deployed: Deployed) 
         for state in (Pending(), Running(), Failed(message="x")):
             await client.set_flow_run_state(run, state, force=True)
             [outcome] = await carry_out(client, decided, "test", force=True)
-            assert (outcome.retry, outcome.why) == (False, f"its run has changed meanwhile ({state.name})")
+            assert (outcome.retry, outcome.why) == (False, f"its run has changed in the meantime ({state.name})")
             assert (await client.read_flow_run(run)).state_type is state.type
         await client.delete_flow_run(run)
         [outcome] = await carry_out(client, decided, "test")
