@@ -58,7 +58,7 @@ def test_the_same_work_has_the_same_name(training_job, target, height, width):
 @settings(max_examples=200)
 @given(job_names, targets, targets, sizes, sizes, st.sampled_from(["a", "b"]), st.sampled_from(["s3://a", "s3://b"]))
 def test_other_work_has_another_name(training_job, target, other, height, width, arn, artifact):
-    one = work(training_job=training_job, target=target, arn="a", model_artifact="s3://a")
+    one = work(training_job=training_job, target=target, training_job_arn="a", model_artifact="s3://a")
     two = work(
         training_job=training_job,
         target=other,
