@@ -94,6 +94,19 @@ def test_an_attempt_that_is_none_is_refused(attempt):
         naming.job_name("a" * 40 + "-jetsonjp5-01234567", attempt)
 
 
+@pytest.mark.parametrize("attempt", [1, 2, 10, 999])
+def test_the_attempt_is_read_from_the_name_that_it_is_written_in(attempt):
+    name = naming.job_name("lid-7-x86cpu-0123abcd", attempt)
+    assert name == f"lid-7-x86cpu-0123abcd-{attempt}"
+    assert naming.attempt_of(name) == attempt
+
+
+def test_a_stem_is_made_of_the_training_job_the_target_and_what_is_compiled():
+    assert naming.job_name_stem("lid 7", "x86cpu", "0123abcd") == "lid-7-x86cpu-0123abcd"
+    # SHA-256 of {"a":[1],"b":2}
+    assert naming.digest8({"b": 2, "a": [1]}) == naming.digest8({"a": [1], "b": 2}) == "ef251833"
+
+
 def test_a_job_name_of_63_characters_is_the_longest():
     assert naming.job_name("a" * 59, 999) == "a" * 59 + "-999"
     for stem, attempt in (("a" * 60, 999), ("a-" * 31, 1)):
