@@ -190,7 +190,7 @@ def test_the_specific_beats_the_general():
     assert "malformed" in explain(denied + "null on resource: null").cause
     assert "execution role" in explain(denied + "iam:PassRole on resource: r").cause
     assert "trust policy" in explain(denied + "sts:AssumeRole on resource: r").cause
-    assert "S3 refused" in explain(denied + "s3:GetObject on resource: r").cause
+    assert "S3 denied" in explain(denied + "s3:GetObject on resource: r").cause
     assert "IAM permission" in explain(denied + "sagemaker:CreateCompilationJob on resource: r").cause
 
 

@@ -162,6 +162,17 @@ def test_content_of_whole_blocks_is_inflated_to_its_end(either_codec: str):
         assert len(b"".join(inflate([packed + packed], "a.tar.gz"))) == 2 * size
 
 
+@pytest.mark.parametrize("cuts", [(BLOCK, BLOCK), (1, BLOCK, BLOCK - 1), (BLOCK - 1, BLOCK + 1), (1000, 1000)])
+def test_whole_blocks_and_pieces_of_them_are_compressed_to_the_same_bytes(cuts: tuple[int, ...]):
+    data, deflater, out = DATA[: sum(cuts)], Deflater(), b""
+    whole = Deflater()
+    start = 0
+    for size in cuts:
+        out += deflater.compress(data[start : start + size])
+        start += size
+    assert out + deflater.finish() == whole.compress(data) + whole.finish()
+
+
 def test_a_checksum_goes_on_from_the_one_before():
     assert codec.crc32(b"bc", codec.crc32(b"a")) == codec.crc32(b"abc") == zlib.crc32(b"abc")
 

@@ -76,7 +76,7 @@ def test_keys_without_a_value_are_absent() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"training_job_arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/other"},
+        {"arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/other"},
         {"model_artifact": "s3://dda-local-artifacts/other/model.tar.gz"},
         {"input_shape": (1, 3, 768, 580)},
     ],

@@ -26,6 +26,12 @@ FAILED = line("x86_64-cuda", "failed", (1, "failed"), reason="ClientError: no op
 GOOD = line("x86_64-cpu", "deployable", (1, "deployable"), version="1.0.0", compilation_job="job-1")
 
 
+@pytest.fixture(autouse=True)
+def _no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use cases that other tests left are asked too, and no question is to leave this machine."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+
+
 @pytest.fixture
 def ask(prefect_server: None) -> Ask:
     async def run(*arguments: object) -> Result:
