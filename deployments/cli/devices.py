@@ -43,9 +43,9 @@ def devices_command(
     # A component that was deleted may still be on devices, so the account is asked only now.
     if component and not versions and component not in (known := list_components(greengrass, spacing)):
         raise ComponentMissing(
-            f"there is no component {component!r} with a model in account {chosen.account_id}, Region {chosen.region}",
+            f"there is no component {component!r} with a model in account {chosen.account_id}, Region {chosen.region}; "
+            f"known: {listed(known)}",
             component=component,
-            expected=f"one of {listed(known)}",
             remedy="Give a component's name; `dda status TRAINING_JOB` shows those of a training job.",
         )
     if as_json:

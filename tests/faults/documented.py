@@ -38,7 +38,7 @@ class Expected(NamedTuple):
 RECOVERED = Expected(Outcome.RECOVERED)
 
 PERMISSION = Reason("never", "lacks an IAM permission")
-S3_REFUSES = Reason("never", "S3 refused access")
+S3_REFUSES = Reason("never", "S3 denied access")
 CREDENTIALS = Reason("never", "credentials are missing, expired or invalid")
 CLOCK = Reason("never", "machine's clock is wrong")
 ROLE = Reason("never", "trust policy does not let the caller")

@@ -146,7 +146,7 @@ def test_gzip_is_written_without_a_name_or_a_time_and_with_the_checksum_and_size
         (gzip.compress(b"a") + b"text", r"a.tar.gz has data after its gzip stream that is no whole gzip member \("),
         (gzip.compress(b"a") + b"\0\0x", r"a.tar.gz has data after .* \(after zeros\)"),
         (gzip.compress(b"a") * 2 + gzip.compress(b"b")[:-1], r"a.tar.gz has data after .* it is cut short\)"),
-        (b"", "a.tar.gz is empty: a gzip-compressed tar archive was expected"),
+        (b"", "a.tar.gz is empty; expected a gzip-compressed tar archive"),
     ],
     ids=["text", "cut", "text-behind", "zeros-between", "last-member-cut", "empty"],
 )

@@ -128,7 +128,7 @@ async def test_an_unknown_use_case_is_an_error_that_lists_the_known_ones(ask: As
     for verb in (["status"], ["status", "lid-1"], ["history", "lid-1"], ["devices"]):
         result = await ask(*verb, "--use-case", "nobody")
         assert (result.exit_code, result.stdout) == (3, ""), verb
-        assert result.stderr.startswith("error: use case 'nobody' is not registered. Known: ")
+        assert result.stderr.startswith("error: use case 'nobody' is not registered; known: ")
         assert "local" in result.stderr.partition("Known: ")[2]
 
 
@@ -136,7 +136,7 @@ async def test_an_unknown_component_is_an_error_that_lists_the_known_ones(ask: A
     result = await ask("devices", "model-nobody", "--use-case", "local")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "there is no component 'model-nobody'" in result.stderr
-    assert "Known: none" in result.stderr
+    assert "known: none" in result.stderr
 
 
 async def test_an_aws_that_cannot_be_asked_is_named_where_a_job_is_unknown(
