@@ -98,7 +98,7 @@ async def history(training_job: str, run: UUID) -> list[HistoryRow]:
 
 
 @pytest.mark.parametrize("kept", sorted({name for run in PREVIOUS.values() for name in run["results"]}))
-def test_the_fixture_names_classes_by_modules_that_are_gone(kept: str) -> None:
+def test_the_fixture_names_classes_by_removed_modules(kept: str) -> None:
     for run in PREVIOUS.values():
         blob = base64.b64decode(run["results"].get(kept, ""))
         if not blob or kept in ("attempts", "failure"):
@@ -108,7 +108,7 @@ def test_the_fixture_names_classes_by_modules_that_are_gone(kept: str) -> None:
 
 
 @pytest.mark.parametrize("found", [True, False], ids=["results that cannot be read", "results under other keys"])
-async def test_a_run_that_was_suspended_before_an_upgrade_publishes_after_it_what_it_had_compiled(
+async def test_a_run_suspended_before_an_upgrade_publishes_what_it_had_compiled(
     asking: Asking, storage: Path, found: bool
 ) -> None:
     pipeline, previous = asking.pipeline, PREVIOUS["suspended"]
@@ -136,7 +136,7 @@ async def test_a_run_that_was_suspended_before_an_upgrade_publishes_after_it_wha
     assert all(row.started < UPGRADE for row in rows)
 
 
-async def test_a_run_that_failed_before_an_upgrade_is_retried_after_it_without_a_second_job(
+async def test_a_run_that_failed_before_an_upgrade_is_retried_without_a_second_job(
     pipeline: Pipeline, storage: Path
 ) -> None:
     previous = PREVIOUS["partial"]

@@ -105,7 +105,7 @@ async def test_a_run_waits_without_a_process_and_publishes_once_it_is_approved(a
     ]
 
 
-async def test_what_is_rejected_is_not_published_and_the_reason_stands_at_each_target(asking: Asking) -> None:
+async def test_a_rejection_publishes_nothing_and_each_target_has_the_reason(asking: Asking) -> None:
     run = await asking.start("caps-2", PAIR)
     await give_decision("caps-2", "reject", who="Ada", why="the lid is upside down")
     view = await asking.pipeline.go_on(run)
@@ -119,7 +119,7 @@ async def test_what_is_rejected_is_not_published_and_the_reason_stands_at_each_t
 
 
 @pytest.mark.slow
-async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: Asking) -> None:
+async def test_approval_does_not_wait_for_failed_targets_and_shows_the_rest(asking: Asking) -> None:
     asking.pipeline.aws.faults.add("compile", target="x86_64-cpu", reason="ClientError: No model file found.")
     run = await asking.start("caps-3", PAIR)
     assert "Not included: x86_64-cpu: failed" in await asking.page(run)
@@ -130,7 +130,7 @@ async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: A
 
 
 @pytest.mark.slow
-async def test_it_asks_once_also_when_the_run_crashes_or_fails_after_the_approval(asking: Asking) -> None:
+async def test_it_asks_once_even_if_the_run_crashes_or_fails_after_approval(asking: Asking) -> None:
     pipeline = asking.pipeline
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason=NO_SLOT)
     run = await asking.start("caps-4", ["arm64-cpu"])

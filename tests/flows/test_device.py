@@ -25,7 +25,7 @@ SPOILT = {
 """What each target's compiled archive lacks; arm64-cpu's is whole."""
 
 
-async def test_everything_that_is_published_for_today_s_fleets_runs_on_the_device(pipeline: Pipeline) -> None:
+async def test_everything_published_for_current_fleets_runs_on_the_device(pipeline: Pipeline) -> None:
     pipeline.train("lid-7", model_name="Lid")
     targets = ["jetson-xavier-jp5", "jetson-xavier-jp6", "x86_64-cpu", "x86_64-cuda", "arm64-cpu", "jetson-xavier"]
     assert (await pipeline.run("lid-7", targets=targets)).status is RunStatus.COMPLETED
@@ -56,7 +56,7 @@ async def test_an_archive_that_a_device_cannot_load_fails_its_target_and_no_othe
 
 
 @pytest.mark.slow
-async def test_such_an_archive_is_adopted_and_refused_again_until_it_is_compiled_anew(pipeline: Pipeline) -> None:
+async def test_such_an_archive_is_refused_again_until_it_is_recompiled(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=Spoil.WRAPPER_FOLDER.value)
     for _ in range(2):

@@ -85,7 +85,7 @@ async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 @pytest.mark.slow
-async def test_a_completed_training_job_comes_to_its_components_by_the_queue(queue: Queue):
+async def test_a_completed_training_job_gets_components_through_the_queue(queue: Queue):
     queue.pipeline.train("pulled-1")
     queue.pipeline.train("pulled-2", status="Failed")
     assert queue.left() == 1, "the rule takes completed ones alone"
@@ -101,7 +101,7 @@ async def test_a_completed_training_job_comes_to_its_components_by_the_queue(que
     assert {target.status for target in view.targets.values()} == {TargetStatus.DEPLOYABLE}
 
 
-async def test_events_that_come_again_late_or_out_of_order_have_one_run_each(queue: Queue):
+async def test_duplicate_late_and_unordered_events_have_one_run_each(queue: Queue):
     first, second = sagemaker_event("again-1"), sagemaker_event("again-2")
     for event in (second, first, first, second, first):
         queue.send(event)
@@ -114,7 +114,7 @@ async def test_events_that_come_again_late_or_out_of_order_have_one_run_each(que
     assert queue.left() == 0
 
 
-async def test_drains_at_the_same_time_make_one_run(queue: Queue):
+async def test_concurrent_drains_make_one_run(queue: Queue):
     for _ in range(10):
         queue.send(sagemaker_event("raced-1"))
     states = await asyncio.gather(*(queue.drain() for _ in range(3)))
@@ -122,7 +122,7 @@ async def test_drains_at_the_same_time_make_one_run(queue: Queue):
     assert [run.name for run in await queue.runs()] == ["raced-1"]
 
 
-async def test_a_message_that_is_no_event_stays_and_is_reported_and_the_others_are_served(queue: Queue):
+async def test_an_invalid_message_stays_and_is_reported_and_the_others_are_processed(queue: Queue):
     queue.send("no event")
     queue.send(sagemaker_event("stopped-1", status="Stopped"))
     queue.send(sagemaker_event("good-1"))
@@ -136,7 +136,7 @@ async def test_a_message_that_is_no_event_stays_and_is_reported_and_the_others_a
     assert [run.name for run in await queue.runs()] == ["good-1"]
 
 
-async def test_a_message_is_kept_until_its_run_is_made(queue: Queue):
+async def test_a_message_is_kept_until_its_run_exists(queue: Queue):
     async with get_client() as client:
         await client.delete_deployment(queue.deployment)
     queue.send(sagemaker_event("kept-1"))
@@ -147,7 +147,7 @@ async def test_a_message_is_kept_until_its_run_is_made(queue: Queue):
     assert await queue.runs() == []
 
 
-async def test_what_a_webhook_could_not_deliver_is_taken_when_a_person_says_so(queue: Queue):
+async def test_the_dead_letter_queue_is_drained_on_request(queue: Queue):
     queue.send(sagemaker_event("undelivered-1"), dead_letter_queue_name("local"))
     assert (await queue.drain()).message == "no training job has completed since the last run"
     assert queue.left(dead_letter_queue_name("local")) == 1
@@ -155,7 +155,7 @@ async def test_what_a_webhook_could_not_deliver_is_taken_when_a_person_says_so(q
     assert queue.left(dead_letter_queue_name("local")) == 0
 
 
-async def test_where_nothing_came_the_run_is_idle(queue: Queue):
+async def test_without_messages_the_run_is_idle(queue: Queue):
     state = await queue.drain()
     assert (state.type, state.message) == ("COMPLETED", "no training job has completed since the last run")
     assert state.state_details.flow_run_id is not None
@@ -201,13 +201,13 @@ async def test_a_queue_that_may_not_be_read_is_reported(queue: Queue):
     assert "dda-training-local cannot be read: AccessDenied: no" in str(state.message)
 
 
-async def test_a_caller_who_may_not_look_for_queues_is_warned_of_it(queue: Queue, caplog: pytest.LogCaptureFixture):
+async def test_a_caller_who_may_not_look_for_queues_is_warned(queue: Queue, caplog: pytest.LogCaptureFixture):
     queue.pipeline.aws.faults.add("call", operation="sqs:GetQueueUrl", error="AccessDenied", message="no", times=20)
     assert (await queue.drain()).type == "COMPLETED"
     assert "Cannot tell whether use case local has a queue of training events: AccessDenied: no" in caplog.text
 
 
-async def test_a_message_that_cannot_be_deleted_comes_again_and_finds_its_run(queue: Queue):
+async def test_a_message_that_cannot_be_deleted_is_received_again_and_finds_its_run(queue: Queue):
     queue.send(sagemaker_event("stays-1"))
     queue.pipeline.aws.faults.add("call", operation="sqs:DeleteMessage", error="InternalError", times=2)
     assert "1 runs started" in str((await queue.drain()).message)

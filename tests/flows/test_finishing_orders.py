@@ -31,7 +31,7 @@ first_result: list[Any] = []
 
 
 @pytest.mark.parametrize("order", permutations(FOUR), ids=lambda order: "-".join(str(FOUR.index(t)) for t in order))
-async def test_every_order_in_which_four_targets_finish_gives_the_same(
+async def test_every_finishing_order_of_four_targets_gives_the_same_result(
     pipeline: Pipeline,
     order: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,

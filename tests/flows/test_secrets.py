@@ -75,7 +75,7 @@ async def with_external_id(pipeline: Pipeline) -> None:
     await UseCaseBlock.of(use_case).asave("local", overwrite=True)
 
 
-async def test_failures_that_hold_secrets_leave_none_in_database_logs_and_results(
+async def test_failures_with_secrets_leave_none_in_database_logs_and_results(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -104,9 +104,7 @@ async def test_failures_that_hold_secrets_leave_none_in_database_logs_and_result
     assert leaks(caplog.text) == []
 
 
-async def test_a_run_that_cannot_begin_keeps_the_secrets_to_itself(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_cannot_start_reveals_no_secrets(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise RoleNotAssumable(reason("begin-marker"), role="r", remedy="Mend it")
 
@@ -119,9 +117,7 @@ async def test_a_run_that_cannot_begin_keeps_the_secrets_to_itself(
     assert {table: found for table, each in every.items() if (found := leaks("\n".join(each)))} == {}
 
 
-async def test_what_a_person_says_about_publishing_is_kept_without_secrets(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_approvals_text_is_stored_without_secrets(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     role = role_that_asks(pipeline.aws.client("iam"), ACCOUNT, pipeline.aws.bucket)
     use_case = UseCase(
         usecase_id="talkative",

@@ -136,7 +136,7 @@ def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Se
     print(f"least {min(between):.2f} s, most {max(between):.2f} s, mean {sum(between) / len(between):.2f} s")
 
 
-def test_limits_outlive_a_killed_server_and_turns_go_on(server: Server, aws: LocalAws, counted: Any):
+def test_limits_survive_a_killed_server(server: Server, aws: LocalAws, counted: Any):
     workers = Workers(server, aws, 3, 3, "b")
     until(lambda: len(made_at(aws)) >= 3, 180)
     before = limit(server)
@@ -151,7 +151,7 @@ def test_limits_outlive_a_killed_server_and_turns_go_on(server: Server, aws: Loc
     counted("limits: component versions made while the Prefect server was killed", len(made_at(aws)))
 
 
-def test_without_a_server_each_process_keeps_the_pace_and_says_so(server: Server, aws: LocalAws):
+def test_without_a_server_each_process_limits_itself_and_logs_it(server: Server, aws: LocalAws):
     workers = Workers(server, aws, 1, 3, "c", PREFECT_CLIENT_MAX_RETRIES="0")
     until(lambda: made_at(aws), 180)
     server.kill()

@@ -50,7 +50,7 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(s3: Any):
     assert keys(s3) == ["model_artifacts/model-0123456789ab/b.zip"]
 
 
-def test_what_may_still_be_going_is_left_alone(s3: Any):
+def test_what_may_still_be_in_progress_is_left_alone(s3: Any):
     later(s3, hours=23)
     remove_stale_uploads(s3, BUCKET)
     assert sorted(open_uploads(s3)) == sorted(UPLOADS + OTHERS)
@@ -58,7 +58,7 @@ def test_what_may_still_be_going_is_left_alone(s3: Any):
 
 
 @pytest.mark.parametrize("operation", ["ListMultipartUploads", "AbortMultipartUpload", "ListObjectsV2", "DeleteObject"])
-def test_a_caller_that_may_not_do_it_goes_on(s3: Any, operation: str):
+def test_a_caller_without_permission_continues(s3: Any, operation: str):
     later(s3, hours=25)
 
     def refuse(**_: Any) -> None:

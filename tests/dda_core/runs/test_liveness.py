@@ -48,7 +48,7 @@ def run(state: str = "RUNNING", seconds: float = 10, **fields: object) -> Livene
 
 @settings(max_examples=300, deadline=None)
 @given(signs, limits)
-def test_a_living_run_is_never_touched(found: Liveness, limits: Limits) -> None:
+def test_a_live_run_is_never_touched(found: Liveness, limits: Limits) -> None:
     """**Feature: compilation-job-visibility, Property 30: A run with a living process is never crashed.**"""
     alive = found.model_copy(update={"process": Process.ALIVE})
     if found.state in IN_PROGRESS:
@@ -74,7 +74,7 @@ def test_restarts_are_bounded(found: Liveness, limits: Limits) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(signs, limits)
-def test_what_was_not_seen_is_never_certain(found: Liveness, limits: Limits) -> None:
+def test_missing_evidence_is_never_certain(found: Liveness, limits: Limits) -> None:
     """**Feature: compilation-job-visibility, Property 33: Only the end of the whole stack needs no second look.**"""
     verdict = judge(found, limits, NOW)
     if verdict.action is not Action.LEAVE and found.state != CRASHED:
@@ -92,7 +92,7 @@ def test_a_run_of_the_new_stack_is_never_touched(found: Liveness, limits: Limits
 
 
 @pytest.mark.parametrize("state", IN_PROGRESS)
-def test_everything_that_ran_before_the_stack_was_ended_is_dead(state: str) -> None:
+def test_every_run_from_before_the_stack_ended_is_dead(state: str) -> None:
     ended = LIMITS.model_copy(update={"ended_before": NOW})
     verdict = judge(run(state, crashes=3), ended, NOW)
     assert verdict.action is (Action.CANCEL if state == "CANCELLING" else Action.RESTART)
@@ -130,7 +130,7 @@ def test_everything_that_ran_before_the_stack_was_ended_is_dead(state: str) -> N
         (run(CRASHED, crashes=1, restartable=False), Action.LEAVE),
     ],
 )
-def test_what_is_done(found: Liveness, action: Action) -> None:
+def test_the_action_for_each_case(found: Liveness, action: Action) -> None:
     assert judge(found, LIMITS, NOW).action is action
 
 
@@ -138,7 +138,7 @@ def test_restarts_slow_down() -> None:
     assert [wait_before_restart(crashes).total_seconds() for crashes in range(6)] == [0, 0, 30, 60, 120, 240]
 
 
-def test_restarts_slow_down_to_some_hours_and_no_more() -> None:
+def test_restarts_slow_down_to_a_few_hours_at_most() -> None:
     assert (
         wait_before_restart(12) == wait_before_restart(13) == wait_before_restart(999) == timedelta(seconds=30 * 1024)
     )
@@ -155,13 +155,13 @@ def test_restarts_slow_down_to_some_hours_and_no_more() -> None:
         (run(), ""),
     ],
 )
-def test_the_evidence_is_said(found: Liveness, evidence: str) -> None:
+def test_the_evidence_is_a_sentence(found: Liveness, evidence: str) -> None:
     verdict = judge(found, LIMITS, NOW)
     assert verdict.evidence == evidence
     assert verdict.certain == (verdict.action is Action.LEAVE or found.state == CRASHED)
 
 
-def test_the_end_of_the_stack_is_no_crash_of_the_runs_own() -> None:
+def test_the_end_of_the_stack_is_not_the_runs_own_crash() -> None:
     ended = LIMITS.model_copy(update={"ended_before": NOW})
     assert judge(run(crashes=3), ended, NOW).action is Action.RESTART
     assert judge(run(crashes=4), ended, NOW).action is Action.CRASH

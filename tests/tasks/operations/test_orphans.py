@@ -53,7 +53,7 @@ async def test_a_compilation_job_that_no_run_knows_is_found_with_its_remedy(pipe
     assert "orphan-1" not in await page()
 
 
-async def test_jobs_of_others_are_not_ours(pipeline: Any) -> None:
+async def test_jobs_of_others_are_ignored(pipeline: Any) -> None:
     pipeline.train("mine-1")
     await pipeline.run("mine-1", targets=["x86_64-cpu"])
     sagemaker = pipeline.aws.client("sagemaker")
@@ -94,7 +94,9 @@ async def test_a_run_that_waits_for_a_deleted_job_is_found(pipeline: Any) -> Non
         await forget(run)
 
 
-async def test_an_account_that_cannot_be_asked_hinders_no_other(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_account_that_cannot_be_checked_does_not_affect_others(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     swept = []
     monkeypatch.setattr(
         orphans, "remove_stale_uploads", lambda s3, bucket: swept.append(bucket) or [f"aborted in {bucket}"]

@@ -117,7 +117,7 @@ async def states_of(run: UUID) -> list[str]:
     return [str(state.name) for state in sorted(states, key=lambda state: state.timestamp)]
 
 
-async def test_a_run_whose_process_is_gone_is_crashed_and_goes_on(deployment: UUID, processes: Look) -> None:
+async def test_a_run_without_its_process_is_crashed_and_restarted(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
     lost = await processes.reconcile(run)
@@ -128,14 +128,14 @@ async def test_a_run_whose_process_is_gone_is_crashed_and_goes_on(deployment: UU
     assert await processes.reconcile(run) == {}
 
 
-async def test_a_process_that_turns_up_at_the_second_look_is_left_alone(deployment: UUID, processes: Look) -> None:
+async def test_a_run_whose_process_appears_in_the_second_probe_is_left_alone(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE, Process.ALIVE]
     assert await processes.reconcile(run) == {}
     assert (await state_of(run)).is_running()
 
 
-async def test_a_run_that_ends_between_the_looks_is_left_alone(deployment: UUID, processes: Look) -> None:
+async def test_a_run_that_ends_between_the_probes_is_left_alone(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
 
@@ -148,7 +148,7 @@ async def test_a_run_that_ends_between_the_looks_is_left_alone(deployment: UUID,
     assert (await state_of(run)).message == "4/4 targets deployable"
 
 
-async def test_two_reconciliations_at_once_let_it_go_on_once(deployment: UUID, processes: Look) -> None:
+async def test_two_concurrent_reconciliations_restart_a_run_once(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
     await asyncio.gather(processes.reconcile(run), processes.reconcile(run), processes.reconcile(run))
@@ -156,7 +156,7 @@ async def test_two_reconciliations_at_once_let_it_go_on_once(deployment: UUID, p
     assert (await states_of(run)).count("Running") == 1
 
 
-async def test_runs_that_wait_live_or_have_ended_stay_as_they_are(deployment: UUID, processes: Look) -> None:
+async def test_waiting_live_and_ended_runs_are_left_alone(deployment: UUID, processes: Look) -> None:
     states = [Suspended(), Paused(), Scheduled(), Completed(), Running(), Pending(), Cancelling()]
     runs = [await run_in(state, deployment, ago=99_999) for state in states]
     for run in runs[:4]:
@@ -167,7 +167,7 @@ async def test_runs_that_wait_live_or_have_ended_stay_as_they_are(deployment: UU
     assert [(await state_of(run)).name for run in runs] == [state.name for state in states]
 
 
-async def test_a_silent_run_is_dead_and_a_heartbeat_or_a_record_is_a_sign_of_life(
+async def test_a_silent_run_is_presumed_dead_but_not_with_a_heartbeat_or_record(
     deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = await run_in(Running(), deployment, ago=400)
@@ -186,16 +186,14 @@ async def test_a_silent_run_is_dead_and_a_heartbeat_or_a_record_is_a_sign_of_lif
     assert "It has been silent for 40" in lost[silent].evidence
 
 
-async def test_a_run_that_falls_silent_is_looked_at_again_before_it_counts_as_dead(
-    deployment: UUID, processes: Look
-) -> None:
+async def test_a_silent_run_is_probed_again_before_it_is_presumed_dead(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     assert await processes.reconcile(run, after=250) == {}
     assert (await processes.reconcile(run, after=400))[run].action is Action.RESTART
     assert SILENT_SECONDS in processes.slept
 
 
-async def test_what_is_done_says_why_as_data(deployment: UUID, processes: Look) -> None:
+async def test_transitions_carry_their_reason_as_data(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     for ended_before, kind in ((None, CrashKind.OWN), (datetime.now(UTC) + timedelta(days=1), CrashKind.STACK_ENDED)):
         processes.found[str(run)] = [Process.GONE]
@@ -209,13 +207,13 @@ async def test_what_is_done_says_why_as_data(deployment: UUID, processes: Look) 
         assert (crash_kind(crashed), resumption(crashed, again)) == (kind, Resumption.RESUMED)
 
 
-async def test_a_run_that_no_worker_can_take_is_only_crashed(pipeline: Any, processes: Look) -> None:
+async def test_a_run_that_no_worker_can_restart_is_only_crashed(pipeline: Any, processes: Look) -> None:
     run = await run_in(Running(), ago=400)
     assert (await processes.reconcile(run))[run].action is Action.CRASH
     assert (await state_of(run)).is_crashed()
 
 
-async def test_a_crashed_run_goes_on_until_it_crashed_too_often(
+async def test_a_crashed_run_is_restarted_up_to_the_limit(
     deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDA_MAX_RESTARTS", "1")
@@ -230,7 +228,7 @@ async def test_a_crashed_run_goes_on_until_it_crashed_too_often(
     assert (await state_of(run)).is_crashed()
 
 
-async def test_a_crashed_run_that_another_one_followed_stays(deployment: UUID, processes: Look) -> None:
+async def test_a_crashed_run_followed_by_another_is_left_alone(deployment: UUID, processes: Look) -> None:
     name = f"followed-{uuid4().hex[:8]}"
     run = await run_in(Crashed(), deployment, name, ago=5)
     other = await run_in(Crashed(), deployment, name, use_case="another")
@@ -239,7 +237,7 @@ async def test_a_crashed_run_that_another_one_followed_stays(deployment: UUID, p
     assert (await state_of(run)).is_crashed()
 
 
-async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUID, processes: Look) -> None:
+async def test_runs_of_a_stopped_stack_are_restarted_immediately(deployment: UUID, processes: Look) -> None:
     before = [await run_in(state, deployment) for state in (Running(), Pending())]
     began = datetime.now(UTC)
     after = [await run_in(state, deployment) for state in (Running(), Pending())]
@@ -254,9 +252,7 @@ async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUI
 
 @pytest.mark.parametrize("tags", [True, False])
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
-async def test_a_cancel_that_nobody_finished_is_finished(
-    pipeline: Any, deployment: UUID, processes: Look, tags: bool
-) -> None:
+async def test_an_unfinished_cancel_is_finished(pipeline: Any, deployment: UUID, processes: Look, tags: bool) -> None:
     if not tags:
         deny_tags(pipeline.aws)
     name = f"cancelled-{'tagged' if tags else 'untagged'}"
@@ -287,7 +283,7 @@ async def make_scheduled(*runs: UUID) -> None:
         await session.execute(sa.update(db.FlowRun).where(db.FlowRun.id.in_(runs)).values(auto_scheduled=True))
 
 
-async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(deployment: UUID) -> None:
+async def test_overdue_housekeeping_runs_are_deleted_except_the_newest(deployment: UUID) -> None:
     housekeeping = await reconcile.ato_deployment("overdue-test", work_pool_name="dda")
     deployment_id = await housekeeping.aapply()
     async with get_client() as client:
@@ -332,7 +328,7 @@ async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UU
             await client.read_flow_run(too_soon)
 
 
-def test_a_process_is_known_by_its_run_and_not_by_its_number(tmp_path: Path) -> None:
+def test_a_process_is_identified_by_its_run_not_its_pid(tmp_path: Path) -> None:
     run = FlowRun(id=uuid4(), flow_id=uuid4(), infrastructure_pid=str(os.getpid()))
     assert Processes(True).look(run) is Process.GONE, "another process has the number"
     assert Processes(False).look(run) is Process.UNKNOWN
@@ -353,7 +349,7 @@ def test_a_process_is_known_by_its_run_and_not_by_its_number(tmp_path: Path) -> 
     assert Processes(True).look(container) is Process.UNKNOWN
 
 
-def test_a_process_that_may_not_be_looked_into_is_not_taken_for_gone(tmp_path: Path) -> None:
+def test_a_process_that_may_not_be_inspected_is_not_presumed_dead(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / PID).mkdir()
     hidden = tmp_path / PID / "environ"

@@ -148,7 +148,7 @@ async def test_a_retry_is_the_same_run_again_and_its_history_holds_it_all(
 
 
 @pytest.mark.slow
-async def test_after_the_maximum_it_is_left_alone(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_the_maximum_a_target_is_left_alone(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = deployed.pipeline
     monkeypatch.setenv("DDA_RETRY_BACKOFF_SECONDS", "0.01")
     monkeypatch.setenv("DDA_RETRY_ATTEMPTS_BACKOFF", "3")
@@ -165,7 +165,7 @@ async def test_after_the_maximum_it_is_left_alone(deployed: Deployed, monkeypatc
     assert decided.why == "backoff: the maximum of 3 attempts is reached"
 
 
-async def test_two_sweeps_at_once_retry_once(deployed: Deployed) -> None:
+async def test_two_concurrent_sweeps_retry_once(deployed: Deployed) -> None:
     name = await deployed.in_state(Crashed(message="killed"))
     async with get_client() as client:
         failed = await failed_targets(client, [await runs_of(client, name)])
@@ -176,7 +176,7 @@ async def test_two_sweeps_at_once_retry_once(deployed: Deployed) -> None:
     assert [state.name for state in states].count("AwaitingRetry") == 1
 
 
-async def test_a_decision_is_void_when_its_run_has_moved_on(deployed: Deployed) -> None:
+async def test_a_decision_is_void_if_its_runs_state_changed(deployed: Deployed) -> None:
     name = await deployed.in_state(Crashed(message="killed"))
     async with get_client() as client:
         decided = decide(await failures(name), datetime.now(UTC), load_settings(), by_hand=True)
@@ -191,7 +191,7 @@ async def test_a_decision_is_void_when_its_run_has_moved_on(deployed: Deployed) 
     assert (outcome.retry, outcome.why) == (False, "its run was deleted")
 
 
-async def test_a_crashed_run_that_wrote_nothing_is_done_again_as_a_whole(
+async def test_a_crashed_run_that_wrote_nothing_is_retried_entirely(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDA_RETRY_BACKOFF_SECONDS", "0.01")
@@ -218,7 +218,7 @@ async def test_crashes_are_counted_by_the_runs_states(deployed: Deployed) -> Non
     ]
 
 
-async def test_a_run_whose_deployment_is_gone_is_reported_only(
+async def test_a_run_whose_deployment_was_deleted_is_only_reported(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDA_RETRY_BACKOFF_SECONDS", "0.01")
@@ -245,7 +245,7 @@ async def test_what_a_person_ended_is_left_alone(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
-async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
+async def test_a_job_that_reached_its_time_limit_was_not_stopped_by_a_person(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dda_core.compilation.job.MAX_RUNTIME_SECONDS", 1)
@@ -261,7 +261,7 @@ async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
     assert [row["facts"]["retry_class"] for row in json.loads(str(record.data))] == ["timed-out"]
 
 
-async def test_an_ignored_run_is_no_failure(deployed: Deployed) -> None:
+async def test_an_ignored_run_is_not_a_failure(deployed: Deployed) -> None:
     name = await deployed.in_state(Failed(message="x"), targets=PAIR)
     async with get_client() as client:
         await client.update_flow_run(UUID((await failures(name))[0].flow_run_id), tags=[IGNORED])
@@ -280,7 +280,7 @@ async def test_a_refused_run_counts_and_is_left_alone(deployed: Deployed) -> Non
         assert "refused:never" in (await client.read_flow_run(run)).tags
 
 
-async def test_a_run_that_cannot_even_begin_is_tagged_with_its_class(deployed: Deployed) -> None:
+async def test_a_run_that_cannot_start_is_tagged_with_its_class(deployed: Deployed) -> None:
     run = await deployed.scheduled("cannot-begin", use_case="nobody-registered-it")
     await deployed.pipeline.go_on(run)
     async with get_client() as client:
@@ -310,7 +310,7 @@ async def test_the_newest_run_that_had_a_target_counts(deployed: Deployed) -> No
     assert all("no deployment" in str(each.obstacle) for each in found.values())
 
 
-async def test_a_later_process_that_told_nothing_is_what_counts(deployed: Deployed) -> None:
+async def test_a_later_process_that_wrote_nothing_counts(deployed: Deployed) -> None:
     """Else its target would stay at its first attempt for ever, and be retried without end."""
     pipeline = deployed.pipeline
     pipeline.train("refused-later")
@@ -326,7 +326,7 @@ async def test_a_later_process_that_told_nothing_is_what_counts(deployed: Deploy
     assert after.ended > before.ended
 
 
-async def test_an_older_run_does_not_count_beside_a_new_one_that_was_refused(deployed: Deployed) -> None:
+async def test_an_older_run_does_not_count_after_a_refused_one(deployed: Deployed) -> None:
     old = line("a", "failed", (1, "failed"), reason=MAY_PASS)
     await write_past_runs(
         [PastRun("refused-1", 0, [[old]], StateType.FAILED), PastRun("refused-1", 1, state=StateType.CANCELLED)]
@@ -334,7 +334,7 @@ async def test_an_older_run_does_not_count_beside_a_new_one_that_was_refused(dep
     assert [(each.target, each.retry_class) for each in await failures("refused-1")] == [(None, RetryClass.STOPPED)]
 
 
-async def test_the_flow_writes_what_it_decided_and_only_news(
+async def test_the_flow_writes_decisions_only_if_they_changed(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrying, "forget_idle_runs", partial(forget_idle_runs, keep=1))
