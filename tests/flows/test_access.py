@@ -25,7 +25,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/DDASageMakerExecutionRole"
 
 
 def take_from_role(pipeline: Pipeline) -> None:
-    """Leave the SageMaker role no permission on the bucket."""
+    """Remove the SageMaker role's permissions on the bucket."""
     iam = pipeline.aws.client("iam")
     trust = json.dumps(policy("sagemaker-execution-trust"))
     iam.create_role(RoleName="DDASageMakerExecutionRole", AssumeRolePolicyDocument=trust)
@@ -132,5 +132,5 @@ async def test_a_session_that_expires_mid_run_is_renewed(pipeline: Pipeline, mon
     assert pipeline.aws.calls["sts:AssumeRole"] == 1
     ahead[0] = timedelta(minutes=50)
     assert (await running).status is RunStatus.COMPLETED
-    # Sessions of the emulated STS keep to its own clock, so each of the new ones is about to end as well.
+    # The emulated STS uses its own clock, so each of the new sessions is about to expire too.
     assert pipeline.aws.calls["sts:AssumeRole"] > 1

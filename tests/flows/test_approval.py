@@ -1,4 +1,4 @@
-"""A use case that asks for approval: the run suspends once before it publishes, and goes on as a person decides."""
+"""A use case that requires approval: the run suspends once before publishing, and resumes with a person's decision."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_a_run_waits_without_a_process_and_publishes_once_it_is_approved(a
     assert "Publishing was **approved** by Ada: looked at the masks" in await asking.page(run)
     async with get_client() as client:
         rows = history_of(await runs_of(client, "caps-1"))
-    # To wait is no crash: each target has the one attempt that began before the wait and ended after it.
+    # Waiting is not a crash: each target has one attempt, which started before the wait and ended after it.
     assert sorted((row.target, row.attempt, row.status) for row in rows) == [
         ("arm64-cpu", 1, "deployable"),
         ("x86_64-cpu", 1, "deployable"),
@@ -140,7 +140,7 @@ async def test_it_asks_once_even_if_the_run_crashes_or_fails_after_approval(aski
             await client.set_flow_run_state(run, state, force=True)
     view = await pipeline.go_on(run)
     assert view.targets["arm64-cpu"].status is TargetStatus.FAILED
-    # A retry publishes the very package that was approved.
+    # A retry publishes the same package that was approved.
     view = await pipeline.go_on(run, retry=True)
     assert view.status is RunStatus.COMPLETED
 

@@ -1,4 +1,4 @@
-"""The main job end to end: the real flow on a real Prefect API, against the embedded AWS, all in this process."""
+"""The main flow end to end: on a real Prefect API, against the embedded AWS, all in this process."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_nothing_stays_pending_behind_a_failed_target(pipeline: Pipeline) 
 
 
 async def ended_task_runs(flow_run_id: UUID, count: int) -> list[TaskRun]:
-    """The run's task runs, once ``count`` of them are there and ended: the server records them a little later."""
+    """The run's task runs, once ``count`` of them have ended: the server records them with a delay."""
     async with get_client() as client, asyncio.timeout(30):
         while True:
             tasks = await client.read_task_runs(
@@ -192,7 +192,7 @@ async def test_force_recompiles_and_a_retry_of_that_run_does_not(pipeline: Pipel
     pipeline.train()
     await pipeline.run(targets=["arm64-cpu"])
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason="artifact gone", times=1)
-    # The same content would meet the version that is there; another name makes this run publish.
+    # The same content would match the existing version; another name makes this run publish.
     forced = await pipeline.run(targets=["arm64-cpu"], force=True, friendly_name="Anew")
     assert forced.targets["arm64-cpu"].attempt == 2
     assert forced.status is RunStatus.FAILED
@@ -467,5 +467,5 @@ async def test_a_misspelt_setting_is_in_the_runs_log(
 ) -> None:
     monkeypatch.setenv("DDA_POLL_SECOND", "1")
     await pipeline.run("no-such-job")
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert any("DDA_POLL_SECOND is not a setting" in each and "DDA_POLL_SECONDS?" in each for each in told)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any("DDA_POLL_SECOND is not a setting" in each and "DDA_POLL_SECONDS?" in each for each in warnings)

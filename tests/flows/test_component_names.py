@@ -1,4 +1,4 @@
-"""Two models whose names give one component: the second is refused, before anything is compiled for it."""
+"""Two models whose names give the same component: the second is refused before anything is compiled for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completed training jobs that wait in a queue: an emulated EventBridge and SQS, and the session's Prefect server."""
+"""Events of completed training jobs in a queue: emulated EventBridge and SQS, and the session's Prefect server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Queue(NamedTuple):
         self.sqs.send_message(QueueUrl=self.url(name), MessageBody=body)
 
     def left(self, name: str = queue_name("local")) -> int:
-        """Messages in the queue, read ones that were not deleted included."""
+        """Messages in the queue, including received ones that were not deleted."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.sqs.get_queue_attributes(QueueUrl=self.url(name), AttributeNames=names)["Attributes"]
         return sum(int(value) for value in found.values())
@@ -75,7 +75,7 @@ async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     use_case = UseCase(usecase_id="local", account_id="123456789012", region="us-east-1", s3_bucket=aws.bucket)
     deployment = await save_use_case(use_case)
     made = Queue(pipeline, deployment)
-    # Other tests of this server may have had a use case of the same name.
+    # Other tests on this server may have had a use case of the same name.
     await made.forget_runs()
     yield made
     await made.forget_runs()

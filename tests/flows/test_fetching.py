@@ -1,4 +1,4 @@
-"""What people fetch and look up of finished runs: logs, links, downloads, devices. Run against a Prefect server."""
+"""Logs, links, downloads and devices of finished runs, against a Prefect server."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ OPERATORS = "ClientError: OperatorNotImplemented: The following operators are no
 
 
 async def cli(*arguments: object, code: int = 0) -> Result:
-    """``dda`` with these arguments, in a thread, as it runs an event loop of its own."""
+    """``dda`` with these arguments, in a thread, because it runs its own event loop."""
     result = await asyncio.to_thread(dda, *arguments)
     assert result.exit_code == code, result.output
     return result
 
 
 async def fetched(url: str) -> bytes:
-    """What anybody gets at a URL, without credentials."""
+    """The response at a URL, without credentials."""
 
     def read() -> bytes:
         with urllib.request.urlopen(url) as answer:
@@ -228,7 +228,7 @@ async def test_refresh_devices_writes_one_artifact_per_component_and_updates_it(
     pipeline.aws.add_device(thing="press-2", installed=[])
     await refresh_devices(return_state=True)
     [third] = await artifacts(any_=["component-model-dev-b"])
-    assert "on no core device" in str(third.data), "a component that has gone says so"
+    assert "on no core device" in str(third.data), "the page of a deleted component says so"
 
 
 async def test_refresh_devices_fails_with_the_reason_and_keeps_what_it_knew(pipeline: Pipeline) -> None:

@@ -1,4 +1,4 @@
-"""What a retried run does again: what its tags say, and nothing else of what failed."""
+"""The scope of a retry: what the run's tags say, and no other failed target."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_named_target_is_retried_and_the_other_unchanged(pipeline: Pipel
     assert not [each for each in flow_run.tags if each.startswith("retry:")]
     assert {"somebody:else", "status:partial", "failed:x86_64-cpu"} <= set(flow_run.tags)
     assert flow_run.run_count == 2
-    # What stays as it was is no new attempt.
+    # An unchanged target has no new attempt.
     after = await history("named-1")
     assert [(row.target, row.attempt, row.status) for row in after] == [
         *((row.target, row.attempt, row.status) for row in before),
@@ -97,16 +97,16 @@ async def test_a_scope_holds_for_one_retry(pipeline: Pipeline) -> None:
     assert {record.status for record in view.targets.values()} == {TargetStatus.DEPLOYABLE}
 
 
-RETRIED, MENDED = AwaitingRetry(), AwaitingRetry(state_details={"transition_id": transition_id(Resumption.RESUMED)})
+RETRIED, RESTARTED = AwaitingRetry(), AwaitingRetry(state_details={"transition_id": transition_id(Resumption.RESUMED)})
 
 
 @pytest.mark.parametrize(
     ("states", "ended"),
     [
         ([Running()], 0),
-        ([Running(), Crashed(), MENDED, Running()], 0),
+        ([Running(), Crashed(), RESTARTED, Running()], 0),
         ([Running(), Crashed(), RETRIED, Running()], 1),
-        ([Running(), Failed(), RETRIED, Running(), Crashed(), MENDED, Running()], 1),
+        ([Running(), Failed(), RETRIED, Running(), Crashed(), RESTARTED, Running()], 1),
         ([Running(), Failed(), RETRIED, Running(), Crashed(), RETRIED, Running()], 2),
         ([Running(), Suspended(), Scheduled(name="Resuming"), Running()], 0),
         ([Running(), Cancelled(), RETRIED, Pending(), Running()], 1),
@@ -140,7 +140,7 @@ async def test_a_training_job_of_another_use_case_is_ignored(pipeline: Pipeline)
     assert str(state.message).startswith("ignored: training job other-1 does not belong to use case 'local'")
     assert "status:ignored" in (await pipeline.flow_run(view)).tags
     assert pipeline.jobs() == []
-    # No history speaks of it, and no overview.
+    # Neither history nor overview mentions it.
     assert await history("other-1") == []
 
 

@@ -1,4 +1,4 @@
-"""A process that is killed while Prefect writes a result leaves a file that is cut off: it must count as none."""
+"""A process killed while Prefect writes a result leaves a truncated file, which must count as missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs whose caller may not tag jobs or read their tags, as the earlier portal's role: names and records decide."""
+"""Runs whose caller may not tag jobs or read tags, like the earlier portal's role: names and records decide."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ async def own_jobs(run: FlowRun) -> dict[str, int]:
 
 
 async def killed(running: asyncio.Task[RunView]) -> None:
-    """End the process of a run, as far as that can be done from inside."""
+    """End a run's process, as nearly as possible from inside it."""
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
 async def cancelled(run: FlowRun, running: asyncio.Task[RunView]) -> None:
-    """What a person's cancel does to a run."""
+    """Cancel a run as a person does."""
     async with get_client() as client:
         await client.set_flow_run_state(run.id, Cancelling())
     await killed(running)
@@ -103,7 +103,7 @@ async def test_a_failed_forced_run_adopts_its_own_compilations(untagged: Pipelin
 async def test_a_claim_is_on_the_server_before_its_job_is_created(
     untagged: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # After its first writing the record writes nothing more by itself.
+    # After its first write the record writes nothing more on its own.
     monkeypatch.setattr("tasks.store.record.WRITE_SECONDS", 3600.0)
     untagged.aws.holds.hold("compile", "arm64-cpu")
     running = asyncio.create_task(untagged.run(targets=["arm64-cpu"]))
@@ -170,7 +170,7 @@ async def test_a_crashed_forced_run_continues_with_its_compilations(untagged: Pi
     await untagged.until(lambda: len(untagged.versions()) == 2)
     await killed(running)
     untagged.aws.holds.release("publish", "arm64-cpu")
-    # Nothing of what the run has kept is there any more but its record.
+    # Only the record is left of what the run persisted.
     with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}):
         view = await untagged.go_on((await newest_run()).id)
     assert view.status is RunStatus.COMPLETED

@@ -1,4 +1,4 @@
-"""No task and no flow is without the wrapper that takes secrets out of exceptions."""
+"""Every task and flow has the wrapper that masks secrets in exceptions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 
 
 def found(kind: type[Any]) -> dict[str, Any]:
-    """Every task or flow of ours, by module and name."""
+    """Every task or flow of the pipeline, by module and name."""
     every = {}
     for path in MODULES:
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

@@ -32,7 +32,7 @@ QUIET = {
 
 @pytest.fixture
 def account() -> str:
-    """An account of the test's own, whose limits nobody else knows."""
+    """An account id used by this test only, so that its limits are not shared."""
     return str(next(ACCOUNTS))
 
 
@@ -124,7 +124,7 @@ async def test_calls_are_spaced_by_the_limit_across_clients(aws: LocalAws, accou
 
     await asyncio.gather(*(asyncio.to_thread(call) for _ in range(3)))
     at.sort()
-    # The server's rate counts, which the deployment step set, not that of one worker.
+    # The server's rate, set by the deployment step, counts, not that of one worker.
     assert min(later - earlier for earlier, later in itertools.pairwise(at)) > 0.6
 
 
@@ -186,12 +186,12 @@ async def test_a_limit_without_decay_is_reported(aws: LocalAws, account: str, ca
 async def test_a_cancelled_step_makes_no_call_when_it_gets_a_slot(
     aws: LocalAws, account: str, monkeypatch: pytest.MonkeyPatch
 ):
-    entered, turn = asyncio.Event(), asyncio.Event()
+    entered, slot = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def wait(*words: Any, **named: Any) -> None:
         loop.call_soon_threadsafe(entered.set)
-        asyncio.run_coroutine_threadsafe(turn.wait(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(slot.wait(), loop).result(10)
 
     monkeypatch.setattr(rate_limits, "rate_limit", wait)
     rates = settings(greengrass_calls_per_second=1, max_attempts=1)
@@ -203,7 +203,7 @@ async def test_a_cancelled_step_makes_no_call_when_it_gets_a_slot(
     for step in steps:
         with pytest.raises(asyncio.CancelledError):
             await step
-    turn.set()
+    slot.set()
     await asyncio.sleep(0.5)
     assert aws.calls["greengrassv2:ListComponents"] == 0
     await with_retries(rates, print, clients.greengrass.list_components)

@@ -1,4 +1,4 @@
-"""Component versions made by several processes at once; their Prefect server is killed meanwhile."""
+"""Component versions created by several processes concurrently, while their Prefect server is killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RATES = {
 
 
 def publish(worker: str, versions: int) -> None:
-    """One worker: a component of its own, and so many versions of it, each as soon as it is let."""
+    """One worker: its own component and that many versions of it, each as soon as the limit allows."""
     from tasks.rate_limits import limited_clients
 
     use_case = UseCase(usecase_id="lids", account_id=ACCOUNT, region=REGION, s3_bucket=BUCKET)
@@ -50,7 +50,7 @@ def publish(worker: str, versions: int) -> None:
 
 
 class Workers:
-    """Processes that publish at the same time, begun together."""
+    """Processes that publish concurrently, started together."""
 
     def __init__(self, server: Server, aws: LocalAws, count: int, versions: int, label: str, **environ: str) -> None:
         for worker, number in itertools.product(range(count), range(versions)):
@@ -122,7 +122,7 @@ def gaps(times: list[float]) -> list[float]:
 def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Server, aws: LocalAws, counted: Any):
     workers = Workers(server, aws, 5, 3, "a")
     until(lambda: len(made_at(aws)) >= 4, 180)
-    # One that has had turns, and waits for the next: nobody else waits for what it held.
+    # A process that has had slots and waits for the next: others do not wait for the slots it held.
     workers.processes[4].send_signal(signal.SIGKILL)
     said = workers.ended(slice(0, 4))
     assert len(said) == 12
@@ -146,7 +146,7 @@ def test_limits_survive_a_killed_server(server: Server, aws: LocalAws, counted: 
     assert (after["id"], after["limit"], after["slot_decay_per_second"]) == (before["id"], 1, 0.9)
     assert len(workers.ended()) == 9
     if "cannot be asked" not in workers.log():
-        # No process had to go on alone meanwhile.
+        # No process had to limit itself in the meantime.
         assert min(gaps(made_at(aws))) >= 1.0
     counted("limits: component versions made while the Prefect server was killed", len(made_at(aws)))
 

@@ -1,4 +1,4 @@
-"""Which compilation jobs of AWS's list are ours, and whose."""
+"""Which listed compilation jobs belong to the pipeline, and to which run."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_an_untagged_jobs_full_training_job_name_comes_from_its_request() -> Non
     sagemaker = Listed().add(name, tags={})
     sagemaker.requests[name] = request(name, training_job=training_job)
     assert [each.training_job for each in found(sagemaker)] == [training_job]
-    # Compiled from elsewhere: what its name holds is all there is.
+    # Compiled from elsewhere: only its name is left.
     sagemaker.requests[name] = request(name, training_job="elsewhere")
     assert [each.training_job for each in found(sagemaker)] == [training_job[:40]]
 

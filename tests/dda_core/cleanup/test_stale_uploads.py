@@ -27,7 +27,7 @@ def s3() -> Iterator[Any]:
 
 
 def later(client: Any, hours: float) -> None:
-    """Let the answers of S3 come that much later than what is in the bucket was made."""
+    """Date S3's responses that much later than the objects in the bucket."""
 
     def put_off(parsed: dict[str, Any], **_: Any) -> None:
         headers = parsed["ResponseMetadata"]["HTTPHeaders"]

@@ -60,7 +60,7 @@ def s3() -> Iterator[Any]:
 
 
 def later(client: Any, **time: float) -> None:
-    """Let S3's clock be that much ahead of what it has stored."""
+    """Set S3's clock that much ahead of its stored objects."""
 
     def put_off(parsed: dict[str, Any], **_: Any) -> None:
         headers = parsed["ResponseMetadata"]["HTTPHeaders"]
@@ -132,7 +132,7 @@ def test_what_is_used_is_held(key: str, used: InUse) -> None:
 def test_another_training_jobs_objects_are_not_held() -> None:
     used = InUse(training_jobs=frozenset({"lid"}))
     assert not used.holds(stored(INPUT))
-    # What the name cannot tell apart stays.
+    # What the name cannot distinguish stays.
     assert used.holds(stored(COMPILED))
 
 
@@ -196,7 +196,7 @@ def test_components_and_compilations_report_what_they_use(aws: LocalAws) -> None
 
 
 class Named:
-    """AWS IoT Greengrass or SageMaker, whose pages and descriptions a test gives."""
+    """AWS IoT Greengrass or SageMaker with the test's pages and descriptions."""
 
     def __init__(self, pages: dict[str, list[dict[str, Any]]], described: dict[str, Any]) -> None:
         self.pages = pages

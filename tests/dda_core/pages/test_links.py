@@ -1,4 +1,4 @@
-"""Where pages lead to: on an open-source server, in Prefect Cloud, and in the AWS console."""
+"""Where pages link to: on an open-source server, in Prefect Cloud, and in the AWS console."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transitions of a run's ledger, where they are not what one would expect."""
+"""Non-obvious transitions of a run's ledger."""
 
 from __future__ import annotations
 
@@ -136,11 +136,11 @@ def test_durations_grow_until_the_end(ledger: Ledger) -> None:
 
 
 def test_watchers_are_called_for_every_transition(ledger: Ledger) -> None:
-    told: list[str] = []
-    ledger.watch(lambda: told.append(str(ledger.targets[TARGET].status)))
+    seen: list[str] = []
+    ledger.watch(lambda: seen.append(str(ledger.targets[TARGET].status)))
     ledger.compiling(TARGET, component="model-a")
     ledger.failed(TARGET, Failure("no model"))
-    assert told == ["compiling", "failed"]
+    assert seen == ["compiling", "failed"]
 
 
 def test_a_job_is_claimed_once_across_threads_and_processes(ledger: Ledger) -> None:

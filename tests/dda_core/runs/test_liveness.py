@@ -110,7 +110,7 @@ def test_every_run_from_before_the_stack_ended_is_dead(state: str) -> None:
         (run(seconds=301), Action.RESTART),
         (run(seconds=9999, last_seen=NOW - timedelta(seconds=299)), Action.LEAVE),
         (run(seconds=9999, last_seen=NOW - timedelta(seconds=301)), Action.RESTART),
-        # A worker needs its time from claiming a run to starting its process.
+        # A worker takes a while from claiming a run to starting its process.
         (run("PENDING", seconds=599, process=Process.GONE), Action.LEAVE),
         (run("PENDING", seconds=601, process=Process.GONE), Action.RESTART),
         (run("PENDING", seconds=601, process=Process.ALIVE), Action.LEAVE),
@@ -165,7 +165,7 @@ def test_the_end_of_the_stack_is_not_the_runs_own_crash() -> None:
     ended = LIMITS.model_copy(update={"ended_before": NOW})
     assert judge(run(crashes=3), ended, NOW).action is Action.RESTART
     assert judge(run(crashes=4), ended, NOW).action is Action.CRASH
-    # Nor is a crashed one made to wait any longer.
+    # Nor does a crashed one have to wait.
     assert judge(run(CRASHED, seconds=1, crashes=3), ended, NOW).action is Action.RESTART
     verdict = judge(run("PENDING"), ended, NOW)
     assert (verdict.evidence, verdict.certain) == (

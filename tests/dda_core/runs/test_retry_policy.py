@@ -166,7 +166,7 @@ def test_a_decision_carries_its_targets_data() -> None:
 
 
 def test_the_longest_overdue_comes_first() -> None:
-    """Due is when it ended and the wait for its attempts together."""
+    """The due time is the end plus the wait for its attempts."""
     early, late = (
         failed(target=name, attempts=attempts, ended=NOW - timedelta(hours=age))
         for name, attempts, age in (("early", 1, 2), ("late", 3, 2.2))

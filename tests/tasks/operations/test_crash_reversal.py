@@ -1,4 +1,4 @@
-"""What the automation for silent runs marks Crashed by mistake gets its state back; what is dead goes on."""
+"""Runs that the automation for silent runs wrongly marked Crashed get their state back; dead runs are restarted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tasks.operations.test_reconciliation import Look, deployment, process
 __all__ = ["deployment", "processes"]
 ALARMS: list[State[None]] = [
     Crashed(name=SILENT_NAME, message="whatever"),
-    # As a server marks a run whose automation an earlier version made.
+    # As a server with an earlier version's automation marks a run.
     Crashed(message="No heartbeat of the run came for 90 s."),
 ]
 alarms = pytest.mark.parametrize("alarm", ALARMS, ids=["by name", "by an earlier version"])
@@ -63,7 +63,7 @@ async def test_a_live_run_is_running_again(deployment: UUID, processes: Look, si
 
 
 async def seen(run: UUID) -> None:
-    """Until the server has the heartbeat: it writes events in batches."""
+    """Wait until the server has the heartbeat, because it writes events in batches."""
     async with asyncio.timeout(20), get_client() as client:
         flow_run = await client.read_flow_run(run)
         while not await last_heartbeat(client, flow_run, datetime.now(UTC) - timedelta(minutes=1)):  # noqa: ASYNC110

@@ -1,4 +1,4 @@
-"""What the previous version recorded is decided about as that version decided."""
+"""Records of the previous version lead to the same decisions as in that version."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ async def row_of(training_job: str) -> OverviewRow:
 
 
 async def test_a_run_keeps_the_overview_as_its_state_changes(pipeline: Any) -> None:
-    # The page links the first twenty models of the alphabet.
+    # The page links only the first twenty models in alphabetical order.
     pipeline.train("over-1", model_name="0-over-model")
     view = await pipeline.run("over-1", targets=["x86_64-cpu", "arm64-cpu"])
     row = await row_of("over-1")
@@ -170,7 +170,7 @@ async def test_the_flow_keeps_few_runs_of_its_own(pipeline: Any, monkeypatch: py
         runs = await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.REFRESH_OVERVIEW]))
         )
-    # The run that tidies up has not ended when it does.
+    # The run that deletes the others has not ended yet.
     assert len(runs) == 3
 
 

@@ -36,14 +36,14 @@ PID = "4711"
 
 
 class Look:
-    """A machine whose processes are as a test says, and whose time does not pass by itself."""
+    """A machine whose processes and clock are controlled by the test."""
 
     def __init__(self) -> None:
         self.found: dict[str, list[Process]] = {}
-        """What each look shows, by flow run; the last one stands."""
+        """The results of successive probes, by flow run; the last one repeats."""
         self.slept: list[float] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
-        """What happens between two looks."""
+        """What happens between two probes."""
 
     def __call__(self, single_host: bool) -> Look:
         return self
@@ -61,7 +61,7 @@ class Look:
         return await reconcile_runs(probe=self, sleep=self.sleep, **options)
 
     async def reconcile(self, *runs: UUID, after: float = 0, **options: Any) -> dict[UUID, LostRun]:
-        """What a reconciliation does about these runs, ``after`` seconds from now; no other runs count."""
+        """What a reconciliation does about these runs, ``after`` seconds from now; other runs are ignored."""
         options["clock"] = lambda: datetime.now(UTC) + timedelta(seconds=after)
         found = await self.reconcile_runs(**options)
         return {UUID(each.flow_run_id): each for each in found if UUID(each.flow_run_id) in runs}
@@ -89,7 +89,7 @@ async def run_in(
         else:
             run = await client.create_flow_run(compile_training_job, parameters=given, name=name)
         if state.is_cancelling():
-            # Prefect cancels a run that never ran at once.
+            # Prefect cancels a run that never ran immediately.
             await client.set_flow_run_state(run.id, Running(), force=True)
         await client.set_flow_run_state(run.id, state, force=True)
         await client.update_flow_run(run.id, infrastructure_pid=PID)
@@ -124,7 +124,7 @@ async def test_a_run_without_its_process_is_crashed_and_restarted(deployment: UU
     assert lost[run].action is Action.RESTART
     assert str(lost[run]).endswith("was restarted. Its process no longer exists on its machine.")
     assert (await states_of(run))[-3:] == ["Running", "Crashed", "AwaitingRetry"]
-    # A second look finds a run that waits for a worker.
+    # A second reconciliation finds a run that waits for a worker.
     assert await processes.reconcile(run) == {}
 
 
@@ -277,7 +277,7 @@ async def test_an_unfinished_cancel_is_finished(pipeline: Any, deployment: UUID,
 
 
 async def make_scheduled(*runs: UUID) -> None:
-    """Let runs look as if a schedule had made them."""
+    """Make runs look as if a schedule had created them."""
     db = provide_database_interface()
     async with db.session_context(begin_transaction=True) as session:
         await session.execute(sa.update(db.FlowRun).where(db.FlowRun.id.in_(runs)).values(auto_scheduled=True))
@@ -293,7 +293,7 @@ async def test_overdue_housekeeping_runs_are_deleted_except_the_newest(deploymen
             )
             for minutes in (3, 2, 1)
         ]
-    # Runs made by hand are somebody's wish.
+    # Runs created manually are wanted.
     assert await forget_overdue(datetime.now(UTC)) == 0
     await make_scheduled(*(run.id for run in runs))
     assert await forget_overdue(datetime.now(UTC)) == 2

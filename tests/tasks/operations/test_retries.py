@@ -1,4 +1,4 @@
-"""Failed targets as the history of a real Prefect server has them, and their runs scheduled again."""
+"""Failed targets from the history of a real Prefect server, and their runs scheduled again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PAIR = ["arm64-cpu", "x86_64-cpu"]
 
 
 class Deployed(NamedTuple):
-    """The pipeline, and a deployment from which its runs are made, as a person's are."""
+    """The pipeline, with a deployment that its runs are created from, as people do."""
 
     pipeline: Pipeline
     deployment: UUID
@@ -142,7 +142,7 @@ async def test_a_retry_is_the_same_run_again_and_its_history_holds_it_all(
         (1, AttemptStatus.FAILED),
         (2, AttemptStatus.DEPLOYABLE),
     ]
-    # The target that was left alone is the only one left, and has still failed once.
+    # Only the target that was left alone remains, and it has still failed once.
     [left] = await failures("again-1")
     assert (left.target, left.attempts, left.retry_class) == ("arm64-cpu", 1, RetryClass.NEVER)
 
@@ -311,7 +311,7 @@ async def test_the_newest_run_that_had_a_target_counts(deployed: Deployed) -> No
 
 
 async def test_a_later_process_that_wrote_nothing_counts(deployed: Deployed) -> None:
-    """Else its target would stay at its first attempt for ever, and be retried without end."""
+    """Otherwise its target would stay at its first attempt and be retried forever."""
     pipeline = deployed.pipeline
     pipeline.train("refused-later")
     pipeline.aws.faults.add("compile", target="x86_64-cpu", reason=MAY_PASS)

@@ -29,7 +29,7 @@ async def test_each_run_is_a_row_with_who_when_where_and_result(prefect_server: 
     one, two, three = (rows[f"audit-{number}"] for number in (1, 2, 3))
     assert (one.trigger, one.who, one.status, one.started) == ("cli", "ada", "completed", BEGAN)
     assert one.parameters == {"training_job_name": "audit-1", "use_case": "local", "targets": ["arm64-cpu"]}
-    # A run that left its training job alone was started all the same.
+    # A run that ignored its training job was started too.
     assert (two.trigger, two.who, two.status) == ("eventbridge", None, "ignored")
     assert (three.trigger, three.state, three.ended) == ("ui", "Failed", three.started + timedelta(seconds=50))
     assert "audit-3" in later

@@ -207,7 +207,7 @@ async def test_more_runs_than_a_page_holds() -> None:
 
 
 async def test_training_jobs_with_similar_names_are_kept_apart() -> None:
-    """Keys of artifacts know neither case nor punctuation."""
+    """Artifact keys ignore case and punctuation."""
     await write_past_runs(
         [
             PastRun("Lid-1", 0, [[line("a", "deployable", (1, "deployable"))]]),
