@@ -153,7 +153,7 @@ async def test_if_a_limit_cannot_be_created_the_process_limits_itself(
     assert time.monotonic() - began > 3 / 5
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     [warning] = [text for text in warnings if "dda-greengrass" in text]
-    assert "cannot be asked" in warning
+    assert "is not available" in warning
     assert "limits itself to 5 calls per second" in warning
 
 
