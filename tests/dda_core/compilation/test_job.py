@@ -11,6 +11,7 @@ import pytest
 from dda_core import naming
 from dda_core.aws.tags import Maker
 from dda_core.compilation.job import CompilationJob, CompilationWork, describe_job, newest_job
+from dda_core.compilation.status import CompilationStatus
 from dda_core.exceptions import CompilationMismatch
 from dda_core.targets import find_target, target_names
 from dda_core.training.job import TrainingJob
@@ -18,6 +19,7 @@ from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
 
+LASTING = "ClientError: OperatorNotImplemented"
 USE_CASE = UseCase(
     usecase_id="lids",
     account_id="123456789012",
@@ -199,7 +201,7 @@ def test_a_job_is_what_sagemaker_says_of_it() -> None:
         name=answer["CompilationJobName"],
         attempt=3,
         arn="arn",
-        status=S.COMPLETED,
+        status=CompilationStatus.COMPLETED,
         artifact="s3://b/compiled.tar.gz",
         created=created,
         started=started,

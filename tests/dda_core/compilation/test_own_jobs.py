@@ -240,7 +240,7 @@ def test_only_the_runs_own_jobs_are_stopped(aws: LocalAws, tmp_path: Any) -> Non
 def test_a_job_that_ended_before_it_could_be_stopped_is_not_counted(aws: LocalAws, tmp_path: Any) -> None:
     trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
-    made = create_job(sagemaker, work("arm64-cpu"), 1, "mine")
+    made = create_job(sagemaker, work("arm64-cpu"), 1, Maker("mine"))
     assert made is not None
     status = {"CompilationJobStatus": "COMPLETED"}
 

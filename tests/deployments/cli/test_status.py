@@ -129,7 +129,7 @@ async def test_an_unknown_use_case_is_an_error_that_lists_the_known_ones(ask: As
         result = await ask(*verb, "--use-case", "nobody")
         assert (result.exit_code, result.stdout) == (3, ""), verb
         assert result.stderr.startswith("error: use case 'nobody' is not registered; known: ")
-        assert "local" in result.stderr.partition("Known: ")[2]
+        assert "local" in result.stderr.partition("known: ")[2]
 
 
 async def test_an_unknown_component_is_an_error_that_lists_the_known_ones(ask: Ask, pipeline: Any) -> None:
