@@ -1,4 +1,4 @@
-"""The AWS CLI: version 1 from PyPI, and version 2 where one is on the PATH."""
+"""The AWS CLI: version 1 from PyPI, and version 2 if it is on the PATH."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.clients]
 NAME = "model-cookie-jetson-xavier"
 COMPONENT = f"arn:aws:greengrass:us-east-1:123456789012:components:{NAME}"
 LARGE = 20 * 1024 * 1024
-"""More than the size from which on the CLI uploads in parts."""
+"""Above the CLI's threshold for multipart uploads."""
 
 
 def version_2_on_the_path() -> str | None:
@@ -39,7 +39,7 @@ def version_2_on_the_path() -> str | None:
 
 
 def knows_endpoint_variable(told: str) -> bool:
-    """Whether ``aws --version`` is of one that reads AWS_ENDPOINT_URL: 1.29, 2.13 and later."""
+    """Whether this version reads AWS_ENDPOINT_URL: 1.29, 2.13 and later."""
     match = re.match(r"aws-cli/(\d+)\.(\d+)", told)
     assert match, told
     major, minor = int(match[1]), int(match[2])
@@ -54,7 +54,7 @@ def aws(
     local: LocalAws,
     tmp_path: Path,
 ) -> Callable[..., Any]:
-    """``aws("s3", "ls")``: what it prints, read as JSON where it is."""
+    """``aws("s3", "ls")`` returns its output, parsed if it is JSON."""
     if request.param == "1":
         command = [str(installed("awscli") / "aws")]
     else:
@@ -79,7 +79,9 @@ def aws(
     return run
 
 
-def test_objects_go_up_and_come_down_as_they_were(aws: Callable[..., Any], local: LocalAws, tmp_path: Path) -> None:
+def test_objects_are_uploaded_and_downloaded_unchanged(
+    aws: Callable[..., Any], local: LocalAws, tmp_path: Path
+) -> None:
     large = tmp_path / "large"
     large.write_bytes(os.urandom(LARGE))
     uri = f"s3://{local.bucket}/large"
