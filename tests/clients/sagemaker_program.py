@@ -35,7 +35,7 @@ def main(bucket: str, ended: str) -> None:
     name = estimator.latest_training_job.name
     attached = Estimator.attach(name, sagemaker_session=session)
     session.logs_for_job(ended, wait=True, poll=1)
-    told = {
+    result = {
         "data": data,
         "name": name,
         "status": session.describe_training_job(name)["TrainingJobStatus"],
@@ -44,7 +44,7 @@ def main(bucket: str, ended: str) -> None:
         "waited": session.wait_for_job(ended, poll=1)["TrainingJobStatus"],
         "ended": session.describe_training_job(ended)["ModelArtifacts"]["S3ModelArtifacts"],
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 main(*sys.argv[1:])

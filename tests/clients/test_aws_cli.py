@@ -32,16 +32,16 @@ def version_2_on_the_path() -> str | None:
         found = shutil.which("aws", path=folder)
         if found is None:
             continue
-        told = subprocess.run([found, "--version"], capture_output=True, text=True)
-        if told.stdout.startswith("aws-cli/2"):
+        version = subprocess.run([found, "--version"], capture_output=True, text=True)
+        if version.stdout.startswith("aws-cli/2"):
             return found
     return None
 
 
-def knows_endpoint_variable(told: str) -> bool:
+def knows_endpoint_variable(version: str) -> bool:
     """Whether this version reads AWS_ENDPOINT_URL: 1.29, 2.13 and later."""
-    match = re.match(r"aws-cli/(\d+)\.(\d+)", told)
-    assert match, told
+    match = re.match(r"aws-cli/(\d+)\.(\d+)", version)
+    assert match, version
     major, minor = int(match[1]), int(match[2])
     return minor >= {1: 29, 2: 13}[major]
 
@@ -62,8 +62,8 @@ def aws(
         if found is None:
             pytest.skip("no version 2 of the AWS CLI is on the PATH; it is not on PyPI")
         command = [found]
-    told = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
-    if not knows_endpoint_variable(told):
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    if not knows_endpoint_variable(version):
         command += ["--endpoint-url", str(local.endpoint_url)]
 
     def run(*arguments: str) -> Any:
@@ -138,7 +138,7 @@ def test_the_caller_is_the_user_of_the_local_aws(aws: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "knows"),
+    ("version", "knows"),
     [
         ("aws-cli/1.28.9 Python/3.11", False),
         ("aws-cli/1.29.0 Python/3.11", True),
@@ -146,5 +146,5 @@ def test_the_caller_is_the_user_of_the_local_aws(aws: Callable[..., Any]) -> Non
         ("aws-cli/2.13.0 Python/3.11.4", True),
     ],
 )
-def test_older_versions_need_the_endpoint_as_an_option(told: str, knows: bool) -> None:
-    assert knows_endpoint_variable(told) is knows
+def test_older_versions_need_the_endpoint_as_an_option(version: str, knows: bool) -> None:
+    assert knows_endpoint_variable(version) is knows

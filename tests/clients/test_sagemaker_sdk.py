@@ -38,9 +38,9 @@ def test_a_notebook_trains_waits_attaches_and_reads_logs(
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["data"] == f"s3://{local.bucket}/train/a.txt"
-    assert (told["status"], told["waited"]) == ("Completed", "Completed")
-    assert told["model"] == f"s3://{local.bucket}/out/{told['name']}/output/model.tar.gz"
-    assert told["hyperparameters"] == {"epochs": "1"}
-    assert told["ended"] == artifact
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["data"] == f"s3://{local.bucket}/train/a.txt"
+    assert (result["status"], result["waited"]) == ("Completed", "Completed")
+    assert result["model"] == f"s3://{local.bucket}/out/{result['name']}/output/model.tar.gz"
+    assert result["hyperparameters"] == {"epochs": "1"}
+    assert result["ended"] == artifact

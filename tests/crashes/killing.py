@@ -127,7 +127,7 @@ async def check_history(training_job: str, run: FlowRunProcesses) -> None:
         writers = [each for each in writers if not each.may_have_no_record]
     rows = history_of([job_run])
     for writing, writer in zip(job_run.writings, writers, strict=True):
-        assert [told(line) for line in writing.lines] in [[told(row) for row in record] for record in writer.records]
+        assert [fate(line) for line in writing.lines] in [[fate(row) for row in record] for record in writer.records]
         for line in writing.lines:
             for attempt in line.attempts:
                 assert [row.started for row in rows if row.target == line.target].count(attempt.started) == 1
@@ -135,7 +135,7 @@ async def check_history(training_job: str, run: FlowRunProcesses) -> None:
     assert {line.status for line in job_run.lines} == {TargetStatus.DEPLOYABLE}
 
 
-def told(line: TargetLine | dict[str, Any]) -> Any:
+def fate(line: TargetLine | dict[str, Any]) -> Any:
     """A target's results in the record."""
     row = line if isinstance(line, dict) else line.model_dump(mode="json")
     return [row[name] for name in ("target", "status", "compilation_job", "package", "version", "attempts")]

@@ -55,7 +55,7 @@ class Race:
         made = Counter(each for _, process in self.runs for each in process.created)
         assert set(made.values()) <= {1}, made
 
-    def check_losers_say_whom_they_joined(self) -> None:
+    def check_joins_are_reported(self) -> None:
         """Check joins in record and log against AWS. The run that created job and version joined no other."""
         jobs, versions = self.aws.job_makers(), self.aws.versions()
         for run, process in self.runs:
@@ -67,9 +67,9 @@ class Race:
                 others = [maker for maker in makers if maker != str(run.run.id)]
                 assert line.by_flow_run == next(iter(others), None), line.target
                 if line.status is not TargetStatus.SKIPPED:
-                    said = [told for told in process.said.splitlines() if f"{line.target}: " in told]
+                    said = [text for text in process.said.splitlines() if f"{line.target}: " in text]
                     for maker in others:
-                        assert any(told.endswith(f"of flow run {run_link(maker)}") for told in said), said
+                        assert any(text.endswith(f"of flow run {run_link(maker)}") for text in said), said
 
     async def check_history(self) -> None:
         """The merged history has each run's attempt at each target that it did not skip."""
@@ -107,7 +107,7 @@ async def race_of(aws: Aws, folder: Path, job: str, delays: list[float], guns: l
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["", "forced"])
-@pytest.mark.parametrize("seconds", [0, 1.5], ids=["done at once", "in progress"])
+@pytest.mark.parametrize("seconds", [0, 1.5], ids=["immediate", "in progress"])
 async def test_processes_that_create_at_the_same_moment(
     place: Path, archive: Path, seconds: float, force: bool, counted: Any
 ) -> None:
@@ -117,20 +117,20 @@ async def test_processes_that_create_at_the_same_moment(
         raced = await race_of(aws, place, job, [0.0] * RACERS, GUNS, force=force)
         raced.check_all_came_to_the_end()
         raced.check_nothing_was_made_twice()
-        raced.check_losers_say_whom_they_joined()
+        raced.check_joins_are_reported()
         await raced.check_history()
     counted("race: runs", RACERS)
 
 
 async def test_processes_that_recompile_at_the_same_moment(place: Path, archive: Path, counted: Any) -> None:
     with embedded_aws(compile_seconds=0.5) as aws:
-        aws.train("anew", archive)
-        first = await race_of(aws, place, "anew", [0.0], [])
+        aws.train("recompiled", archive)
+        first = await race_of(aws, place, "recompiled", [0.0], [])
         first.check_all_came_to_the_end()
-        raced = await race_of(aws, place, "anew", [0.0] * RACERS, GUNS[:1], force=True)
+        raced = await race_of(aws, place, "recompiled", [0.0] * RACERS, GUNS[:1], force=True)
         raced.check_all_came_to_the_end()
         raced.check_nothing_was_made_twice(jobs=2)
-        raced.check_losers_say_whom_they_joined()
+        raced.check_joins_are_reported()
         await raced.check_history()
         assert {line.attempt for run, _ in raced.runs for line in run.lines} == {2}
     counted("race: runs", RACERS + 1)
@@ -143,7 +143,7 @@ async def test_processes_that_recompile_at_the_same_moment(place: Path, archive:
         (2, {"compile_seconds": 0.7, "publish_seconds": 0.7}),
         (3, {"compile_seconds": 0.3, "concurrent_compilation_jobs": 2, "component_versions_per_second": 5}),
     ],
-    ids=["done at once", "in progress", "full quota and throttled"],
+    ids=["immediate", "in progress", "full quota and throttled"],
 )
 async def test_processes_that_start_at_any_time(
     place: Path, archive: Path, seed: int, settings: dict[str, Any], counted: Any
@@ -155,6 +155,6 @@ async def test_processes_that_start_at_any_time(
         raced = await race_of(aws, place, f"free-{seed}", delays, [])
         raced.check_all_came_to_the_end()
         raced.check_nothing_was_made_twice()
-        raced.check_losers_say_whom_they_joined()
+        raced.check_joins_are_reported()
         await raced.check_history()
     counted("race: runs", len(delays))

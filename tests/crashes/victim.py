@@ -98,7 +98,7 @@ class Trap:
         self.noted: set[tuple[str, str]] = set()
         """A target's known fields in the run's record."""
 
-    def tell(self, **entry: Any) -> None:
+    def record(self, **entry: Any) -> None:
         """Record an event; it is on disk before the call returns."""
         with self._lock, self._journal.open("a") as journal:
             journal.write(json.dumps(entry) + "\n")
@@ -134,7 +134,7 @@ class Trap:
 
     def _die_here(self, point: str, target: str) -> None:
         if self.is_next(point, target):
-            self.tell(killed=point, target=target, pid=os.getpid())
+            self.record(killed=point, target=target, pid=os.getpid())
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
 
@@ -173,7 +173,7 @@ def _on_aws(trap: Trap) -> None:
         trap.reach(f"before {operation}", target)
         answer = call(client, operation, parameters)
         if operation in ("CreateCompilationJob", "CreateComponentVersion"):
-            trap.tell(created=operation, target=target)
+            trap.record(created=operation, target=target)
         # Only the poll that shows the end counts, because the next step depends on it.
         looks = {"DescribeCompilationJob": "COMPLETED", "DescribeComponent": "DEPLOYABLE"}
         shown = answer.get("CompilationJobStatus") or answer.get("status", {}).get("componentState")
@@ -249,10 +249,10 @@ def _on_the_record(trap: Trap) -> None:
         rows = rows_of(artifact)
         trap.reach_rows("before write", rows)
         if rows:
-            trap.tell(sent=rows)
+            trap.record(sent=rows)
         made = await create(client, artifact)
         if rows:
-            trap.tell(recorded=rows)
+            trap.record(recorded=rows)
         trap.reach_rows("after write", rows)
         return made
 
@@ -260,10 +260,10 @@ def _on_the_record(trap: Trap) -> None:
         rows = rows_of(artifact)
         trap.reach_rows("before write", rows)
         if rows:
-            trap.tell(sent=rows)
+            trap.record(sent=rows)
         await update(client, artifact_id, artifact)
         if rows:
-            trap.tell(recorded=rows)
+            trap.record(recorded=rows)
         trap.reach_rows("after write", rows)
 
     Ledger._advance, RecordWriter._put = noting, putting  # type: ignore[method-assign]

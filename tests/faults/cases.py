@@ -157,9 +157,9 @@ def places(calls: int) -> list[int]:
 
 def _of_operation(operation: str, calls: int, turn: Iterator[int], *, again: bool) -> Iterator[Case]:
     name, here, dialect = operation.partition(":")[2], places(calls), dialect_of(operation)
-    until_mended = (dialect.denied, dialect.expired, dialect.clock)
-    at_once = [error for error in dict.fromkeys(modelled(operation)) if error not in until_mended]
-    for number, error in enumerate(at_once):
+    until_fixed = (dialect.denied, dialect.expired, dialect.clock)
+    modelled_errors = [error for error in dict.fromkeys(modelled(operation)) if error not in until_fixed]
+    for number, error in enumerate(modelled_errors):
         yield Case(operation, error, here[number % len(here)], again)
     yield Case(operation, dialect.denied, here[next(turn) % len(here)], again, endless=True)
     for place in here:
@@ -172,7 +172,7 @@ def _of_operation(operation: str, calls: int, turn: Iterator[int], *, again: boo
     yield Case(operation, _pick(("503", "connection-reset"), next(turn)), 1, again, endless=True)
     if name.startswith(EFFECTS):
         yield Case(operation, "cut-body", 1, again, after_effect=True, endless=True)
-    if "ResourceLimitExceeded" in at_once:
+    if "ResourceLimitExceeded" in modelled_errors:
         yield Case(operation, "ResourceLimitExceeded", endless=True)
 
 
@@ -180,7 +180,7 @@ def _pick(errors: Sequence[str], turn: int) -> str:
     return errors[turn % len(errors)]
 
 
-# --- Everything at once -----------------------------------------------------------------------------------------------
+# --- Everything at the same time --------------------------------------------------------------------------------------
 
 
 class Storm(NamedTuple):

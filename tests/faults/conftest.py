@@ -49,14 +49,14 @@ def go_through(
 
 
 @pytest.fixture
-def weather_all(
+def survive_all(
     prefect_server: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     subtests: pytest.Subtests,
     counted: Callable[..., None],
 ) -> Any:
-    """``await weather_all(at_least=99)``: run every storm; at least that many calls must fail."""
+    """``await survive_all(at_least=99)``: run every storm; at least that many calls must fail."""
 
     async def go(*, at_least: int) -> None:
         struck = 0
@@ -66,7 +66,7 @@ def weather_all(
                 for storm in storms(made):
                     if storm.in_process is not server:
                         with subtests.test(msg=str(storm)):
-                            struck += await runs.weather(storm)
+                            struck += await runs.survive(storm)
         counted("fault grid: calls struck in storms", struck)
         assert struck >= at_least
 

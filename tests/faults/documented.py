@@ -47,7 +47,7 @@ NOT_ENABLED = Reason("never", "Region is not enabled")
 ACCESS_CHECK = Reason("never", "cannot reach what the run needs")
 REQUEST = Reason("never", "did not accept a value of the request")
 S3_REQUEST = Reason("never", "S3 did not accept the request")
-GONE = Reason("never", "the object does not exist")
+NO_OBJECT = Reason("never", "the object does not exist")
 NO_TRAINING_JOB = Reason("never", "no training job of that name")
 ARCHIVED = Reason("never", "archive tier")
 USED_UP = Reason("never", "used up a quota")
@@ -71,7 +71,7 @@ ERRORS: dict[Reason, tuple[str, ...]] = {
     ROLE: ("NoSuchEntity",),
     REQUEST: ("ValidationException", "InvalidParameterException", "InvalidInput", "PolicyEvaluation"),
     S3_REQUEST: ("InvalidRequest", "InvalidWriteOffset", "TooManyParts", "EncryptionTypeMismatch"),
-    GONE: ("NoSuchBucket", "NoSuchKey"),
+    NO_OBJECT: ("NoSuchBucket", "NoSuchKey"),
     ARCHIVED: ("InvalidObjectState", "ObjectNotInActiveTierError"),
     USED_UP: ("ServiceQuotaExceededException",),
     SLOTS: ("ResourceLimitExceeded",),
@@ -86,7 +86,7 @@ ERRORS: dict[Reason, tuple[str, ...]] = {
     ),
     NO_ANSWER: tuple(ConnectionFault),
 }
-HEAD_STATUS = {400: S3_REFUSES, 403: S3_REFUSES, 404: GONE}
+HEAD_STATUS = {400: S3_REFUSES, 403: S3_REFUSES, 404: NO_OBJECT}
 """A response to HEAD has no body, so only its status identifies the error."""
 
 OPTIONAL = (
@@ -189,4 +189,4 @@ def reason_of(error: str) -> Reason:
     for reason, errors in ERRORS.items():
         if error in errors:
             return reason
-    raise AssertionError(f"nothing is documented of {error}: say in ERRORS how it ends")
+    raise AssertionError(f"{error} is not documented: add to ERRORS how it ends")

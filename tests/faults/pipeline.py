@@ -104,7 +104,7 @@ class ManyRuns:
         if case.again:
             await self.run(training_job)
         view, faults = await self._run_with(training_job, case)
-        assert faults[0]["struck"], "the fault has met no call"
+        assert faults[0]["struck"], "the fault hit no call"
         struck = faults[0]["requests"]
         ends = expected(case, struck)
         try:
@@ -124,7 +124,7 @@ class ManyRuns:
         self._check_delivered(view, training_job)
         self._check_bucket()
 
-    async def weather(self, storm: Storm) -> int:
+    async def survive(self, storm: Storm) -> int:
         """Run the flow while each operation fails once, which it must survive; returns how many failed."""
         training_job = self.train()
         view, faults = await self._run_with(training_job, *storm.cases)
@@ -132,7 +132,7 @@ class ManyRuns:
         self._check_delivered(view, training_job)
         self._check_bucket(*storm.cases)
         calm = [fault["operation"] for fault in faults if not fault["struck"]]
-        assert not calm, f"met no call: {calm}"
+        assert not calm, f"hit no call: {calm}"
         return len(faults)
 
     async def _run_with(self, training_job: str, *cases: Case) -> tuple[RunView, list[dict[str, Any]]]:

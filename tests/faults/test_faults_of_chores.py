@@ -84,7 +84,7 @@ CHORES = {
 }
 
 
-GONE = (
+DELETED = (
     ("sagemaker:DescribeTrainingJob", "ResourceNotFound"),
     ("greengrassv2:ListInstalledComponents", "ResourceNotFoundException"),
 )
@@ -191,7 +191,7 @@ async def _check(chore: Chore, case: Case, place: Place) -> None:
     if not case.endless:
         assert struck < ATTEMPTS
         assert chore.says not in text
-    elif not case.operation.startswith(chore.unneeded) and (case.operation, case.error) not in GONE:
+    elif not case.operation.startswith(chore.unneeded) and (case.operation, case.error) not in DELETED:
         assert chore.words(case) in text
 
     if chore.run is _drain:

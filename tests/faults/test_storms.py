@@ -9,5 +9,5 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
-async def test_a_run_survives_transient_errors_in_every_operation(weather_all: Any) -> None:
-    await weather_all(at_least=300)
+async def test_a_run_survives_transient_errors_in_every_operation(survive_all: Any) -> None:
+    await survive_all(at_least=300)

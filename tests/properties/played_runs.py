@@ -194,7 +194,7 @@ class PlayedRuns:
         self._set_state(run, Scheduled(name="AwaitingRetry"))
         self.begin(run)
 
-    def mend(self, run: PlayedRun) -> None:
+    def restart(self, run: PlayedRun) -> None:
         """What ``reconcile`` does with a crashed run."""
         again: State[None] = Scheduled(name="AwaitingRetry")
         self.world.wait(set_state(self.world.client, run.id, again, transition_id(Resumption.RESUMED)))
@@ -208,7 +208,7 @@ class PlayedRuns:
         state = self.read(run).state
         # The process may have ended the run before it was killed.
         if state is None or not state.is_final():
-            state = self._set_state(run, Crashed(message="the process is gone"))
+            state = self._set_state(run, Crashed(message="the process died"))
         run.ended = state.type
 
     def cancel(self, run: PlayedRun) -> None:
@@ -225,7 +225,7 @@ class PlayedRuns:
         self.world.wait(self.world.client.set_flow_run_state(run.id, state, force=True))
         return state
 
-    def let_go(self, kind: Any, target: str) -> None:
+    def release(self, kind: Any, target: str) -> None:
         """Release what AWS holds back for the target; the next one is held back again."""
         self.aws.holds.release(kind, target)
         self.aws.holds.hold(kind, target)

@@ -132,7 +132,7 @@ class Runs(RuleBasedStateMachine):
         self.played.aws.faults.add("publish", target=name, reason="The artifact could not be read")
 
     @rule(number=a_number)
-    def somebody_stops_a_job(self, number: int) -> None:
+    def a_person_stops_a_job(self, number: int) -> None:
         name = one_of(self.played.on_their_way("compile"), number)
         if name and (job := self.played.newest_job(name)) and job.stop():
             self.touched.add(name)
@@ -160,14 +160,14 @@ class Runs(RuleBasedStateMachine):
     @rule(number=a_number, kind=st.sampled_from(["compile", "publish"]), name=a_target, after=st.floats(0, 0.3))
     def a_process_is_killed_on_its_way(self, number: int, kind: str, name: str, after: float) -> None:
         if run := one_of(self.played.those("alive"), number):
-            self.played.let_go(kind, name)
+            self.played.release(kind, name)
             time.sleep(after)
             self.kill(run)
 
     @rule(number=a_number)
-    def a_crashed_run_is_mended(self, number: int) -> None:
+    def a_crashed_run_is_restarted(self, number: int) -> None:
         if run := one_of(self.played.those("crashed"), number):
-            self.begin(self.played.mend, run)
+            self.begin(self.played.restart, run)
 
     @rule(number=a_number, only=st.sets(a_target, max_size=1), force=st.booleans())
     def a_run_is_retried(self, number: int, only: set[str], force: bool) -> None:
@@ -282,18 +282,18 @@ class Runs(RuleBasedStateMachine):
             return
         try:
             if sys.exc_info()[0] is None:
-                self.everything_heals()
+                self.everything_recovers()
         finally:
             self.played.close()
 
-    def everything_heals(self) -> None:
+    def everything_recovers(self) -> None:
         self.played.aws.faults.clear()
         for target in TARGETS:
             self.played.aws.holds.release("compile", target)
             self.played.aws.holds.release("publish", target)
         self.settle()
         for run in self.played.those("crashed"):
-            self.begin(self.played.mend, run)
+            self.begin(self.played.restart, run)
         self.touched.clear()
         if self.played.those("ended_badly"):
             self.played.runs.append(PlayedRun(self.played.command()))
@@ -316,7 +316,7 @@ class Runs(RuleBasedStateMachine):
         self.settle()
 
     def end(self, kind: str, name: str) -> None:
-        self.played.let_go(kind, name)
+        self.played.release(kind, name)
         self.settle()
 
     def kill(self, run: PlayedRun) -> None:

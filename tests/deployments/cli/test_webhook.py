@@ -149,6 +149,6 @@ async def test_installing_and_uninstalling_the_queue_can_be_repeated(ask: Ask):
     assert "/dda-training-lids-7" in made.stdout
     assert "the server has no deployment drain-training-events" in made.stderr
     assert (await ask("install", "--queue", *USE_CASE)).exit_code == 0
-    gone = await ask("uninstall", *USE_CASE)
-    assert gone.stdout == "deleted: stack dda-webhook-lids-7 in 123456789012, us-east-1\n"
+    uninstalled = await ask("uninstall", *USE_CASE)
+    assert uninstalled.stdout == "deleted: stack dda-webhook-lids-7 in 123456789012, us-east-1\n"
     assert (await ask("uninstall", *USE_CASE)).stdout.startswith("not there: ")
