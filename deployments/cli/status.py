@@ -37,7 +37,7 @@ def status_command(
     target: Annotated[
         str | None, typer.Option(metavar="NAME", autocompletion=complete_target, help="Show only this target.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Show changes as they happen, until a job ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show changes live; for one job, until it ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show the status of training jobs, merged over all their runs.

@@ -96,7 +96,7 @@ async def test_test_starts_a_run_once_and_then_finds_it(ask: Ask, event: Path):
     assert first["flow_run_id"] in first["link"]
     again = await ask("test", "--training-job", "lid-7", *USE_CASE)
     assert again.exit_code == 0
-    assert f"200: flow run {first['flow_run_id']} of lid-7 is there already (Scheduled)" in again.stdout
+    assert f"200: flow run {first['flow_run_id']} of lid-7 exists already (Scheduled)" in again.stdout
     async with get_client() as client:
         run = await client.read_flow_run(UUID(first["flow_run_id"]))
         await client.delete_flow_run(run.id)
@@ -135,7 +135,7 @@ async def test_the_use_case_is_optional_only_if_there_is_one(ask: Ask, event: Pa
 
 async def test_install_refuses_a_server_that_eventbridge_cannot_call(ask: Ask):
     said = refused(await ask("install", *USE_CASE), 3)
-    assert "https addresses only" in said
+    assert "only calls https URLs" in said
     assert "--queue" in said
     said = refused(await ask("install", *USE_CASE, "--url", "https://prefect.example.com/api"), 3)
     assert "PREFECT_API_AUTH_STRING is not set" in said
