@@ -124,7 +124,8 @@ def is_stack_unchanged(error: BaseException) -> bool:
 
 def is_template_refused(error: BaseException) -> bool:
     """CloudFormation does not take the template or its parameters."""
-    return error_code(error) == "ValidationError"
+    others = is_stack_missing(error) or is_stack_unchanged(error)
+    return error_code(error) == "ValidationError" and not others
 
 
 def is_quota_reached(error: BaseException) -> bool:

@@ -43,9 +43,9 @@ def devices_command(
     # Devices may still have a deleted component, so the account is asked only if none has it.
     if component and not versions and component not in (known := list_components(greengrass, spacing)):
         raise ComponentMissing(
-            f"there is no model component {component!r} in account {chosen.account_id}, Region {chosen.region}",
+            f"there is no model component {component!r} in account {chosen.account_id}, Region {chosen.region}; "
+            f"known: {listed(known)}",
             component=component,
-            expected=f"one of {listed(known)}",
             remedy="Give a component's name; `dda status TRAINING_JOB` shows a training job's.",
         )
     if as_json:

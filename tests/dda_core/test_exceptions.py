@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 from dda_core import exceptions
 from dda_core.access.findings import Level
 from dda_core.access.findings import finding as access_finding
-from dda_core.device.findings import Failure
-from dda_core.device.findings import finding as device_finding
 from dda_core.exceptions import DdaError, InvalidName, TargetFailed
 from dda_core.sanitised_errors import without_secrets
 
@@ -51,10 +49,8 @@ def value(parameter: inspect.Parameter, text: str) -> Any:
             return 2.5
         case "Iterable[str]":
             return [f"one of {text}", f"another of {text}"]
-        case "Iterable[Finding]":
+        case "Iterable[object]":
             return [access_finding("upload", Level.ERROR, text, f"Remedy of {text}.")]
-        case "Iterable[DeviceFinding]":
-            return [device_finding("rule", "key", text, f"not {text}", f"Remedy of {text}.", Failure.LOAD)]
     raise AssertionError(f"say in this test what to give for {parameter}")
 
 

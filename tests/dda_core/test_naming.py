@@ -58,7 +58,7 @@ def test_the_same_work_has_the_same_name(training_job, target, height, width):
 @settings(max_examples=200)
 @given(job_names, targets, targets, sizes, sizes, st.sampled_from(["a", "b"]), st.sampled_from(["s3://a", "s3://b"]))
 def test_other_work_has_another_name(training_job, target, other, height, width, arn, artifact):
-    one = work(training_job=training_job, target=target, arn="a", model_artifact="s3://a")
+    one = work(training_job=training_job, target=target, training_job_arn="a", model_artifact="s3://a")
     two = work(
         training_job=training_job,
         target=other,
@@ -92,6 +92,19 @@ def test_a_name_of_which_nothing_is_left_is_refused(name):
 def test_an_attempt_that_is_none_is_refused(attempt):
     with pytest.raises(InvalidName):
         naming.job_name("a" * 40 + "-jetsonjp5-01234567", attempt)
+
+
+@pytest.mark.parametrize("attempt", [1, 2, 10, 999])
+def test_the_attempt_is_read_from_the_name_that_it_is_written_in(attempt):
+    name = naming.job_name("lid-7-x86cpu-0123abcd", attempt)
+    assert name == f"lid-7-x86cpu-0123abcd-{attempt}"
+    assert naming.attempt_of(name) == attempt
+
+
+def test_a_stem_is_made_of_the_training_job_the_target_and_what_is_compiled():
+    assert naming.job_name_stem("lid 7", "x86cpu", "0123abcd") == "lid-7-x86cpu-0123abcd"
+    # SHA-256 of {"a":[1],"b":2}
+    assert naming.digest8({"b": 2, "a": [1]}) == naming.digest8({"a": [1], "b": 2}) == "ef251833"
 
 
 def test_a_job_name_of_63_characters_is_the_longest():

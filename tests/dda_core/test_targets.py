@@ -170,6 +170,17 @@ def test_an_own_row_shares_nothing_with_ours_and_names_its_localserver(tmp_path,
     assert said in str(refused.value)
 
 
+def test_every_word_that_stands_twice_is_said(tmp_path):
+    path = table(tmp_path / "targets.yaml", *ROWS, {**ORIN, "name": "x86_64-cpu", "suffix": "x86cpu"})
+    with pytest.raises(InvalidCatalogue) as refused:
+        read_table(path)
+    assert str(refused.value).split(": ", 1)[1].split("; the ") == [
+        "the name or alias x86_64-cpu stands in two rows; each must be unique",
+        "suffix x86cpu stands in two rows; each must be unique",
+        "component name x86-64-cpu stands in two rows; each must be unique",
+    ]
+
+
 @pytest.mark.parametrize("text", ["[]", "name: x", "- [", ""])
 def test_a_table_that_is_none_is_refused_with_the_file_named(tmp_path, text):
     path = tmp_path / "targets.yaml"

@@ -12,6 +12,7 @@ from prefect import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import State
 
+from dda_core.pages.links import OVERVIEW
 from dda_core.training import events
 from dda_core.training.events import queue_name
 from deployments.local.aws import LocalAws
@@ -20,7 +21,7 @@ from flows.drain_training_events import drain_training_events
 from flows.reconcile import reconcile
 from flows.refresh_devices import refresh_devices
 from flows.refresh_overview import refresh_overview
-from tasks.operations import orphans, overview
+from tasks.operations import orphans
 from tasks.store.artifacts import latest_artifact
 from tasks.store.use_cases import load_use_case
 from tests.faults.cases import ATTEMPTS, Case, dialect_of, modelled
@@ -74,7 +75,7 @@ async def _drain() -> State[Any]:
 
 
 CHORES = {
-    "refresh-overview": Chore(_refresh_overview, overview.PAGE_KEY, "could not be listed", without=NO_TAGS),
+    "refresh-overview": Chore(_refresh_overview, OVERVIEW, "could not be listed", without=NO_TAGS),
     "reconcile": Chore(_reconcile, orphans.KEY, "its account could not be asked", unneeded=("s3:",), without=NO_TAGS),
     "refresh-devices": Chore(_refresh_devices, None, "Could not be asked: the devices of local"),
     # Most use cases have no queue, and then the worker lacks the permission to look for one.

@@ -21,7 +21,17 @@ SAMPLE = [
 ]
 
 
-@pytest.mark.parametrize(("number", "case"), enumerate(SAMPLE), ids=map(str, SAMPLE))
+LONG = {"s3:CompleteMultipartUpload", "s3:CopyObject"}
+"""Operations whose cases last longest; the long suites have them, with the rest of the grid."""
+
+
+@pytest.mark.parametrize(
+    ("number", "case"),
+    [
+        pytest.param(number, case, id=str(case), marks=[pytest.mark.slow] if case.operation in LONG else [])
+        for number, case in enumerate(SAMPLE)
+    ],
+)
 async def test_the_run_ends_as_documented(
     number: int, case: Case, prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

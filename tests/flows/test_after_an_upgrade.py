@@ -28,7 +28,7 @@ from dda_core.model.package import ModelPackage
 from dda_core.model.trained import TrainedModel
 from dda_core.runs.history import HistoryRow
 from dda_core.runs.status import RunStatus, TargetStatus
-from deployments.services.approvals import decide
+from deployments.services.approvals import give_decision
 from tasks.store.history import history_of, runs_of
 from tests.flows.conftest import Pipeline
 from tests.flows.test_approval import PAIR, Asking, asking
@@ -122,7 +122,7 @@ async def test_a_run_that_was_suspended_before_an_upgrade_publishes_after_it_wha
         # A step whose source was changed looks for its result under another key.
         forget(storage)
 
-    await decide("suspended-before", "publish", who="Ada")
+    await give_decision("suspended-before", "publish", who="Ada")
     view = await pipeline.go_on(run)
     assert view.status is RunStatus.COMPLETED
     assert pipeline.jobs() == jobs

@@ -354,6 +354,7 @@ async def test_throttled_and_broken_polls_are_no_failed_job(pipeline: Pipeline) 
     assert view.status is RunStatus.COMPLETED
 
 
+@pytest.mark.slow
 async def test_a_create_that_answers_with_an_error_after_its_effect_makes_no_second_job(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add(

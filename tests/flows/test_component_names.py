@@ -32,6 +32,7 @@ async def test_another_models_component_is_refused_before_a_job_is_made(pipeline
     assert given.targets["arm64-cpu"].version == "2.0.0", "a component name that is given is consent"
 
 
+@pytest.mark.slow
 async def test_a_component_that_another_model_takes_meanwhile_is_refused_when_it_is_published(
     pipeline: Pipeline,
 ) -> None:

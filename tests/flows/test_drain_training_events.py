@@ -84,6 +84,7 @@ async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
             await client.delete_deployment(deployment)
 
 
+@pytest.mark.slow
 async def test_a_completed_training_job_comes_to_its_components_by_the_queue(queue: Queue):
     queue.pipeline.train("pulled-1")
     queue.pipeline.train("pulled-2", status="Failed")

@@ -29,6 +29,7 @@ from dda_core.exceptions import (
 )
 from dda_core.failures import RETRY_HELPS, Catalogue, guidance_for
 from dda_core.pages import overview
+from dda_core.pages.links import Ui
 from dda_core.pages.overview import NEXT_STEPS, OverviewRow, TargetGlance
 from dda_core.runs import liveness
 from dda_core.runs.history import CompilationFacts, TargetLine
@@ -314,10 +315,10 @@ def test_the_next_action_links_to_the_same_form_in_any_words(
         flow_run_id="run" if has_run else None,
         deployment_id="form" if has_form else None,
     )
-    usual, action = overview._next(row), row.next_action
+    usual, action = overview._next(row, Ui.within(None)), row.next_action
     words = st.sampled_from(["Wait", "Go on", ""])
     with patch.dict(NEXT_STEPS, {each: data.draw(words) for each in NEXT_STEPS}):
-        now = overview._next(row)
+        now = overview._next(row, Ui.within(None))
         assert row.next_action is action
     assert OverviewRow.model_validate_json(row.model_dump_json()).next_action is action
     assert now.partition("](")[2] == usual.partition("](")[2]

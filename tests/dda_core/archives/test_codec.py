@@ -146,7 +146,7 @@ def test_gzip_is_written_without_a_name_or_a_time_and_with_the_checksum_and_size
         (gzip.compress(b"a") + b"text", r"a.tar.gz has data after its gzip stream that is no whole gzip member \("),
         (gzip.compress(b"a") + b"\0\0x", r"a.tar.gz has data after .* \(after zeros\)"),
         (gzip.compress(b"a") * 2 + gzip.compress(b"b")[:-1], r"a.tar.gz has data after .* it is cut short\)"),
-        (b"", "a.tar.gz is empty: a gzip-compressed tar archive was expected"),
+        (b"", "a.tar.gz is empty; expected a gzip-compressed tar archive"),
     ],
     ids=["text", "cut", "text-behind", "zeros-between", "last-member-cut", "empty"],
 )
@@ -160,6 +160,17 @@ def test_content_of_whole_blocks_is_inflated_to_its_end(either_codec: str):
     for size in (BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK):
         packed = gzip.compress(bytes(size), 1)
         assert len(b"".join(inflate([packed + packed], "a.tar.gz"))) == 2 * size
+
+
+@pytest.mark.parametrize("cuts", [(BLOCK, BLOCK), (1, BLOCK, BLOCK - 1), (BLOCK - 1, BLOCK + 1), (1000, 1000)])
+def test_whole_blocks_and_pieces_of_them_are_compressed_to_the_same_bytes(cuts: tuple[int, ...]):
+    data, deflater, out = DATA[: sum(cuts)], Deflater(), b""
+    whole = Deflater()
+    start = 0
+    for size in cuts:
+        out += deflater.compress(data[start : start + size])
+        start += size
+    assert out + deflater.finish() == whole.compress(data) + whole.finish()
 
 
 def test_a_checksum_goes_on_from_the_one_before():

@@ -183,7 +183,9 @@ def test_memory_is_bounded_by_the_parts_in_flight(s3: Any, monkeypatch: pytest.M
                 running -= 1
             return {"ETag": "e"}
 
-        def complete_multipart_upload(self, **_: Any) -> Any:
+        def complete_multipart_upload(self, **request: Any) -> Any:
+            numbers = [part["PartNumber"] for part in request["MultipartUpload"]["Parts"]]
+            assert numbers == list(range(1, 51))
             return {"ETag": "e"}
 
     with MultipartUpload(Client(), BUCKET, "k") as sink:  # type: ignore[arg-type]

@@ -312,6 +312,30 @@ def test_a_long_name_of_gnu_tar_ends_at_its_zero():
 
 
 @pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (tarfile.GNUTYPE_LONGNAME, b"caf\xe9\0"),
+        (tarfile.XHDTYPE, b"13 path=caf\xe9\n"),
+        (tarfile.XHDTYPE, b"8 \xe9=bb\n"),
+    ],
+)
+def test_an_extended_header_that_is_not_utf8_is_no_crash(kind: bytes, body: bytes):
+    reader = in_pieces(extended(kind, body), 512)
+    if b"caf" in body:
+        with pytest.raises(ArchiveHostile, match="has a name that is not UTF-8"):
+            list(reader)
+    else:
+        assert [member.name for member in reader] == ["a"], "a key that means nothing to us"
+
+
+@pytest.mark.parametrize("length", [512 + 3, 512 + 100])
+def test_an_extended_header_that_is_cut_short_is_broken(length: int):
+    content = extended(tarfile.XHDTYPE, b"10 path=b\n")[:length]
+    with pytest.raises(ArchiveBroken, match="is cut short in an extended header"):
+        list(in_pieces(content, 512))
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"no length",

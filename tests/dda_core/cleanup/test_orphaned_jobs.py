@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from dda_core.cleanup import orphaned_jobs
 from dda_core.cleanup.orphaned_jobs import OurJob, job_is_there, our_jobs
-from dda_core.runs.status import CompilationStatus
+from dda_core.compilation.status import CompilationStatus
 from dda_core.use_case import UseCase
 
 USE_CASE = UseCase(usecase_id="lids", account_id="123456789012", region="us-east-1", s3_bucket="dda-lids")

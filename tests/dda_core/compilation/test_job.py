@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_keys_without_a_value_are_absent() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"training_job_arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/other"},
+        {"arn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/other"},
         {"model_artifact": "s3://dda-local-artifacts/other/model.tar.gz"},
         {"input_shape": (1, 3, 768, 580)},
     ],
@@ -178,3 +179,36 @@ def test_what_is_only_written_differently_is_the_same_job() -> None:
     assert described(
         {("OutputConfig", "TargetPlatform"): {"Os": "LINUX", "Arch": "ARM64", "Accelerator": None}}, "arm64-cpu"
     )
+
+
+def test_a_job_is_what_sagemaker_says_of_it() -> None:
+    created, started, ended = (datetime(2026, 5, 4, 12, minute, tzinfo=UTC) for minute in (0, 1, 8))
+    answer = work("arm64-cpu").request(3) | {
+        "CompilationJobStatus": "COMPLETED",
+        "FailureReason": "",
+        "ModelArtifacts": {"S3ModelArtifacts": "s3://b/compiled.tar.gz"},
+        "CreationTime": created,
+        "CompilationStartTime": started,
+        "CompilationEndTime": ended,
+        "InferenceImage": "image",
+        "ModelDigests": {"ArtifactDigest": "digest"},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 420},
+    }
+    job = describe_job(Described(**answer), work("arm64-cpu"), 3)  # type: ignore[arg-type]
+    assert job == CompilationJob(
+        name=answer["CompilationJobName"],
+        attempt=3,
+        arn="arn",
+        status=S.COMPLETED,
+        artifact="s3://b/compiled.tar.gz",
+        created=created,
+        started=started,
+        ended=ended,
+        inference_image="image",
+        model_digest="digest",
+        max_runtime_seconds=420,
+    )
+    assert (job.queue_seconds, job.compile_seconds, job.reached_time_limit) == (60, 420, True)
+    failed = describe_job(Described(**answer | {"FailureReason": LASTING}), work("arm64-cpu"), 3)  # type: ignore[arg-type]
+    assert failed is not None
+    assert failed.reason == LASTING

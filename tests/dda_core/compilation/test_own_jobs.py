@@ -235,3 +235,24 @@ def test_only_the_runs_own_jobs_are_stopped(aws: LocalAws, tmp_path: Any) -> Non
     other = describe_job(sagemaker, work("x86_64-cpu"), 1)
     assert other is not None
     assert other.status.active
+
+
+def test_a_job_that_ended_before_it_could_be_stopped_is_not_counted(aws: LocalAws, tmp_path: Any) -> None:
+    trained(aws, tmp_path)
+    sagemaker = aws.client("sagemaker")
+    made = create_job(sagemaker, work("arm64-cpu"), 1, "mine")
+    assert made is not None
+    status = {"CompilationJobStatus": "COMPLETED"}
+
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": "it has ended"}}, "StopCompilationJob")
+
+    def ended(parsed: dict[str, Any], **_: Any) -> None:
+        parsed.update(status)
+
+    sagemaker.meta.events.register("before-call.sagemaker.StopCompilationJob", refuse)
+    sagemaker.meta.events.register("after-call.sagemaker.DescribeCompilationJob", ended)
+    assert stop_jobs_of(sagemaker, "lid-7", "mine") == []
+    status["CompilationJobStatus"] = "INPROGRESS"
+    with pytest.raises(ClientError, match="it has ended"):
+        stop_jobs_of(sagemaker, "lid-7", "mine")

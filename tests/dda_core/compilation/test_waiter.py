@@ -1,4 +1,4 @@
-"""How long a compilation is waited for, how often it is tried, and how patiently AWS is asked."""
+"""How long a compilation is waited for, how often it is tried, and how often AWS is asked again."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from dda_core.aws.tags import Maker
+from dda_core.compilation.attempts import Attempts
 from dda_core.compilation.job import CompilationJob, CompilationWork, CompiledModel
-from dda_core.compilation.waiter import follow_compilation
+from dda_core.compilation.waiter import CompilationWaiter
 from dda_core.exceptions import CompilationFailed, QuotaReached, StepTimedOut
 from dda_core.settings import Settings
 from dda_core.targets import find_target
+from dda_core.training.job import TrainingJob
 from dda_core.use_case import UseCase
 
 USE_CASE = UseCase(usecase_id="lids", account_id="123456789012", region="us-east-1", s3_bucket="dda-local-artifacts")
 WORK = CompilationWork.of(
     USE_CASE,
     find_target("arm64-cpu"),
-    training_job="lid-7",
-    training_job_arn="arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
-    model_artifact="s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
-    input_shape=(1, 3, 224, 224),
+    TrainingJob(
+        name="lid-7",
+        arn="arn:aws:sagemaker:us-east-1:123456789012:training-job/lid-7",
+        status="Completed",
+        model_artifact="s3://dda-local-artifacts/models/training/lid-7/output/model.tar.gz",
+    ),
+    (1, 3, 224, 224),
 )
 PASSING = "ServerError: There was an internal server error during the compilation job, please try again"
 NEVER_ENDS = ["INPROGRESS"]
@@ -79,22 +85,38 @@ class Neo:
         }
 
 
-def follow(neo: Neo, seen: list[CompilationJob] | None = None, **changes: Any) -> CompiledModel:
-    """Follow the compilation to its end, with waits of a moment; a test that hangs fails."""
+class Observed:
+    """What the waiter observes: each look at a job, and whether it waits for a slot."""
+
+    def __init__(self) -> None:
+        self.seen: list[CompilationJob] = []
+        self.waits: list[str | None] = []
+
+    def log(self, sentence: str) -> None:
+        pass
+
+    def note(self, job: CompilationJob) -> None:
+        self.seen.append(job)
+
+    def waiting(self, why: str | None) -> None:
+        self.waits.append(why)
+
+
+def follow(neo: Neo, observed: Observed | None = None, **changes: Any) -> CompiledModel:
+    """Wait for the compilation, with waits of a moment; a test that hangs fails."""
     quick = {"poll_seconds": 0.001, "jitter": 0, "backoff_seconds": 0.001, "quota_wait_seconds": 0.001}
 
     async def followed() -> CompiledModel:
         async with asyncio.timeout(20):
-            return await follow_compilation(
+            settings = Settings(**{**quick, **changes})
+            waiter = CompilationWaiter(
                 neo,  # type: ignore[arg-type]
                 WORK,
-                first=1,
-                force=False,
-                settings=Settings(**{**quick, **changes}),
-                flow_run_id="run-1",
-                tell=lambda sentence: None,
-                note=(seen if seen is not None else []).append,
+                settings,
+                observed or Observed(),
+                Maker("run-1"),
             )
+            return await waiter.wait(Attempts(1, settings.extra_attempts))
 
     return asyncio.run(followed())
 
@@ -107,9 +129,9 @@ def test_a_job_that_does_not_end_is_given_up_after_its_time_limit_and_left_runni
 
 
 def test_a_job_that_ends_before_its_time_limit_is_waited_for() -> None:
-    neo, seen = Neo(["STARTING", *["INPROGRESS"] * 4, "COMPLETED"]), list[CompilationJob]()
-    assert follow(neo, seen, compile_timeout_seconds=3600).artifact == "s3://b/compiled.tar.gz"
-    assert [str(seen[0].status), str(seen[-1].status)] == ["STARTING", "COMPLETED"]
+    neo, observed = Neo(["STARTING", *["INPROGRESS"] * 4, "COMPLETED"]), Observed()
+    assert follow(neo, observed, compile_timeout_seconds=3600).artifact == "s3://b/compiled.tar.gz"
+    assert [str(observed.seen[0].status), str(observed.seen[-1].status)] == ["STARTING", "COMPLETED"]
 
 
 def test_the_wait_before_each_further_attempt_is_twice_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,9 +164,11 @@ def test_a_target_is_given_up_after_as_many_broken_looks_in_a_row_as_are_allowed
 
 
 def test_a_slot_is_waited_for_and_taken_once_it_is_free() -> None:
-    neo = Neo(COMPLETES, full=3)
-    assert follow(neo).attempt == 1
+    neo, observed = Neo(COMPLETES, full=3), Observed()
+    assert follow(neo, observed).attempt == 1
     assert neo.creations == 4
+    assert observed.waits[0] is not None
+    assert observed.waits[-1] is None, "it goes on"
 
 
 def test_a_slot_that_never_comes_free_is_waited_for_no_longer_than_the_limit() -> None:

@@ -164,11 +164,11 @@ def test_a_recipe_is_read_from_json_and_from_yaml():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b'{"a": 1, "b": {"c": 1, "c": 2}}', r"r is no recipe in JSON or YAML \(the key 'c' is there twice\)"),
-        (b'{"a": ', r"r is no recipe in JSON or YAML \("),
-        (b"a: [", r"r is no recipe in JSON or YAML \("),
-        (b"- a", "r is no recipe: an object with ComponentName"),
-        (b"text", "r is no recipe: an object with ComponentName"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', r"r: this is no recipe in JSON or YAML \(the key 'c' is there twice\)"),
+        (b'{"a": ', r"r: this is no recipe in JSON or YAML \("),
+        (b"a: [", r"r: this is no recipe in JSON or YAML \("),
+        (b"- a", "r: this is no recipe; expected an object with ComponentName"),
+        (b"text", "r: this is no recipe; expected an object with ComponentName"),
     ],
 )
 def test_what_is_no_recipe_is_refused_by_its_name(text, said):

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dda_core.pages.history import ModelRun, history_page, model_page
+from dda_core.pages.history import history_page, model_page
 from dda_core.pages.links import Ui, component_link, job_link, object_link
 from dda_core.pages.overview import OverviewRow, overview_page
 from dda_core.runs.history import AttemptStatus, HistoryRow
 from dda_core.runs.status import RunStatus, TargetRecord, TargetStatus
+from dda_core.runs.view import RunView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OPEN_SOURCE = "http://127.0.0.1:4200"
@@ -34,7 +35,9 @@ ATTEMPT = HistoryRow(
     flow_run_id=RUN,
     trigger="manual",
 )
-MODEL_RUN = ModelRun(RUN, "lid-7", NOW, RunStatus.FAILED, [])
+MODEL_RUN = RunView(
+    training_job="lid-7", flow_run_id=RUN, state="Failed", status=RunStatus.FAILED, targets={}, began=NOW
+)
 
 
 def pages(ui: Ui) -> list[str]:

@@ -77,16 +77,18 @@ runpy.run_module("deployments.cli.main", run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
-    ("module", "verb"),
+    ("module", "verb", "number"),
     [
-        ("typer", ("targets",)),
-        ("deployments.cli.errors", ("targets",)),
-        ("deployments.cli.targets", ("targets",)),
-        ("yaml", ("targets",)),
-        ("prefect", ("status", "lid-1")),
-        ("prefect.client", ("status", "lid-1")),
+        ("typer", ("targets",), signal.SIGINT),
+        ("typer", ("targets",), signal.SIGTERM),
+        ("typer", ("targets",), signal.SIGHUP),
+        ("deployments.cli.errors", ("targets",), signal.SIGINT),
+        ("deployments.cli.targets", ("targets",), signal.SIGTERM),
+        ("yaml", ("targets",), signal.SIGHUP),
+        ("prefect", ("status", "lid-1"), signal.SIGINT),
+        ("prefect", ("status", "lid-1"), signal.SIGTERM),
+        ("prefect.client", ("status", "lid-1"), signal.SIGHUP),
     ],
 )
 def test_an_interrupt_while_modules_are_imported_ends_quietly_with_130(

@@ -96,7 +96,9 @@ async def test_a_run_that_waits_for_a_deleted_job_is_found(pipeline: Any) -> Non
 
 async def test_an_account_that_cannot_be_asked_hinders_no_other(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     swept = []
-    monkeypatch.setattr(orphans, "sweep", lambda s3, bucket: swept.append(bucket) or [f"aborted in {bucket}"])
+    monkeypatch.setattr(
+        orphans, "remove_stale_uploads", lambda s3, bucket: swept.append(bucket) or [f"aborted in {bucket}"]
+    )
     other = UseCase(
         usecase_id="a-broken-one",
         account_id=ACCOUNT,

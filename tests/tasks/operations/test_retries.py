@@ -255,6 +255,10 @@ async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
     assert view.targets["arm64-cpu"].reason == "STOPPED: MaxRuntimeInSeconds (1) was reached"
     [found] = await failures("limit-1")
     assert found.retry_class is RetryClass.TIMED_OUT
+    async with get_client() as client:
+        record = await latest_artifact(client, "record-limit-1")
+    assert record is not None
+    assert [row["facts"]["retry_class"] for row in json.loads(str(record.data))] == ["timed-out"]
 
 
 async def test_an_ignored_run_is_no_failure(deployed: Deployed) -> None:
@@ -272,6 +276,17 @@ async def test_a_refused_run_counts_and_is_left_alone(deployed: Deployed) -> Non
         None: (False, RetryClass.NEVER)
     }
     assert "There is no training job of that name" in decided[None].why
+    async with get_client() as client:
+        assert "refused:never" in (await client.read_flow_run(run)).tags
+
+
+async def test_a_run_that_cannot_even_begin_is_tagged_with_its_class(deployed: Deployed) -> None:
+    run = await deployed.scheduled("cannot-begin", use_case="nobody-registered-it")
+    await deployed.pipeline.go_on(run)
+    async with get_client() as client:
+        assert "refused:never" in (await client.read_flow_run(run)).tags
+    [found] = await failures("cannot-begin")
+    assert found.retry_class is RetryClass.NEVER
 
 
 async def test_the_newest_run_that_had_a_target_counts(deployed: Deployed) -> None:
