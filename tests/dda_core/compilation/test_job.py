@@ -11,6 +11,7 @@ import pytest
 from dda_core import naming
 from dda_core.aws.tags import Maker
 from dda_core.compilation.job import CompilationJob, CompilationWork, describe_job, newest_job
+from dda_core.compilation.status import CompilationStatus
 from dda_core.exceptions import CompilationMismatch
 from dda_core.targets import find_target, target_names
 from dda_core.training.job import TrainingJob
@@ -199,7 +200,7 @@ def test_a_job_is_what_sagemaker_says_of_it() -> None:
         name=answer["CompilationJobName"],
         attempt=3,
         arn="arn",
-        status=S.COMPLETED,
+        status=CompilationStatus.COMPLETED,
         artifact="s3://b/compiled.tar.gz",
         created=created,
         started=started,
@@ -209,6 +210,6 @@ def test_a_job_is_what_sagemaker_says_of_it() -> None:
         max_runtime_seconds=420,
     )
     assert (job.queue_seconds, job.compile_seconds, job.reached_time_limit) == (60, 420, True)
-    failed = describe_job(Described(**answer | {"FailureReason": LASTING}), work("arm64-cpu"), 3)  # type: ignore[arg-type]
+    failed = describe_job(Described(**answer | {"FailureReason": "no pth file"}), work("arm64-cpu"), 3)  # type: ignore[arg-type]
     assert failed is not None
-    assert failed.reason == LASTING
+    assert failed.reason == "no pth file"
