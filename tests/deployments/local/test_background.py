@@ -24,7 +24,7 @@ def test_a_stack_that_cannot_come_up_is_an_error_with_the_end_of_its_log(tmp_pat
 
 def test_a_second_stack_of_a_directory_is_refused_before_anything_is_started(tmp_path: Path) -> None:
     stack = StackDirectory(tmp_path)
-    with take_lock(stack), pytest.raises(LocalStackError, match="is running already"):
+    with take_lock(stack), pytest.raises(LocalStackError, match="is already running"):
         start_in_background(stack, AwsSettings())
     assert not (tmp_path / "logs").exists()
 

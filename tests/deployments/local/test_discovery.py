@@ -48,9 +48,9 @@ def test_a_stack_that_is_starting_is_waited_for_and_its_aws_alone_is_not_enough(
         ready = {"prefect_api_url": f"{url}/api", "aws_endpoint_url": url, "region": "us-east-1"}
         later = threading.Timer(0.5, stack.write_local, [ready])
         later.start()
-        variables = wait_for_stack(stack, 20, tell=said.append)
+        variables = wait_for_stack(stack, 20, notify=said.append)
     assert (variables["PREFECT_API_URL"], variables["AWS_ENDPOINT_URL"]) == (f"{url}/api", url)
-    assert said == [f"Waiting for the local stack of {tmp_path}, which is starting."]
+    assert said == [f"Waiting for the local stack in {tmp_path}, which is starting."]
 
 
 def test_a_stack_that_takes_too_long_is_an_error_that_says_where_to_look(tmp_path: Path) -> None:

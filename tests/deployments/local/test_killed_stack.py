@@ -59,7 +59,7 @@ class Machine:
     def up(self) -> Up:
         up = self.begin()
         # Its file alone says nothing: the killed stack's is there until the new one takes it away.
-        until(lambda: "The local stack answers" in up.said or up.process.poll() is not None, 150)
+        until(lambda: "The local stack is up" in up.said or up.process.poll() is not None, 150)
         self.stack = up.ready()
         return up
 

@@ -79,7 +79,7 @@ def test_second_up_in_the_same_directory_is_refused(stack: RunningStack) -> None
     before = processes_of(stack.directory)
     done = local("up", "--dir", stack.directory)
     assert done.returncode == 3
-    assert f"A local stack of {stack.directory} is running already" in done.stderr
+    assert f"A local stack is already running in {stack.directory}" in done.stderr
     assert before.items() <= processes_of(stack.directory).items()
 
 
@@ -189,13 +189,13 @@ def test_a_stack_whose_aws_is_gone_starts_afresh_and_a_dead_worker_ends_it(tmp_p
     (directory / "stack.json").write_text('{"aws_instance": "gone"}')
     up = Up(directory)
     up.ready()
-    assert "so Prefect starts afresh" in up.said
+    assert "so Prefect starts with an empty state" in up.said
     assert not (directory / "prefect" / "of-another-aws").exists()
 
     worker = next(pid for pid, role in processes_of(directory).items() if role == "prefect-worker")
     os.kill(worker, signal.SIGKILL)
     assert up.process.wait(40) == 3
-    assert "prefect-worker ended by itself" in up.said
+    assert "prefect-worker ended unexpectedly" in up.said
     assert "Worker 'local' started!" in up.said, "the log's last lines are shown"
     assert processes_of(directory) == {}
     assert not (directory / "local.json").exists()

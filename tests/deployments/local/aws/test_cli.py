@@ -45,7 +45,7 @@ def test_train_with_tags(stack: LocalAws, tmp_path: Path) -> None:
         "note": "a=b",
         "dda:model-name": "cookie",
     }
-    with pytest.raises(UsageError, match="'dda:targets' is no KEY=VALUE"):
+    with pytest.raises(UsageError, match="'dda:targets' is not KEY=VALUE"):
         run("train", "cookie-2", "--model-archive", "m.tar.gz", "--tag", "dda:targets")
 
 
@@ -91,7 +91,7 @@ def test_faults(stack: LocalAws) -> None:
     with pytest.raises(UnknownTarget):
         run("fault", "compile", "--target", "riscv", "--reason", "r")
     assert json.loads(run("fault", "clear", "--json")) == {"cleared": 3}
-    assert run("fault", "list") == "No faults are in force.\n"
+    assert run("fault", "list") == "No faults are active.\n"
     assert json.loads(run("fault", "list", "--json")) == []
 
 
