@@ -88,14 +88,14 @@ class BreakingApp:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Handle one request, or break its connection."""
-        begun: list[tuple[str, list[tuple[str, str]]]] = []
+        started: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            begun.append((status, headers))
+            started.append((status, headers))
             return lambda data: None
 
         body = self._app(environ, start)
-        status, headers = begun[-1]
+        status, headers = started[-1]
         named = [value for name, value in headers if name.lower() == HEADER.lower()]
         if not named:
             start_response(status, headers)

@@ -42,7 +42,7 @@ FOUR = ["arm64-cpu", "jetson-xavier-jp5", "x86_64-cpu", "x86_64-cuda"]
 COMPILE_SECONDS = 8
 AWAY_SECONDS = 5
 LOCKED_SECONDS = 30
-PATIENCE_SECONDS = 400
+END_SECONDS = 400
 """Waiters for SQLite's lock continue one by one, and Prefect's client backs off with every refusal."""
 
 
@@ -131,7 +131,7 @@ class Installation:
             state = (ask(f"{self.api_url}/flow_runs/{run}") or {}).get("state") or {}
             return state if state.get("type") in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-        state: dict[str, Any] = until(final, PATIENCE_SECONDS)
+        state: dict[str, Any] = until(final, END_SECONDS)
         return state
 
     def versions(self, training_job: str) -> list[tuple[str, str, str]]:

@@ -188,7 +188,7 @@ def test_prefect_starts_empty_without_its_aws_and_a_dead_worker_ends_the_stack(t
     directory = tmp_path / "dda"
     (directory / "prefect").mkdir(parents=True)
     (directory / "prefect" / "of-another-aws").touch()
-    (directory / "stack.json").write_text('{"aws_instance": "gone"}')
+    (directory / "stack.json").write_text('{"aws_instance": "earlier"}')
     up = Up(directory)
     up.ready()
     assert "so Prefect starts with an empty state" in up.said

@@ -113,9 +113,9 @@ def _bounds(part: re.Match[str] | None) -> list[Bound]:
         raise ValueError
     sign, version = part["sign"] or "=", part["version"]
     core, dash, pre = version.partition("+")[0].partition("-")
-    said = core.split(".")
-    given = [int(each) for each in said[: next((i for i, p in enumerate(said) if p in _WILD), len(said))]]
-    if len(said) > 3:
+    parts = core.split(".")
+    given = [int(each) for each in parts[: next((i for i, p in enumerate(parts) if p in _WILD), len(parts))]]
+    if len(parts) > 3:
         raise ValueError
     low: Key = (*_filled(given), not dash, pre)
     if sign in ("<", ">="):

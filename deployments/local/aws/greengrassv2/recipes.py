@@ -114,13 +114,13 @@ def _held(owner: dict[str, Any], key: str, kind: type, where: str) -> Any:
 
 
 def _choose(owner: dict[str, Any], key: str, where: str) -> None:
-    said = owner.get(key)
-    if said is None:
+    value = owner.get(key)
+    if value is None:
         return
     choices = _CHOICES[key]
-    if not isinstance(said, str) or said.upper() not in choices:
-        raise _invalid(f"{key} of {where} is {said!r}, expected {', '.join(choices[:-1])} or {choices[-1]}.")
-    owner[key] = said.upper()
+    if not isinstance(value, str) or value.upper() not in choices:
+        raise _invalid(f"{key} of {where} is {value!r}, expected {', '.join(choices[:-1])} or {choices[-1]}.")
+    owner[key] = value.upper()
 
 
 def _check_manifest(manifest: dict[str, Any]) -> None:

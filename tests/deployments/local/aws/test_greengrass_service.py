@@ -31,8 +31,8 @@ def sample(shape: Any, name: str, known: dict[str, Any]) -> Any:
         return known[name]
     kind = shape.type_name
     if kind == "structure":
-        said = {key: sample(member, key, known) for key, member in shape.members.items()}
-        return {key: value for key, value in said.items() if value is not None}
+        members = {key: sample(member, key, known) for key, member in shape.members.items()}
+        return {key: value for key, value in members.items() if value is not None}
     if kind == "list":
         return [sample(shape.member, "", known)]
     if kind == "map":
@@ -124,10 +124,10 @@ def test_client_devices_of_a_core_device(aws: Aws) -> None:
         coreDeviceThingName="press-1", PaginationConfig={"PageSize": 1}
     )
     assert [d["thingName"] for p in pages for d in p["associatedClientDevices"]] == ["camera-1", "camera-2"]
-    gone = greengrass.batch_disassociate_client_device_from_core_device(
+    removed = greengrass.batch_disassociate_client_device_from_core_device(
         coreDeviceThingName="press-1", entries=[{"thingName": "camera-1"}, {"thingName": "camera-3"}]
     )
-    assert [entry["thingName"] for entry in gone["errorEntries"]] == ["camera-3"]
+    assert [entry["thingName"] for entry in removed["errorEntries"]] == ["camera-3"]
     left = greengrass.list_client_devices_associated_with_core_device(coreDeviceThingName="press-1")
     assert [d["thingName"] for d in left["associatedClientDevices"]] == ["camera-2"]
     missing = error_of(greengrass.list_client_devices_associated_with_core_device, coreDeviceThingName="press-2")
@@ -137,11 +137,11 @@ def test_client_devices_of_a_core_device(aws: Aws) -> None:
 def test_connectivity_information_is_stored(aws: Aws) -> None:
     greengrass = aws.client("greengrassv2")
     assert greengrass.get_connectivity_info(thingName="press-1")["connectivityInfo"] == []
-    told = [{"id": "lan", "hostAddress": "192.0.2.1", "portNumber": 8883, "metadata": ""}]
-    first = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=told)["version"]
-    second = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=told)["version"]
+    information = [{"id": "lan", "hostAddress": "192.0.2.1", "portNumber": 8883, "metadata": ""}]
+    first = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=information)["version"]
+    second = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=information)["version"]
     assert first != second
-    assert greengrass.get_connectivity_info(thingName="press-1")["connectivityInfo"] == told
+    assert greengrass.get_connectivity_info(thingName="press-1")["connectivityInfo"] == information
 
 
 def test_an_artifact_is_downloaded_by_its_presigned_url() -> None:

@@ -61,9 +61,9 @@ def test_in_the_foreground_it_answers_and_cleans_up_at_its_end(tmp_path: Path, n
         assert process.wait(10) == 0
     finally:
         process.kill()
-        _, told = process.communicate()
-    assert "answers at http://127.0.0.1:" in told
-    assert "Traceback" not in told
+        _, stderr = process.communicate()
+    assert "answers at http://127.0.0.1:" in stderr
+    assert "Traceback" not in stderr
     assert not answers(url)
     assert list(tmp_path.iterdir()) == []
 
@@ -71,10 +71,10 @@ def test_in_the_foreground_it_answers_and_cleans_up_at_its_end(tmp_path: Path, n
 def test_a_second_server_for_the_same_directory_is_refused(tmp_path: Path, served: Aws) -> None:
     (tmp_path / "aws.json").write_text(json.dumps({"aws_endpoint_url": served.endpoint_url}))
     process = start(tmp_path)
-    _, told = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=20)
     assert process.returncode == 3
-    assert served.endpoint_url in told
-    assert told.startswith("error: ")
+    assert served.endpoint_url in stderr
+    assert stderr.startswith("error: ")
     assert (tmp_path / "aws.json").exists()
 
 
@@ -248,13 +248,13 @@ class TestControl:
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=5)
         assert refused.value.code == status
-        told: dict[str, Any] = json.load(refused.value)
-        assert told["error"]
+        content: dict[str, Any] = json.load(refused.value)
+        assert content["error"]
 
     def test_no_server(self) -> None:
         with local_aws() as aws:
-            gone = aws.endpoint_url
-        assert gone is not None
+            url = aws.endpoint_url
+        assert url is not None
         with pytest.raises(LocalStackError, match="dda local up"):
-            AwsControl(gone).faults()
-        assert not answers(gone)
+            AwsControl(url).faults()
+        assert not answers(url)

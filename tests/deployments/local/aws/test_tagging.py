@@ -66,10 +66,10 @@ def test_keys_and_values_are_listed_once(tagged: Aws) -> None:
 
 def test_tag_changes_are_visible_in_greengrass(tagged: Aws) -> None:
     tagging, greengrass = tagged.client("resourcegroupstaggingapi"), tagged.client("greengrassv2")
-    gone = ARN.replace("1.0.0", "9.0.0")
-    failed = tagging.tag_resources(ResourceARNList=[ARN, gone], Tags={"line": "1"})["FailedResourcesMap"]
-    assert failed.keys() == {gone}
-    assert failed[gone]["ErrorCode"] == "InvalidParameterException"
+    missing = ARN.replace("1.0.0", "9.0.0")
+    failed = tagging.tag_resources(ResourceARNList=[ARN, missing], Tags={"line": "1"})["FailedResourcesMap"]
+    assert failed.keys() == {missing}
+    assert failed[missing]["ErrorCode"] == "InvalidParameterException"
     tagging.untag_resources(ResourceARNList=[ARN], TagKeys=["dda-portal:managed"])
     assert greengrass.list_tags_for_resource(resourceArn=ARN)["tags"] == {
         "dda-portal:usecase-id": "cookies",

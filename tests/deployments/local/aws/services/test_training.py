@@ -87,17 +87,17 @@ def test_a_job_lists_its_secondary_statuses(aws: Aws) -> None:
     seen: list[str] = []
     while "Completed" not in seen:
         job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
-        told = job["SecondaryStatusTransitions"]
-        assert job["SecondaryStatus"] == told[-1]["Status"]
-        assert [entry["EndTime"] for entry in told[:-1]] == [entry["StartTime"] for entry in told[1:]]
-        assert ("EndTime" in told[-1]) == ("TrainingEndTime" in job) == (job["TrainingJobStatus"] == "Completed")
-        assert ("TrainingStartTime" in job) == (len(told) > 1), "billing starts when the data is downloaded"
-        assert len({entry["StatusMessage"] for entry in told}) == len(told)
-        if told[-1]["Status"] not in seen:
-            seen.append(told[-1]["Status"])
+        transitions = job["SecondaryStatusTransitions"]
+        assert job["SecondaryStatus"] == transitions[-1]["Status"]
+        assert [entry["EndTime"] for entry in transitions[:-1]] == [entry["StartTime"] for entry in transitions[1:]]
+        assert ("EndTime" in transitions[-1]) == ("TrainingEndTime" in job) == (job["TrainingJobStatus"] == "Completed")
+        assert ("TrainingStartTime" in job) == (len(transitions) > 1), "billing starts when the data is downloaded"
+        assert len({entry["StatusMessage"] for entry in transitions}) == len(transitions)
+        if transitions[-1]["Status"] not in seen:
+            seen.append(transitions[-1]["Status"])
         time.sleep(0.01)
     assert seen == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
-    assert [entry["Status"] for entry in told] == seen
+    assert [entry["Status"] for entry in transitions] == seen
 
 
 @pytest.mark.parametrize(
