@@ -254,7 +254,7 @@ class Turns(Spacing):
 
     taken = 0
 
-    def turn(self) -> None:
+    def wait(self) -> None:
         self.taken += 1
 
 

@@ -96,7 +96,7 @@ def test_components_of_ours_are_listed(aws: LocalAws) -> None:
 def test_calls_are_spaced() -> None:
     spacing, began = Spacing(50), time.monotonic()
     for _ in range(6):
-        spacing.turn()
+        spacing.wait()
     assert time.monotonic() - began >= 0.1
 
 

@@ -20,7 +20,7 @@ from dda_core.components.versions import (
     ensure_version,
     find_deployable,
     list_versions,
-    warn_of_portal_component,
+    warn_about_portal_component,
 )
 from dda_core.exceptions import ComponentTaken, PublishFailed
 from dda_core.failures import guidance_for
@@ -274,14 +274,14 @@ def test_another_models_deployable_version_is_none_of_ours(aws: LocalAws) -> Non
 def test_the_portals_component_of_the_same_model_under_its_own_name_is_warned_of(aws: LocalAws) -> None:
     greengrass, warnings = aws.client("greengrassv2"), list[str]()
     ours = plan(model_name="a__b")
-    warn_of_portal_component(greengrass, ours, warnings.append)
+    warn_about_portal_component(greengrass, ours, warnings.append)
     assert warnings == [], "the portal has made none"
     portals = plan(model_name="a__b", component_name="model-a--b")
     ensure_version(greengrass, portals, package(aws), compilation_job=JOB)
     for each in (portals, plan(model_name="a-b")):
-        warn_of_portal_component(greengrass, each, warnings.append)
+        warn_about_portal_component(greengrass, each, warnings.append)
     assert warnings == [], "the portal would call it the same"
-    warn_of_portal_component(greengrass, ours, warnings.append)
+    warn_about_portal_component(greengrass, ours, warnings.append)
     [warning] = warnings
     for words in ("model-a--b-arm64-cpu", "model-a-b-arm64-cpu", "component_name 'model-a--b'"):
         assert words in warning
