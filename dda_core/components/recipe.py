@@ -126,10 +126,10 @@ def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
         else:
             recipe = load_yaml(text)
     except (ValueError, RecursionError, YamlRefused) as error:
-        raise RecipeInvalid(f"this is no recipe in JSON or YAML ({error})", where=where) from error
+        raise RecipeInvalid(f"this is not a recipe in JSON or YAML ({error})", where=where) from error
     if not isinstance(recipe, dict):
         raise RecipeInvalid(
-            "this is no recipe", where=where, expected="an object with ComponentName, ComponentVersion, ..."
+            "this is not a recipe", where=where, expected="an object with ComponentName, ComponentVersion, ..."
         )
     return recipe
 
@@ -138,7 +138,7 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {name[:MAX_SHOWN]!r} is there twice")
+        raise ValueError(f"the key {name[:MAX_SHOWN]!r} occurs twice")
     return made
 
 

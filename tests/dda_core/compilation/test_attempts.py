@@ -1,4 +1,4 @@
-"""Which attempt at a compilation comes next."""
+"""The next attempt at a compilation."""
 
 from __future__ import annotations
 

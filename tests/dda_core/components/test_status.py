@@ -1,5 +1,5 @@
 from dda_core.components.status import ComponentState
 
 
-def test_requested_and_initiated_are_on_their_way():
+def test_requested_and_initiated_are_in_progress():
     assert [state for state in ComponentState if state.in_progress] == ["REQUESTED", "INITIATED"]

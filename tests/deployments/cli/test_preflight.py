@@ -64,5 +64,5 @@ async def test_an_aws_that_does_not_answer_ends_it_with_4(pipeline: Pipeline, mo
     silent = await preflight("--use-case", "local", "--json", code=4)
     findings = json.loads(silent.stdout)["findings"]
     assert [(each["check"], each["level"]) for each in findings] == [("caller", "not-checked"), ("devices", "ok")]
-    assert silent.stderr.startswith("error: caller: not checked, because AWS did not tell (EndpointConnectionError")
+    assert silent.stderr.startswith("error: caller: not checked, because the AWS call failed (EndpointConnectionError")
     assert silent.stderr.count("\n") == 1
