@@ -40,7 +40,9 @@ CALLS: list[tuple[str, str, Any]] = [
 def test_plain_botocore_takes_half_a_json_for_an_empty_response(aws: LocalAws):
     aws.faults.add("call", operation="ListTrainingJobs", error="cut-body")
     answer = aws.client("sagemaker").list_training_jobs()
-    assert "TrainingJobSummaries" not in answer, "if this fails, botocore checks by itself: remove whole_answers"
+    assert "TrainingJobSummaries" not in answer, (
+        "if this fails, botocore checks it itself: remove dda_core.aws.responses"
+    )
 
 
 @pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])

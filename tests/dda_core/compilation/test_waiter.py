@@ -38,15 +38,15 @@ def refusal(operation: str, code: str, message: str = "") -> ClientError:
 class Neo:
     """SageMaker's compilation jobs; each describe call moves a job to its next given status.
 
-    ``broken_looks`` of the looks at existing jobs are answered with an error of AWS's own, and as many creations as
-    ``full`` find no free slot.
+    The first ``failed_polls`` describe calls of existing jobs fail with an AWS error, and ``full`` create calls find no
+    free slot.
     """
 
-    def __init__(self, *scripts: Sequence[str], broken_looks: int = 0, full: int = 0) -> None:
+    def __init__(self, *scripts: Sequence[str], failed_polls: int = 0, full: int = 0) -> None:
         self.scripts = list(scripts)
         self.jobs: dict[str, dict[str, Any]] = {}
         self.statuses: dict[str, list[str]] = {}
-        self.broken_looks = broken_looks
+        self.failed_polls = failed_polls
         self.full = full
         self.broken = 0
         self.creations = 0
@@ -64,7 +64,7 @@ class Neo:
     def describe_compilation_job(self, CompilationJobName: str) -> dict[str, Any]:
         if CompilationJobName not in self.jobs:
             raise refusal("DescribeCompilationJob", "ResourceNotFound")
-        if self.broken < self.broken_looks:
+        if self.broken < self.failed_polls:
             self.broken += 1
             raise refusal("DescribeCompilationJob", "InternalFailure")
         left = self.statuses[CompilationJobName]
@@ -131,11 +131,11 @@ def test_a_run_makes_at_most_the_allowed_attempts() -> None:
 
 
 def test_a_target_survives_fewer_failed_polls_than_the_limit() -> None:
-    assert follow(Neo(COMPLETES, broken_looks=2), poll_errors=3).attempt == 1
+    assert follow(Neo(COMPLETES, failed_polls=2), poll_errors=3).attempt == 1
 
 
 def test_a_target_fails_after_the_limit_of_consecutive_failed_polls() -> None:
-    neo = Neo(COMPLETES, broken_looks=99)
+    neo = Neo(COMPLETES, failed_polls=99)
     with pytest.raises(ClientError, match="InternalFailure"):
         follow(neo, poll_errors=3)
     assert neo.broken == 3

@@ -185,8 +185,8 @@ settings_of_recipes = st.fixed_dictionaries(
 @settings(max_examples=200)
 @given(settings_of_recipes, settings_of_recipes, st.integers(1, 99), st.integers(0, 999), st.randoms())
 def test_recipes_are_the_same_if_and_only_if_they_publish_the_same(one, other, major, wait, random):
-    """A service that normalises keys (camelCase, lower case, dropped empty fields, added defaults) must not give every
-    repeat a new version; what publishes something else is another recipe.
+    """Normalisation by the service (camelCase, lower case, dropped empty fields, added defaults) must not lead to a new
+    version on every run; a recipe that publishes something else differs.
     """
     theirs = cased(recipe(**one, version=f"{major}.0.0", startup_wait_seconds=wait), random)
     assert same_recipe(theirs, recipe(**one))

@@ -1,9 +1,9 @@
-"""Models and packages with one thing changed, and what a device does with each.
+"""Models and packages with one change each, and what a device does with them.
 
-The table of cases that was tried on the device's own code.
+Every case of the table was run on the device's own code.
 
-A case changes a base: ``BASE`` classifies images of 320 x 256, ``SEG`` finds defects in them too. ``VERDICTS`` are what
-the device did; ``runs`` with a warning where the numbers may be wrong, ``refuse`` where it runs and we refuse it.
+A case changes a base: ``BASE`` classifies images of 320 x 256, ``SEG`` also segments defects. ``VERDICTS`` are what the
+device did: ``runs`` includes a warning if the results may be wrong, ``refuse`` is what runs there and we refuse.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class Case:
         verdict: what the device does.
         stage: of the model graph.
         names: of the pixel classes.
-        images: what config.yaml says, width and height as written there; None as the network's.
+        images: width and height as written in config.yaml; None for the network's.
         shape: of the network.
         change: changes the export's ``manifest.json``.
-        package: changes the package's ``manifest.json``, so that no trained archive can show it.
+        package: changes the package's ``manifest.json`` only, not the trained archive.
         compiled: changes the files of the compiled archive.
         root: files at the package's root.
     """

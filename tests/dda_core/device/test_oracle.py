@@ -149,7 +149,7 @@ def judged(manifest: dict[str, Any], files: dict[str, bytes]) -> list[Any]:
 def test_the_rules_accept_exactly_what_runs_on_the_device(package: tuple[dict[str, Any], dict[str, bytes]]):
     """**Feature: greengrass-component-workflow-alignment, Property 6: Component Validation Consistency**
 
-    The rules refuse a package exactly where a device cannot run it, whatever keys, types and files it has.
+    The rules refuse a package exactly if a device cannot run it, for any keys, types and files.
     """
     manifest, files = package
     refused = judged(manifest, files)
