@@ -148,8 +148,8 @@ def test_gzip_has_no_name_or_timestamp_and_has_checksum_and_size(either_codec: s
             r"a.tar.gz has data after its gzip stream that is not a complete gzip member",
         ),
         (gzip.compress(b"a") + b"\0\0x", r"a.tar.gz has data after .* \(after zeros\)"),
-        (gzip.compress(b"a") * 2 + gzip.compress(b"b")[:-1], r"a.tar.gz has data after .* the stream is truncated\)"),
-        (b"", "a.tar.gz is empty: a gzip-compressed tar archive was expected"),
+        (gzip.compress(b"a") * 2 + gzip.compress(b"b")[:-1], r"a.tar.gz has data after .* \(the stream is truncated\)"),
+        (b"", "a.tar.gz is empty; expected a gzip-compressed tar archive"),
     ],
     ids=["text", "cut", "text-behind", "zeros-between", "last-member-cut", "empty"],
 )
