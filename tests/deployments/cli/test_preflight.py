@@ -66,5 +66,5 @@ async def test_without_an_answer_from_aws_the_exit_code_is_4(
     silent = await preflight("--use-case", "local", "--json", code=4)
     findings = json.loads(silent.stdout)["findings"]
     assert [(each["check"], each["level"]) for each in findings] == [("caller", "not-checked"), ("devices", "ok")]
-    assert silent.stderr.startswith("error: caller: not checked, because AWS did not tell (EndpointConnectionError")
+    assert silent.stderr.startswith("error: caller: not checked, because the AWS call failed (EndpointConnectionError")
     assert silent.stderr.count("\n") == 1
