@@ -1,4 +1,4 @@
-"""A delivery: one trained model for one target, from what is compiled to what is published."""
+"""A delivery: one trained model for one target, from compilation input to published component."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Delivery(BaseModel):
-    """What one target is compiled from, and what it is published as."""
+    """What one target is compiled from and published as."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +34,7 @@ class Delivery(BaseModel):
 
 
 class Delivered(BaseModel):
-    """A delivery that devices can install already. URIs are ``s3://``; the job may be gone, and its archive with it."""
+    """A delivery that devices can already install. URIs are ``s3://``; the job and its archive may be deleted."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,10 +70,10 @@ def deliveries(
 
 
 def find_delivered(aws: AwsClients, delivery: Delivery) -> Delivered | None:
-    """The delivery as devices can run it already, read from AWS and nowhere else; None where they cannot.
+    """The delivery if devices can already run it, else None. Reads AWS only.
 
-    A version whose package is gone does not count, nor one that a device could not run, made before the rules were
-    known: it is packaged again, and where it is the compiled model that is wrong, that step says so.
+    A version does not count if its package was deleted, or if it was made before a rule was known and a device could
+    not run it. Such a target is packaged again; that step fails if the compiled model is at fault.
     """
     expected = Expectation.of(delivery.component.target)
 

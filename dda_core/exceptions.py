@@ -3,7 +3,7 @@
 ::
 
     DdaError                          exit code 1
-    ├── UsageError                    exit code 2: the caller asked for something that is not there
+    ├── UsageError                    exit code 2: the caller asked for something that does not exist
     │   ├── UnknownTarget
     │   ├── TargetUnavailable
     │   ├── UnknownFleet
@@ -31,7 +31,7 @@
     │   └── LocalStackError
     │       ├── EmulatorMissing
     │       └── LocalProcessFailed
-    ├── AwsCallFailed                 exit code 4: AWS answered with an error, or not at all
+    ├── AwsCallFailed                 exit code 4: AWS returned an error, or did not answer
     │   ├── StackFailed
     │   └── ObjectChanged
     ├── InputRefused                  exit code 1: an archive or training job that cannot become a component
@@ -50,9 +50,9 @@
     │   ├── PackageTooLarge
     │   ├── UnpackedTooLarge
     │   └── RecipeInvalid
-    ├── SecretWithheld                exit code 1: another library's error, whose text held a secret
+    ├── SecretWithheld                exit code 1: another library's error that contained a secret
     ├── Interrupted                   exit code 130: a person or a signal stopped the work
-    └── TargetFailed                  exit code 1: one target came to an end that is not DEPLOYABLE
+    └── TargetFailed                  exit code 1: one target did not become DEPLOYABLE
         ├── CompilationFailed
         ├── CompilationStopped
         ├── CompilationMismatch
@@ -63,9 +63,8 @@
         ├── ComponentTaken
         └── StepTimedOut
 
-Each carries what it knows as attributes: ``found``, ``where``, ``expected``, ``remedy``, and the names and numbers of
-its class. The sentence is made from the first four in one place, ``DdaError.__str__``. Code reads the attributes; the
-sentence is for people alone::
+Each carries its data as attributes: ``found``, ``where``, ``expected``, ``remedy``, and those of its class. Only
+``DdaError.__str__`` builds the sentence, from the first four. Code reads the attributes; the sentence is for people::
 
     >>> error = FileMissing("lid.zip does not exist", path="lid.zip", expected="a package (.zip)", remedy="Build it.")
     >>> print(error)
@@ -87,7 +86,7 @@ _ENDS = (".", "?", "!")
 
 
 class Facts(TypedDict, total=False):
-    """What every error may be told besides ``found``; see ``DdaError``."""
+    """What every error accepts besides ``found``; see ``DdaError``."""
 
     where: str
     expected: str
@@ -95,13 +94,13 @@ class Facts(TypedDict, total=False):
 
 
 class DdaError(Exception):
-    """The base of every error that a user can act on. ``exit_code`` is what the command line ends with.
+    """The base of every error that a user can act on. ``exit_code`` is the command line's exit code.
 
     Attributes:
         found: what is wrong, as a clause that names its subject, without a full stop.
-        where: the file, address or use case that ``found`` is about, where ``found`` does not name it; else empty.
-        expected: what should have been there, as a noun phrase; empty where ``found`` says it or nothing can be.
-        remedy: what to do, as one or more sentences; empty where there is nothing to do.
+        where: the file, address or use case concerned; empty if ``found`` names it.
+        expected: what should have been there, as a noun phrase; empty if ``found`` says it or it does not apply.
+        remedy: what to do, as one or more sentences; empty if there is nothing to do.
     """
 
     exit_code: ClassVar[int] = 1
@@ -111,7 +110,7 @@ class DdaError(Exception):
         self.found, self.where, self.expected, self.remedy = found, where, expected, remedy
 
     def __str__(self) -> str:
-        # The one place where an error's sentence is made.
+        # The only place where an error's sentence is built.
         place = f"{self.where}: " if self.where else ""
         expected = f"; expected {self.expected}" if self.expected else ""
         sentence = f"{place}{self.found}{expected}"
@@ -120,18 +119,18 @@ class DdaError(Exception):
         return sentence or self.remedy
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By its attributes: BaseException would call the class with the one text that it was given here.
+        # Restored from its attributes: BaseException would call the class with the text alone.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(DdaError):
-    """The caller asked for something that is not there."""
+    """The caller asked for something that does not exist."""
 
     exit_code = 2
 
 
 class UnknownTarget(UsageError):
-    """A target's name is in no row of the table of targets."""
+    """No row of the table of targets has that name."""
 
     def __init__(self, name: str, known: Iterable[str], where: str = "") -> None:
         self.name, self.known = name, tuple(known)
@@ -139,7 +138,7 @@ class UnknownTarget(UsageError):
 
 
 class TargetUnavailable(UsageError):
-    """A target is known, and nothing can be compiled for it: not at all yet, or not for this fleet."""
+    """A known target that nothing can be compiled for: not yet at all, or not for this fleet."""
 
     def __init__(self, target: str, reason: str, remedy: str) -> None:
         self.target, self.reason = target, reason
@@ -147,7 +146,7 @@ class TargetUnavailable(UsageError):
 
 
 class UnknownFleet(UsageError):
-    """No preset of fleets has that name."""
+    """No fleet preset has that name."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name, self.known = name, tuple(known)
@@ -155,7 +154,7 @@ class UnknownFleet(UsageError):
 
 
 class RunParametersRefused(UsageError):
-    """A deployment's schema does not allow the parameters of a run. ``answer`` is the server's text."""
+    """A run's parameters do not match the deployment's schema. ``answer`` is the server's response."""
 
     def __init__(self, found: str, *, answer: str, **facts: Unpack[Facts]) -> None:
         self.answer = answer
@@ -163,7 +162,7 @@ class RunParametersRefused(UsageError):
 
 
 class FlowRunMissing(UsageError):
-    """The Prefect server knows no such flow run. ``name`` is its id, or the training job that has none."""
+    """The Prefect server has no such flow run. ``name`` is its id, or the training job without a run."""
 
     def __init__(self, found: str, *, name: str, **facts: Unpack[Facts]) -> None:
         self.name = name
@@ -171,7 +170,7 @@ class FlowRunMissing(UsageError):
 
 
 class InvalidName(UsageError):
-    """A ``name`` cannot be used for the AWS resource that it should name."""
+    """A ``name`` is not valid for the AWS resource."""
 
     def __init__(self, found: str, *, name: str, **facts: Unpack[Facts]) -> None:
         self.name = name
@@ -179,9 +178,9 @@ class InvalidName(UsageError):
 
 
 class ArtifactMissing(UsageError):
-    """No run has made what was asked for, or a later one has it still to make.
+    """No run has made the requested product, or a later run has not made it yet.
 
-    ``made`` are the products that there are of the target.
+    ``made`` are the target's existing products.
     """
 
     def __init__(
@@ -192,7 +191,7 @@ class ArtifactMissing(UsageError):
 
 
 class ComponentMissing(UsageError):
-    """AWS IoT Greengrass has no such component or version, or it is no model component."""
+    """AWS IoT Greengrass has no such component or version, or it is not a model component."""
 
     def __init__(self, found: str, *, component: str, **facts: Unpack[Facts]) -> None:
         self.component = component
@@ -204,7 +203,7 @@ class InvalidEvent(UsageError):
 
 
 class NothingToDecide(UsageError):
-    """No run of a training job waits for approval, or it is not clear which one is meant."""
+    """No run of a training job is waiting for approval, or several are."""
 
     def __init__(self, found: str, *, training_job: str, **facts: Unpack[Facts]) -> None:
         self.training_job = training_job
@@ -212,7 +211,7 @@ class NothingToDecide(UsageError):
 
 
 class FileMissing(UsageError):
-    """A file that the caller named is not there, or is not a file. ``path`` may be an ``s3://`` URI."""
+    """A file that the caller named does not exist, or is not a file. ``path`` may be an ``s3://`` URI."""
 
     def __init__(self, found: str, *, path: str | Path, **facts: Unpack[Facts]) -> None:
         self.path = str(path)
@@ -220,12 +219,14 @@ class FileMissing(UsageError):
 
 
 class NoPlainFile(UsageError):
-    """Something else than a plain file is where a file should be written; ``kind`` tells what."""
+    """The output path is not a plain file; ``kind`` says what it is."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path, self.kind = path, kind
         super().__init__(
-            f"{path} is {kind}, and stays as it is", expected="a plain file or a new name", remedy="Give another name."
+            f"{path} is {kind} and was left unchanged",
+            expected="a plain file or a new name",
+            remedy="Give another name.",
         )
 
 
@@ -236,13 +237,13 @@ class ConfigurationError(DdaError):
 
 
 class InvalidUseCase(ConfigurationError):
-    """A use case's file or block lacks a field or has a wrong one."""
+    """A use case's file or block has a missing or invalid field."""
 
 
 class UnknownUseCase(ConfigurationError):
     """No use case is registered under that name.
 
-    ``name`` is empty where only the address of its deployment is known, ``known`` are those that are registered.
+    ``name`` is empty if only its deployment's address is known; ``known`` are the registered use cases.
     """
 
     def __init__(self, found: str, *, name: str = "", known: Iterable[str] = (), **facts: Unpack[Facts]) -> None:
@@ -251,15 +252,15 @@ class UnknownUseCase(ConfigurationError):
 
 
 class InvalidSettings(ConfigurationError):
-    """A ``DDA_`` setting has a value that cannot be used."""
+    """A ``DDA_`` setting has an invalid value."""
 
 
 class InvalidCatalogue(ConfigurationError):
-    """A data file (targets, fleets, failures; a use case's own targets) does not pass its checks."""
+    """A data file (targets, fleets, failures; a use case's own targets) is invalid."""
 
 
 class YamlRefused(ConfigurationError):
-    """A text is no YAML, or such as nobody writes by hand. ``line`` and ``column`` count from 1; None where unknown."""
+    """A text is not YAML, or exceeds a limit. ``line`` and ``column`` count from 1; None if unknown."""
 
     def __init__(self, found: str, line: int | None = None, column: int | None = None) -> None:
         self.line, self.column = line, column
@@ -279,7 +280,7 @@ class RoleNotAssumable(ConfigurationError):
 
 
 class AccessRefused(ConfigurationError):
-    """The caller or the SageMaker role cannot reach what a run needs; ``findings`` has each, with its remedy."""
+    """The caller or the SageMaker role lacks access that a run needs; ``findings`` lists what, with remedies."""
 
     def __init__(self, use_case: str, findings: Iterable[object]) -> None:
         self.use_case, self.findings = use_case, tuple(findings)
@@ -287,7 +288,7 @@ class AccessRefused(ConfigurationError):
 
 
 class PrefectUnreachable(ConfigurationError):
-    """No Prefect server answers where ``PREFECT_API_URL`` points, or it refuses the caller. ``url`` has no secrets."""
+    """No Prefect server answers at ``PREFECT_API_URL``, or it refuses the caller. ``url`` has no secrets."""
 
     def __init__(self, found: str, *, url: str = "", **facts: Unpack[Facts]) -> None:
         self.url = url
@@ -295,7 +296,7 @@ class PrefectUnreachable(ConfigurationError):
 
 
 class WebhookRefused(ConfigurationError):
-    """EventBridge cannot call the Prefect server as it is: not by https, or without a password."""
+    """EventBridge cannot call this Prefect server: it has no https or no password."""
 
 
 class ApprovalImpossible(ConfigurationError):
@@ -311,11 +312,11 @@ class ApprovalImpossible(ConfigurationError):
 
 
 class LocalStackError(ConfigurationError):
-    """The local stack is not there, or did not come up."""
+    """The local stack does not exist, or did not start."""
 
 
 class EmulatorMissing(LocalStackError):
-    """The packages of the local AWS are not installed: a production worker does without them."""
+    """The packages of the local AWS are not installed; production workers do not need them."""
 
     def __init__(self, package: str) -> None:
         self.package = package
@@ -326,7 +327,7 @@ class EmulatorMissing(LocalStackError):
 
 
 class LocalProcessFailed(LocalStackError):
-    """A process of the local stack ended or failed. ``log`` is its log file, ``last_lines`` what stands at its end."""
+    """A process of the local stack ended or failed. ``log`` is its log file, ``last_lines`` the end of it."""
 
     def __init__(self, found: str, *, log: str | Path, last_lines: str) -> None:
         self.log, self.last_lines = str(log), last_lines
@@ -334,13 +335,13 @@ class LocalProcessFailed(LocalStackError):
 
 
 class AwsCallFailed(DdaError):
-    """AWS answered with an error that no retry of botocore mended."""
+    """AWS returned an error that botocore's retries did not resolve."""
 
     exit_code = 4
 
 
 class StackFailed(AwsCallFailed):
-    """CloudFormation could not create, change or delete a ``stack``."""
+    """CloudFormation could not create, update or delete a ``stack``."""
 
     def __init__(self, found: str, *, stack: str, **facts: Unpack[Facts]) -> None:
         self.stack = stack
@@ -360,7 +361,7 @@ class InputRefused(DdaError):
 
 
 class TrainingJobMissing(InputRefused):
-    """No training job of that name is in the use case's account and Region."""
+    """The use case's account and Region have no training job of that name."""
 
     def __init__(self, name: str, *, account_id: str, region: str, use_case: str) -> None:
         self.name, self.account_id, self.region, self.use_case = name, account_id, region, use_case
@@ -379,7 +380,7 @@ class TrainingJobNotCompleted(InputRefused):
 
 
 class ArchiveRefused(InputRefused):
-    """An archive cannot be used for what is in it. ``archive`` is its path or URI."""
+    """An archive's content cannot be used. ``archive`` is its path or URI."""
 
     def __init__(self, found: str, *, archive: str, **facts: Unpack[Facts]) -> None:
         self.archive = archive
@@ -387,11 +388,11 @@ class ArchiveRefused(InputRefused):
 
 
 class ArchiveBroken(ArchiveRefused):
-    """An archive is empty, cut short or damaged, or is not a gzip tar."""
+    """An archive is empty, truncated or damaged, or is not a gzip tar."""
 
 
 class ArchiveHostile(ArchiveRefused):
-    """An archive holds a member that must not be unpacked: a link, a device, a climbing or duplicate name."""
+    """An archive holds a member that must not be unpacked: a link, a device, a path traversal or a duplicate name."""
 
 
 class ModelFileMissing(ArchiveRefused):
@@ -399,7 +400,7 @@ class ModelFileMissing(ArchiveRefused):
 
 
 class ModelFileAmbiguous(ArchiveRefused):
-    """The trained archive holds several different TorchScript ``files`` at the same place."""
+    """The trained archive holds several different TorchScript ``files`` in the same folder."""
 
     def __init__(self, archive: str, files: Iterable[str]) -> None:
         self.files = tuple(files)
@@ -412,13 +413,13 @@ class ModelFileAmbiguous(ArchiveRefused):
 
 
 class ModelFileInvalid(ArchiveRefused):
-    """The model file is no TorchScript file. ``kind`` tells what it is instead, where that can be told."""
+    """The model file is not TorchScript. ``kind`` says what it is instead, if known."""
 
     def __init__(self, file: str, archive: str, kind: str | None) -> None:
         self.file, self.kind = file, kind
         is_instead = f", but {kind}" if kind else ""
         super().__init__(
-            f"{file} in {archive} is no TorchScript file{is_instead}",
+            f"{file} in {archive} is not a TorchScript file{is_instead}",
             archive=archive,
             expected="a ZIP as torch.jit.save writes it",
             remedy="Export the model again.",
@@ -426,15 +427,15 @@ class ModelFileInvalid(ArchiveRefused):
 
 
 class ModelDescriptionInvalid(ArchiveRefused):
-    """``mochi.json``, ``config.yaml`` or ``export_artifacts/manifest.json`` cannot be read or lacks a key."""
+    """``mochi.json``, ``config.yaml`` or ``export_artifacts/manifest.json`` is unreadable or lacks a key."""
 
 
 class ShapeMismatch(ArchiveRefused):
-    """The three descriptions of the input shape disagree, or the shape is not one the pipeline compiles."""
+    """The three descriptions of the input shape disagree, or the pipeline does not support the shape."""
 
 
 class DeviceWouldRefuse(InputRefused):
-    """A manifest or package breaks rules of the device; ``findings`` lists every one, ``where`` names the archive."""
+    """A manifest or package breaks rules of the device; ``findings`` lists them all, ``where`` names the archive."""
 
     what: ClassVar[str] = "a device could not run it"
 
@@ -444,13 +445,13 @@ class DeviceWouldRefuse(InputRefused):
 
 
 class CompiledModelUnusable(DeviceWouldRefuse):
-    """SageMaker Neo's archive is not one that the loader on the device can load."""
+    """The device's model loader could not load SageMaker Neo's archive."""
 
     what = "a device could not load what was compiled"
 
 
 class PackageTooLarge(InputRefused):
-    """A package grows over what AWS IoT Greengrass takes."""
+    """A package is larger than AWS IoT Greengrass allows."""
 
     def __init__(self, where: str, limit: int) -> None:
         self.limit = limit
@@ -462,14 +463,14 @@ class PackageTooLarge(InputRefused):
 
 
 class UnpackedTooLarge(InputRefused):
-    """A package would unpack to more than a device should have to hold."""
+    """A package would unpack to more than a device should have to store."""
 
     def __init__(self, where: str, limit: int) -> None:
         self.limit = limit
         super().__init__(
-            f"its files have over {limit} bytes unpacked, the most that a package may hold",
+            f"its files unpack to over {limit} bytes, the most that a package may hold",
             where=where,
-            remedy="Compile a smaller model, or remove what is no part of it.",
+            remedy="Compile a smaller model, or remove files that do not belong to it.",
         )
 
 
@@ -478,9 +479,9 @@ class RecipeInvalid(InputRefused):
 
 
 class SecretWithheld(DdaError):
-    """Stands for an error of another library, of class ``kind``, that keeps a secret where it cannot be masked.
+    """Replaces another library's error, of class ``kind``, whose secret cannot be masked in place.
 
-    ``text`` is what that error said, masked.
+    ``text`` is its masked message.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -498,10 +499,10 @@ class Interrupted(DdaError):
 
 
 class TargetFailed(DdaError):
-    """One target came to an end that is not DEPLOYABLE.
+    """One target did not become DEPLOYABLE.
 
-    ``reason`` is the text as AWS gave it, else the whole sentence; ``name`` is the compilation job or component that
-    it is about, empty where there is none.
+    ``reason`` is AWS's text, else the whole sentence; ``name`` is the compilation job or component concerned, empty
+    if there is none.
     """
 
     def __init__(self, found: str, *, name: str = "", reason: str | None = None, **facts: Unpack[Facts]) -> None:
@@ -511,11 +512,11 @@ class TargetFailed(DdaError):
 
 
 class CompilationFailed(TargetFailed):
-    """A compilation job ended FAILED, and its retry class or the number of attempts allows no further one."""
+    """A compilation job ended FAILED, and its retry class or attempt limit allows no further attempt."""
 
 
 class CompilationStopped(TargetFailed):
-    """A compilation job was stopped, by a person or by its time limit: ``time_limit_reached`` tells which."""
+    """A compilation job was stopped, by a person or by its time limit: ``time_limit_reached`` says which."""
 
     def __init__(
         self, found: str, *, name: str = "", reason: str | None = None, time_limit_reached: bool = False
@@ -525,7 +526,7 @@ class CompilationStopped(TargetFailed):
 
 
 class CompilationMismatch(TargetFailed):
-    """A compilation job has the name we derive but was made from other inputs: ``differences`` tells which."""
+    """A compilation job has the derived name but other inputs: ``differences`` lists them."""
 
     def __init__(self, name: str, differences: Iterable[str]) -> None:
         self.differences = tuple(differences)
@@ -537,18 +538,18 @@ class CompilationMismatch(TargetFailed):
 
 
 class QuotaReached(TargetFailed):
-    """The account's quota of compilation jobs has no free slot."""
+    """The account's quota of concurrent compilation jobs has no free slot."""
 
 
 class RunCancelled(TargetFailed):
-    """A person cancelled the run before this target came to its end."""
+    """A person cancelled the run before this target ended."""
 
     def __init__(self, found: str = "the run was cancelled") -> None:
         super().__init__(found)
 
 
 class PublishingRejected(TargetFailed):
-    """A person decided that the components are not published."""
+    """A person rejected publishing the components."""
 
 
 class PublishFailed(TargetFailed):
@@ -556,10 +557,10 @@ class PublishFailed(TargetFailed):
 
 
 class ComponentTaken(TargetFailed):
-    """The component of that name is another model's: two names that give one component's name.
+    """The component belongs to another model, because both models' names give the same component name.
 
-    ``model`` and ``use_case`` tell what was to be published, ``other_model`` and ``other_use_case`` whose the
-    existing ``version`` is; None where its tags do not say. ``base`` is the component's name without its target.
+    ``model`` and ``use_case`` were to be published; ``other_model`` and ``other_use_case`` own the existing
+    ``version``, None if its tags do not say. ``base`` is the component's name without its target.
     """
 
     def __init__(
@@ -579,11 +580,11 @@ class ComponentTaken(TargetFailed):
         whose = f"model {other_model!r}" if other_model else "another model"
         where = f" of use case {other_use_case!r}" if other_use_case else ""
         super().__init__(
-            f"component {component} {version} is of {whose}{where}; model {model!r} of use case {use_case!r} has the "
-            f"same component name",
+            f"component {component} {version} belongs to {whose}{where}; model {model!r} of use case {use_case!r} "
+            f"has the same component name",
             name=component,
-            remedy=f"Give this model another one with component_name, or give component_name {base!r} if both are to "
-            f"share the component.",
+            remedy=f"Give this model its own component_name, or set component_name to {base!r} if both are to share "
+            f"the component.",
         )
 
 

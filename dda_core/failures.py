@@ -1,6 +1,6 @@
-"""The failure catalogue: ``failures.yaml``, checked and frozen, and the one lookup that always answers.
+"""The failure catalogue: ``failures.yaml``, validated and frozen, and a lookup that always returns an answer.
 
-The longest match wins, so that a specific text beats the error code in front of it::
+The longest match wins, so a specific text beats the error code in front of it::
 
     >>> explain("ClientError: InputConfiguration: No model file found.").retry
     'never'
@@ -22,14 +22,14 @@ from dda_core.exceptions import AwsCallFailed, CompilationFailed, InvalidCatalog
 CATALOGUE = Path(__file__).with_name("failures.yaml")
 
 Retry = Literal["never", "backoff", "quota", "reconcile"]
-"""Whether a retry can help: no; later; once a slot is free; only after the state in AWS was read again."""
+"""Whether a retry can help: no; later; once a slot is free; only after reading the state in AWS again."""
 RETRY_HELPS: dict[Retry, str] = {
     "never": "No. The same input fails again.",
-    "backoff": "It may: the cause can pass by itself.",
+    "backoff": "Possibly: the cause may be transient.",
     "quota": "Yes, once other compilation jobs have ended.",
-    "reconcile": "Look first at what is there; then it may.",
+    "reconcile": "Possibly: check the state in AWS first.",
 }
-"""What a person is told, and what a run records, about doing it again."""
+"""The sentence that a run records and people read."""
 Service = Literal["neo", "greengrass"]
 
 Sentence = Annotated[str, Field(min_length=10, pattern=r"\S[.!]$")]
@@ -40,7 +40,7 @@ def _fragments(value: object) -> object:
 
 
 class CatalogueRow(BaseModel):
-    """One row of the YAML file: any of ``match`` identifies the failure, each by fragments that must all appear."""
+    """One row of the YAML file. Any entry of ``match`` identifies the failure; all its fragments must appear."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,15 +57,15 @@ class CatalogueRow(BaseModel):
 
 
 class Failure(BaseModel):
-    """What the catalogue says of an error.
+    """What the catalogue says about an error.
 
     Attributes:
-        match: the text fragments that it was found by; empty for the last resort and for an error known by its class.
+        match: the text fragments that matched; empty for the last resort and for an error matched by its class.
         cause: what happened, as a sentence.
         remedy: what the operator does now, as a sentence.
         retry: whether a retry can help.
         source: where the rule comes from.
-        fallback: whether only a general row fitted.
+        fallback: whether only a general row matched.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,11 +79,11 @@ class Failure(BaseModel):
 
 
 class Catalogue:
-    """The rows of one YAML file, and the lookups in them."""
+    """The rows of one YAML file, with lookups."""
 
     def __init__(self, rows: tuple[CatalogueRow, ...]) -> None:
         self.rows = rows
-        # A stable sort: among matches of the same length the upper row wins.
+        # The sort is stable: among matches of the same length the earlier row wins.
         self._matches = sorted(
             ((tuple(map(_normal, fragments)), fragments, row) for row in rows for fragments in row.match),
             key=lambda each: (each[2].fallback, -sum(map(len, each[0]))),
@@ -91,7 +91,7 @@ class Catalogue:
         self._errors = {name: row for row in rows for name in row.errors}
 
     def explain(self, text: str, service: Service | None = None) -> Failure:
-        """The longest match in ``text``; see the function of that name."""
+        """The row with the longest match in ``text``; see the function ``explain``."""
         plain = _normal(text)
         folded = plain.casefold()
         for wanted, fragments, row in self._matches:
@@ -102,7 +102,7 @@ class Catalogue:
         raise AssertionError("unreachable: the catalogue's last resort matches every text")
 
     def of_class(self, error: BaseException) -> Failure | None:
-        """The row of the error's class, or of the nearest class that it is derived from."""
+        """The row of the error's class, or of its nearest base class."""
         for cls in type(error).__mro__:
             if row := self._errors.get(cls.__name__):
                 return _failure(row, ())
@@ -120,7 +120,7 @@ def _normal(text: str) -> str:
 
 
 def _appears(fragment: str, plain: str, folded: str) -> bool:
-    # STOPPED is a status, "stopped" is prose.
+    # STOPPED is a status; "stopped" is prose.
     if fragment.isalpha() and fragment.isupper() and len(fragment) > 3:
         return re.search(rf"(?<![A-Za-z]){fragment}(?![A-Za-z])", plain) is not None
     return fragment.casefold() in folded
@@ -130,8 +130,8 @@ def read_catalogue(path: Path) -> Catalogue:
     """Read a failure catalogue.
 
     Raises:
-        InvalidCatalogue: the file is no list of valid rows, two rows share a match or a class, or it has no last
-            resort; the message names the file and the row.
+        InvalidCatalogue: the file is not a list of valid rows, two rows share a match or a class, or the last resort
+            is missing; the message names the file and the row.
     """
     try:
         given: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -159,7 +159,7 @@ def read_catalogue(path: Path) -> Catalogue:
                 raise InvalidCatalogue(
                     f"row {seen[key]} has the same match or class",
                     where=f"{path}, row {number} ({row.match[0]!r})",
-                    expected="each to stand in one row",
+                    expected="each in one row only",
                 )
             seen[key] = number
     if not any(("",) in row.match and row.fallback and row.service is None for row in rows):
@@ -176,20 +176,20 @@ def catalogue() -> Catalogue:
 
 
 def explain(text: str, *, service: Service | None = None) -> Failure:
-    """What an error's text means and what to do; there is an answer to every text.
+    """What an error's text means and what to do; every text has an answer.
 
     Args:
-        text: as AWS or the pipeline gave it.
-        service: whose text it is, where that is known: texts that only the other service has are not considered.
+        text: the text from AWS or the pipeline.
+        service: the service it comes from, if known; rows of the other service are then ignored.
     """
     return catalogue().explain(text, service)
 
 
 def guidance_for(error: BaseException) -> Failure:
-    """What an exception means and what to do; there is an answer to every exception.
+    """What an exception means and what to do; every exception has an answer.
 
-    Errors of AWS go by code, message and HTTP status; what failed in AWS by the reason that AWS gave; every other
-    error by its class, then by its text.
+    AWS errors are looked up by code, message and HTTP status, failed jobs and components by AWS's reason, and every
+    other error by its class, then by its text.
     """
     if isinstance(error, ClientError):
         return _client_error(error)

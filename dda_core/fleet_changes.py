@@ -1,4 +1,4 @@
-"""What another fleet would change for a use case, told without any AWS call."""
+"""What switching a use case to another fleet would change, computed without AWS calls."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class TargetChange(BaseModel):
     """What changes for one target.
 
     Attributes:
-        before, after: its LocalServer component; None where the fleet has none.
+        before, after: its LocalServer component; None if the fleet has none.
         refused: why it has none afterwards, and what to do.
-        diff: the recipe's lines as a unified diff; none where it stays as it is.
+        diff: the recipe's lines as a unified diff; empty if it does not change.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,9 +35,9 @@ class TargetChange(BaseModel):
 
 
 class FleetChanges(BaseModel):
-    """What changes when a use case goes from the fleet ``before`` to the fleet ``after``.
+    """What changes when a use case moves from the fleet ``before`` to the fleet ``after``.
 
-    ``added`` and ``removed`` are the targets that are compiled when nobody says which.
+    ``added`` and ``removed`` are changes to the default targets.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,12 +49,12 @@ class FleetChanges(BaseModel):
     targets: dict[str, TargetChange] = {}
 
     def sentence(self) -> str:
-        """All of it but the recipes, in one line."""
+        """Everything except the recipes, in one line."""
         parts = []
         if self.added:
-            parts.append(f"compiled by default now: {', '.join(self.added)}")
+            parts.append(f"added to the default targets: {', '.join(self.added)}")
         if self.removed:
-            parts.append(f"not any more: {', '.join(self.removed)}")
+            parts.append(f"removed from the default targets: {', '.join(self.removed)}")
         parts += [
             f"LocalServer of {name}: {change.before or 'none'} becomes {change.after or 'none'}"
             for name, change in self.targets.items()
@@ -66,18 +66,18 @@ class FleetChanges(BaseModel):
 def fleet_changes(
     use_case: UseCase, fleet: str, targets: Iterable[CompilationTarget] = (), *, recipe: Recipe | None = None
 ) -> FleetChanges:
-    """What the use case would publish otherwise on that fleet.
+    """What the use case would publish differently on that fleet.
 
     Args:
-        use_case: as it is.
+        use_case: with its current fleet.
         fleet: the name of the other preset.
-        targets: those to compare; none: what either compiles by default.
-        recipe: makes a target's recipe for a use case; without it recipes are left out.
+        targets: those to compare; if empty, the default targets of both.
+        recipe: builds a target's recipe for a use case; without it recipes are not compared.
 
     Raises:
         UnknownFleet: there is no such preset.
     """
-    # Not checked again: what its devices could not run there is what is to be told.
+    # Not validated again: targets that the devices could not run there are part of the result.
     moved = use_case.model_copy(update={"fleet": find_fleet(fleet).name})
     before, after = use_case.default_targets(), moved.default_targets()
     compared = tuple(targets) or tuple(dict.fromkeys((*before, *after)))
@@ -103,7 +103,7 @@ def _target_change(use_case: UseCase, moved: UseCase, target: CompilationTarget,
 
 
 def _localserver(use_case: UseCase, target: CompilationTarget) -> tuple[str | None, str | None]:
-    """The LocalServer component; else None, and why."""
+    """The LocalServer component, or None and the reason."""
     try:
         return use_case.localserver_for(target), None
     except TargetUnavailable as refused:

@@ -1,6 +1,6 @@
-"""The presets of fleets: ``fleets.yaml``, checked and frozen.
+"""The fleet presets: ``fleets.yaml``, validated and frozen.
 
-A fleet says which LocalServer component its devices have for each target, and what is compiled when nobody says so.
+A fleet defines the LocalServer component of its devices per target, and the default targets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dda_core.validation import explained, yaml_problem
 
 PRESETS = Path(__file__).with_name("fleets.yaml")
 SAVED_BEFORE = "original"
-"""The preset of a use case that was saved before there were any: what it publishes must not change by an upgrade."""
+"""The preset of a use case saved before presets existed, so that an upgrade does not change what it publishes."""
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -33,12 +33,12 @@ class Fleet(BaseModel):
     """One preset.
 
     Attributes:
-        name: what a use case chooses it by.
+        name: the value of a use case's ``fleet``.
         purpose: which devices it is for, in a sentence.
         source: where its names come from.
-        targets: the names of the targets compiled when nobody says which.
-        localserver: by target, the LocalServer component of its devices.
-        refused: by target, why there is no such component.
+        targets: the names of the default targets.
+        localserver: the LocalServer component of its devices, by target.
+        refused: why there is no such component, by target.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +51,7 @@ class Fleet(BaseModel):
     refused: dict[str, Text] = {}
 
     def default_targets(self) -> tuple[CompilationTarget, ...]:
-        """What is compiled when neither caller nor use case names targets."""
+        """The targets to compile if neither caller nor use case names any."""
         return find_targets(self.targets)
 
 
@@ -59,8 +59,8 @@ def read_fleets(path: Path) -> tuple[Fleet, ...]:
     """Read a file of presets.
 
     Raises:
-        InvalidCatalogue: the file is no list of valid presets, two share a name, or one names a target that is not in
-            the table, leaves one out, or compiles one by default that its devices have no LocalServer for.
+        InvalidCatalogue: the file is not a list of valid presets, two share a name, or one names an unknown target,
+            omits one, or has a default target without a LocalServer.
     """
     try:
         fleets = TypeAdapter(tuple[Fleet, ...]).validate_python(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -85,9 +85,9 @@ def _problems(fleet: Fleet) -> list[str]:
     ]
     idle = [name for name in fleet.targets if name not in fleet.localserver]
     return [
-        *(f"{name} is the name of no row of the table of targets" for name in unknown),
-        *(f"{name} must stand either in localserver or in refused" for name in missing),
-        *(f"{name} is compiled by default, and has no LocalServer" for name in idle),
+        *(f"{name} is not the name of a row in the table of targets" for name in unknown),
+        *(f"{name} must be in either localserver or refused" for name in missing),
+        *(f"{name} is a default target but has no LocalServer" for name in idle),
     ]
 
 
@@ -115,11 +115,11 @@ def find_fleet(name: str) -> Fleet:
 
 
 def new_fleet() -> Fleet:
-    """The preset of a new use case that names none: what works on today's fleets."""
+    """The preset of a new use case that names none: the one for current fleets."""
     return all_fleets()[0]
 
 
 def localservers_of(target: CompilationTarget) -> tuple[str, ...]:
-    """Every LocalServer component that a preset names for the target, each once."""
+    """The distinct LocalServer components that presets name for the target."""
     named = (fleet.localserver.get(target.name) for fleet in all_fleets())
     return tuple(dict.fromkeys(name for name in named if name))

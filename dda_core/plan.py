@@ -1,6 +1,6 @@
-"""What a run would send to AWS for a trained model, worked out without any AWS call.
+"""What a run would send to AWS for a trained model, computed without AWS calls.
 
-The requests and recipes are made by the code that makes them in a run, from the first attempt and the first version.
+Requests and recipes come from the same code as in a run, for the first attempt and the first version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FIRST_VERSION = "1.0.0"
 UNBUILT_PACKAGE = "000000000000"
-"""Stands for the package's id, which comes from the compiled archive."""
+"""Placeholder for the package's id, which depends on the compiled archive."""
 VERSION_PATTERN = re.compile(r"([0-9]+)\.0+\.0+")
 
 
@@ -36,10 +36,10 @@ def check_names(
     component_version: str = FIRST_VERSION,
     training_job: str | None = None,
 ) -> None:
-    """Check all that ``plan`` is given apart from the model, so that a wrong name costs no reading of an archive.
+    """Check all arguments of ``plan`` except the model, so that a wrong name fails before an archive is read.
 
     Raises:
-        InvalidName: something in AWS cannot have that name, or devices cannot read that version.
+        InvalidName: a name is not valid in AWS, or devices cannot read the version.
     """
     if training_job is not None:
         naming.check_training_job_name(training_job)
@@ -52,7 +52,7 @@ def check_names(
             f"component version {component_version!r} cannot be used: devices keep only the major part",
             name=component_version,
             expected="x.0.0 with x over 0",
-            remedy="Give one such as 1.0.0.",
+            remedy="Give a version such as 1.0.0.",
         )
 
 
@@ -69,14 +69,14 @@ def plan(
 
     Args:
         model: from ``read_trained_archive``. A local archive gets the URI that it would have in the use case's bucket.
-        use_case: whose account, bucket, role and LocalServer components are meant.
-        targets: what it is compiled for.
-        names: what the model and its components are called.
-        component_version: of all components.
-        training_job: names the compilation jobs; without it the model's name does, as a training job can have it.
+        use_case: provides account, bucket, role and LocalServer components.
+        targets: the targets to compile for.
+        names: the names of the model and its components.
+        component_version: the version of all components.
+        training_job: the prefix of compilation job names; by default derived from the model's name.
 
     Raises:
-        InvalidName: something in AWS cannot have that name, or devices cannot read that version.
+        InvalidName: a name is not valid in AWS, or devices cannot read the version.
         RecipeInvalid: a recipe breaks a rule of the service.
     """
     targets = list(targets)
@@ -104,6 +104,6 @@ def plan(
 
 
 def _as_training_job(model_name: str) -> str:
-    """The model's name where a training job can have it, else what of it a job's name can hold."""
+    """The model's name if valid for a training job, otherwise a sanitised form of it."""
     fits = len(model_name) <= 63 and naming.JOB_NAME_PATTERN.fullmatch(model_name)
     return model_name if fits else naming.training_part(model_name)

@@ -1,7 +1,7 @@
-"""YAML that other people wrote: bounded in every way before it is taken apart, and never with a quoted line.
+"""Untrusted YAML: checked against limits before it is parsed, with errors that never quote the file.
 
-A few hundred bytes of aliases can stand for gigabytes, deep nesting overruns libyaml's stack, and of a key that is
-there twice YAML silently takes one. A line of the file may hold a secret, so messages give its number alone.
+A few hundred bytes of aliases can expand to gigabytes, deep nesting overruns libyaml's stack, and YAML silently
+accepts duplicate keys. A line of the file may hold a secret, so messages give only its number.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from dda_core.exceptions import YamlRefused
 from dda_core.validation import without_quotes
 
 MAX_BYTES = 1 << 20
-"""Bytes of a document that is parsed: YAML takes over a hundred times its size in memory."""
+"""The largest document that is parsed, in bytes: PyYAML needs over a hundred times its size in memory."""
 MAX_DEPTH = 100
-"""Levels of nesting: libyaml's composer overruns the stack on some ten thousand."""
+"""Levels of nesting: libyaml's composer overruns the stack at about ten thousand."""
 MAX_VALUES = 20_000
-"""Keys and values of a document, what an alias stands for counted each time; real files have some dozens."""
+"""Keys and values of a document with aliases expanded; real files have a few dozen."""
 MAX_NUMBER = 100
-"""Characters of a number: YAML 1.1 has numbers to the base of 60 (``1:30``), and long ones take minutes to make."""
+"""Characters of a number: YAML 1.1 has base-60 numbers (``1:30``), and long ones take minutes to convert."""
 MAX_SHOWN = 80
-"""Characters of a key that messages show."""
+"""Characters of a key shown in messages."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MERGE = "tag:yaml.org,2002:merge"
@@ -40,15 +40,15 @@ def read_yaml_file(path: Path) -> Any:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        return load_yaml(file.read(MAX_BYTES + 1))  # no more of it, however long it is
+        return load_yaml(file.read(MAX_BYTES + 1))  # bounded, however large the file is
 
 
 def load_yaml(text: bytes) -> Any:
-    """The value of a YAML document that a user wrote; None where it is empty.
+    """The value of a YAML document that a user wrote; None if it is empty.
 
     Raises:
-        YamlRefused: it is no YAML in UTF-8, is too large, nested too deep or holds too many values, has a tag that is
-            not of plain YAML, or a key twice in one mapping. Line and column are those of the first such place.
+        YamlRefused: it is not YAML in UTF-8, exceeds a limit of size, depth or number of values, has a tag outside
+            plain YAML, or a duplicate key. Line and column are those of the first problem.
     """
     if encoding := foreign_encoding(text):
         raise YamlRefused(f"it is in {encoding}, not in UTF-8")
@@ -69,20 +69,20 @@ def load_yaml(text: bytes) -> Any:
 
 
 def compose_yaml(text: bytes, *, count_aliases: bool) -> Any:
-    """The root node of a document, None where it is empty; its tags are not looked at.
+    """The root node of a document, None if it is empty; tags are not checked.
 
     Args:
         text: the document, which may be hostile.
-        count_aliases: hold the number of values, aliases expanded, to ``MAX_VALUES``. Not needed by who follows one
-            path through the nodes and never expands them.
+        count_aliases: limit the number of values, aliases expanded, to ``MAX_VALUES``. Callers that follow a single
+            path through the nodes do not need it.
 
     Raises:
-        YamlRefused: it is no YAML, or over a limit.
+        YamlRefused: it is not YAML, or exceeds a limit.
     """
     if len(text) > MAX_BYTES:
         raise YamlRefused(f"it has over {MAX_BYTES} bytes")
     try:
-        # The events first: composing is what overruns the stack.
+        # Events first, because composing is what overruns the stack.
         _bound(yaml.parse(text, Loader=_LOADER), count_aliases)
         return yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
@@ -92,7 +92,7 @@ def compose_yaml(text: bytes, *, count_aliases: bool) -> Any:
 
 
 def _bound(events: Iterator[Any], count_aliases: bool) -> None:
-    """Refuse what is nested too deep or stands for too much, as soon as it is."""
+    """Refuse a document as soon as it exceeds the depth or the number of values."""
     sizes: dict[str, int] = {}
     within: list[tuple[str | None, int]] = []
     total = 0
@@ -108,7 +108,7 @@ def _bound(events: Iterator[Any], count_aliases: bool) -> None:
         if isinstance(event, yaml.AliasEvent):
             assert anchor is not None
             if count_aliases and any(anchor == open_anchor for open_anchor, _ in within):
-                raise _at(f"the alias *{anchor[:MAX_SHOWN]} is inside of what it stands for", event.start_mark)
+                raise _at(f"the alias *{anchor[:MAX_SHOWN]} refers to a node that contains it", event.start_mark)
             total += sizes.get(anchor, 1)
         else:
             total += 1
@@ -123,7 +123,7 @@ def _bound(events: Iterator[Any], count_aliases: bool) -> None:
 
 
 def _refuse_double_keys(root: Any, constructor: yaml.constructor.SafeConstructor) -> None:
-    """Refuse a mapping with a key twice. One that is merged into another (``<<``) may be overridden there."""
+    """Refuse duplicate keys in a mapping. Keys merged from another mapping (``<<``) may be overridden."""
     visited: set[int] = set()
     waiting = [root]
     while waiting:
@@ -137,16 +137,16 @@ def _refuse_double_keys(root: Any, constructor: yaml.constructor.SafeConstructor
         keys: set[Hashable] = set()
         for name, _ in node.value:
             if not isinstance(name, yaml.ScalarNode):
-                continue  # no key that Python can have: the constructor says so
+                continue  # not hashable in Python: the constructor reports it
             key = name.value if name.tag == MERGE else constructor.construct_object(name)
             if key in keys:
-                raise _at(f"the key {str(key)[:MAX_SHOWN]!r} is there twice", name.start_mark)
+                raise _at(f"duplicate key {str(key)[:MAX_SHOWN]!r}", name.start_mark)
             keys.add(key)
         waiting += [each for pair in reversed(node.value) for each in reversed(pair)]
 
 
 class _Constructor(yaml.constructor.SafeConstructor):
-    """The constructor of plain YAML, which says where a scalar stands that has no value, such as a 30th of February."""
+    """The constructor of plain YAML, with the position of scalars that have no value, such as February 30th."""
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         kind = node.tag.rpartition(":")[2]

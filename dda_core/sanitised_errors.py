@@ -1,4 +1,4 @@
-"""Taking secrets out of exceptions, which end up in states, logs and stored results."""
+"""Removing secrets from exceptions, which end up in states, logs and stored results."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from dda_core.sanitise import MASK, redact, without_url_secrets
 
 
 def without_secrets(error: Exception) -> Exception:
-    """The exception with secrets masked in its text, its attributes, and those of its causes and members.
+    """The exception with secrets masked in its text and attributes, and in those of its causes and members.
 
-    It is changed in place, so that its class, its attributes and its traceback stay what decisions and readers go by.
-    Only one that keeps its text out of reach, as pydantic's do, is replaced by an ``SecretWithheld`` where that text
-    holds a secret.
+    It is changed in place, so that class, attributes and traceback are preserved. An exception whose text cannot be
+    changed, such as pydantic's, is replaced by a ``SecretWithheld`` if the text holds a secret.
     """
     cleaned = _cleaned(error, set())
-    assert isinstance(cleaned, Exception), "an Exception is changed in place or replaced by one"
+    assert isinstance(cleaned, Exception), "an Exception is changed in place or replaced by another Exception"
     return cleaned
 
 
 def masked(text: str) -> str:
-    """A text of an error as it may be shown: no secret, and of URLs only scheme, host and path."""
+    """An error's text without secrets, with URLs reduced to scheme, host and path."""
     return redact(without_url_secrets(text))
 
 
@@ -37,7 +36,7 @@ def _cleaned(error: BaseException, seen: set[int]) -> BaseException:
         error.__cause__ = _cleaned(error.__cause__, seen)
     if error.__context__ is not None:
         error.__context__ = _cleaned(error.__context__, seen)
-    error.__suppress_context__ = suppressed  # setting the cause has set it
+    error.__suppress_context__ = suppressed  # setting the cause changed it
     if isinstance(error, BaseExceptionGroup):
         for member in error.exceptions:
             _cleaned(member, seen)
@@ -45,7 +44,7 @@ def _cleaned(error: BaseException, seen: set[int]) -> BaseException:
     attributes = getattr(error, "__dict__", {})
     attributes.update({name: _named(name, value) for name, value in attributes.items()})
     if isinstance(error, OSError):
-        # Its text is made from these, which are no part of its dictionary.
+        # Its text is built from these, which are not in its __dict__.
         for name in ("strerror", "filename", "filename2"):
             setattr(error, name, _value(getattr(error, name)))
     return error if _holds_no_secret(error) else _replacement(error)
@@ -63,7 +62,7 @@ def _replacement(error: BaseException) -> SecretWithheld:
 
 
 def _value(value: Any) -> Any:
-    """The value with its texts masked; the same object where there is nothing to mask."""
+    """The value with its texts masked; the same object if there is nothing to mask."""
     clean = value
     if isinstance(value, str):
         clean = masked(value) if type(value) is str else value
@@ -79,7 +78,7 @@ def _value(value: Any) -> Any:
 
 
 def _named(name: object, value: Any) -> Any:
-    """The value under a name, masked as a whole where the name tells that it is a secret."""
+    """The value under a name, masked entirely if the name marks it as a secret."""
     if isinstance(name, str) and isinstance(value, str) and redact(f"{name}={value}") == f"{name}={MASK}":
         return MASK
     return _value(value)

@@ -1,4 +1,4 @@
-"""Taking secrets out of log records, whichever logger writes them and whoever handles them."""
+"""Removing secrets from log records, for every logger and handler."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dda_core.sanitise import redact
 
 
 def sanitise_logs() -> None:
-    """Let no log record of this process hold a secret, from now on and for every logger; it may be called again.
+    """Mask secrets in all log records of this process from now on; may be called repeatedly.
 
-    The records are cleaned where they are made. A filter of a logger does not see what is logged to those below it,
-    and a handler that is added later, as Prefect's are, would have none.
+    Records are cleaned where they are created: a logger's filter does not see the records of its child loggers, and
+    a handler added later, such as Prefect's, would have no filter.
     """
     made = logging.getLogRecordFactory()
     if not isinstance(made, _SanitisedRecords):
@@ -22,7 +22,7 @@ def sanitise_logs() -> None:
 
 
 class _SanitisedRecords:
-    """Makes records as ``made`` does, with secrets masked in the message, its arguments and the traceback."""
+    """Creates records like ``made``, with secrets masked in message, arguments and traceback."""
 
     def __init__(self, made: Callable[..., logging.LogRecord]) -> None:
         self._made = made
@@ -32,14 +32,14 @@ class _SanitisedRecords:
         try:
             message = record.getMessage()
         except Exception:
-            # Arguments that do not fit the message are printed by logging's own error handling.
+            # logging's own error handling prints arguments that do not fit the message.
             message = f"{record.msg} {record.args}" if record.args else str(record.msg)
         if (clean := redact(message)) != message:
             record.msg, record.args = clean, None
         if record.exc_info and record.exc_info[1] is not None:
             text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
             if (clean := redact(text)) != text:
-                # Formatters print this text and do not look for the exception any more.
+                # Formatters print this text instead of the exception.
                 record.exc_text, record.exc_info = clean, None
         if record.stack_info:
             record.stack_info = redact(record.stack_info)

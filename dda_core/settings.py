@@ -1,4 +1,4 @@
-"""Every setting, in one class. Each is read from the environment as ``DDA_<NAME>``; ``dda config show`` lists them."""
+"""All settings, in one class. Each is read from the environment as ``DDA_<NAME>``; ``dda config show`` lists them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from dda_core.exceptions import InvalidSettings
 
 PREFIX = "DDA_"
 NO_SETTINGS = frozenset({"DDA_DEBUG", "DDA_LOCAL_STACK", "DDA_LOCAL_ROLE", "DDA_SCREENSHOTS"})
-"""Variables of that prefix that mean something else: debugging, the local stack's processes, the browser test."""
+"""Variables with that prefix that are not settings: debugging, the local stack's processes, the browser test."""
 
 
 class Settings(BaseSettings):
-    """Times are in seconds unless the name says otherwise."""
+    """The settings; times are in seconds."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", allow_inf_nan=False)
 
-    poll_seconds: float = Field(30, gt=0, le=3600, description="Time between two looks at a job or a component")
-    jitter: float = Field(0.2, ge=0, lt=1, description="Waits vary at random by this share, so that runs spread out")
+    poll_seconds: float = Field(30, gt=0, le=3600, description="Time between two polls of a job or a component")
+    jitter: float = Field(
+        0.2, ge=0, lt=1, description="Random variation of waits, as a fraction, so that runs spread out"
+    )
     backoff_seconds: float = Field(
         30, gt=0, description="Wait before the second attempt of a compilation; the third waits twice as long"
     )
-    extra_attempts: int = Field(
-        2, ge=0, le=10, description="New compilation jobs in one run after failures that may pass"
-    )
+    extra_attempts: int = Field(2, ge=0, le=10, description="New compilation jobs in one run after transient failures")
     quota_wait_seconds: float = Field(60, gt=0, description="Time between two tries for a slot of the account's quota")
     quota_timeout_seconds: float = Field(14_400, gt=0, description="How long a target waits for a slot")
     prepare_timeout_seconds: float = Field(3_600, gt=0, description="Time limit for reading the trained archive")
@@ -41,67 +41,67 @@ class Settings(BaseSettings):
         1_800, gt=0, description="Time limit until a component version is DEPLOYABLE"
     )
     device_calls_per_second: float = Field(
-        10, gt=0, description="Calls to AWS IoT Greengrass per second while core devices are looked at"
+        10, gt=0, description="Calls to AWS IoT Greengrass per second while listing core devices"
     )
-    poll_errors: int = Field(20, ge=1, description="Polls that may fail in a row before a target is given up")
+    poll_errors: int = Field(20, ge=1, description="Consecutive failed polls after which a target fails")
     retry_mode: Literal["standard", "adaptive"] = Field("adaptive", description="botocore's retry mode")
-    max_attempts: int = Field(8, ge=1, description="botocore's attempts for one AWS call")
+    max_attempts: int = Field(8, ge=1, description="botocore's attempts per AWS call")
     connect_timeout_seconds: float = Field(10, gt=0, description="Time limit for connecting to AWS")
-    read_timeout_seconds: float = Field(60, gt=0, description="Time limit for an answer of AWS")
-    max_connections: int = Field(50, ge=10, description="Connections kept per AWS service")
+    read_timeout_seconds: float = Field(60, gt=0, description="Time limit for a response from AWS")
+    max_connections: int = Field(50, ge=10, description="Connections kept open per AWS service")
     single_host: bool = Field(
         False,
-        description="Every worker runs on this machine, outside of containers: a run without a process here is dead",
+        description="Every worker runs on this machine, outside containers: a run without a process here is dead",
     )
     silence_seconds: float = Field(
-        300, gt=0, description="A run without a sign of life for so long is taken for dead; 3 heartbeats at least"
+        300, gt=0, description="A run that is silent for this long is presumed dead; at least 3 heartbeats"
     )
     pending_seconds: float = Field(
-        600, gt=0, description="A run that is pending for so long without a process is taken for dead"
+        600, gt=0, description="A run that is pending for this long without a process is presumed dead"
     )
-    max_restarts: int = Field(5, ge=0, description="Crashes of a run after which it is not begun again by itself")
+    max_restarts: int = Field(5, ge=0, description="Crashes after which a run is no longer restarted automatically")
     retry_backoff_seconds: float = Field(
-        600, gt=0, description="Wait before retry-failed retries a target; doubled with every further failure"
+        600, gt=0, description="Wait before retry-failed retries a target; doubled after every further failure"
     )
-    retry_backoff_cap_seconds: float = Field(14_400, gt=0, description="The longest that retry-failed waits")
-    retry_budget: int = Field(20, ge=1, description="Targets that one run of retry-failed retries at most")
+    retry_backoff_cap_seconds: float = Field(14_400, gt=0, description="The longest wait of retry-failed")
+    retry_budget: int = Field(20, ge=1, description="The most targets that one run of retry-failed retries")
     retry_attempts_backoff: int = Field(
-        4, ge=1, description="Attempts in all, the first included, where a failure may pass by itself"
+        4, ge=1, description="Total attempts, including the first, if a failure may be transient"
     )
     retry_attempts_quota: int = Field(
-        6, ge=1, description="Attempts in all, the first included, where the account had no free slot"
+        6, ge=1, description="Total attempts, including the first, if the account had no free slot"
     )
     retry_attempts_reconcile: int = Field(
-        3, ge=1, description="Attempts in all, the first included, where AWS must be looked at first"
+        3, ge=1, description="Total attempts, including the first, if the state in AWS must be read first"
     )
     retry_attempts_crashed: int = Field(
-        5, ge=1, description="Attempts in all, the first included, where the run's process died"
+        5, ge=1, description="Total attempts, including the first, if the run's process died"
     )
     retry_attempts_timed_out: int = Field(
-        3, ge=1, description="Attempts in all, the first included, where a step or a job reached its time limit"
+        3, ge=1, description="Total attempts, including the first, if a step or a job reached its time limit"
     )
     component_versions_per_second: float = Field(
         0.9,
         ge=0,
-        description="New component versions per second, account and Region, over all workers; AWS allows 1. "
-        "This and the next three: 0 for no limit",
+        description="New component versions per second, account and Region, across all workers; AWS allows 1. "
+        "For this and the next three, 0 means no limit",
     )
     compilation_jobs_per_second: float = Field(
-        1, ge=0, description="New compilation jobs per second, account and Region, over all workers"
+        1, ge=0, description="New compilation jobs per second, account and Region, across all workers"
     )
     sagemaker_calls_per_second: float = Field(
-        10, ge=0, description="Other calls to SageMaker per second, account and Region, over all workers"
+        10, ge=0, description="Other calls to SageMaker per second, account and Region, across all workers"
     )
     greengrass_calls_per_second: float = Field(
-        20, ge=0, description="Other calls to AWS IoT Greengrass per second, account and Region, over all workers"
+        20, ge=0, description="Other calls to AWS IoT Greengrass per second, account and Region, across all workers"
     )
 
 
 def load_settings() -> Settings:
-    """The settings as the environment has them now.
+    """The settings from the current environment.
 
     Raises:
-        InvalidSettings: a value cannot be used; the message names the variable and the rule.
+        InvalidSettings: a value is invalid; the message names the variable and the rule.
     """
     try:
         return Settings()
@@ -114,24 +114,24 @@ def load_settings() -> Settings:
 
 
 def _found(value: object) -> str:
-    """``=`` and the value found, where it looks like one of a setting: what was pasted by mistake may be a secret."""
+    """``=`` and the value, if it looks like a setting's: anything else may be a secret pasted by mistake."""
     return f"={value!r}" if re.fullmatch(r"[\w.+-]{0,20}", str(value)) else " (its value is not shown)"
 
 
 class UnknownVariable(NamedTuple):
-    """A ``DDA_`` variable that is no setting, so that its value has no effect; ``nearest`` may be what was meant."""
+    """A ``DDA_`` variable that is not a setting and has no effect; ``nearest`` may be what was meant."""
 
     name: str
     nearest: str | None
 
     def __str__(self) -> str:
-        """What a person is told."""
+        """The sentence for people."""
         meant = f"Did you mean {self.nearest}?" if self.nearest else "`dda config show` lists the settings."
-        return f"{self.name} is no setting of the DDA Pipeline and has no effect. {meant}"
+        return f"{self.name} is not a setting of the DDA Pipeline and has no effect. {meant}"
 
 
 def unknown_variables() -> list[UnknownVariable]:
-    """The variables of the environment that look like settings and are none: misspelt ones, most likely."""
+    """Environment variables that look like settings but are not, most likely misspelt ones."""
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     return [
         UnknownVariable(name, next(iter(get_close_matches(name.upper(), known, n=1)), None))
@@ -141,7 +141,7 @@ def unknown_variables() -> list[UnknownVariable]:
 
 
 def settings_with_origin() -> list[tuple[str, object, str, str]]:
-    """``(name, value, where it came from, what it means)`` of every setting."""
+    """``(name, value, origin, description)`` of every setting."""
     settings = load_settings()
     environment = {name.upper() for name in os.environ}
     return [

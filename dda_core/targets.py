@@ -1,7 +1,7 @@
-"""The table of compilation targets: ``targets.yaml``, checked and frozen.
+"""The table of compilation targets: ``targets.yaml``, validated and frozen.
 
-Adding a target is adding a row to the YAML file; no module names a target. A use case may bring rows of its own,
-which are checked like these: functions that look a name up take them as ``own``.
+To add a target, add a row to the YAML file; no module names a target. A use case may bring its own rows, validated in
+the same way; functions that look up a name take them as ``own``.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from dda_core.validation import explained, unquoted_values
 TABLE = Path(__file__).with_name("targets.yaml")
 
 NEO_CUDA_CEILING = 11
-"""SageMaker Neo compiles for CUDA up to 11.x; a higher ``cuda-ver`` fails only after minutes."""
+"""SageMaker Neo supports CUDA up to 11.x; a higher ``cuda-ver`` would fail only after minutes."""
 
 _PLATFORMS = {"X86_64": "amd64", "ARM64": "aarch64"}
-"""Neo's name of an architecture, and AWS IoT Greengrass's."""
+"""AWS IoT Greengrass's name of an architecture, by SageMaker Neo's."""
 
 ComponentName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,128}$")]
 
 
 class CompilationTarget(BaseModel):
-    """One row of the table: how Neo compiles for a kind of device, and what the component then needs there.
+    """One row of the table: how Neo compiles for a kind of device, and what the component needs there.
 
     Attributes:
-        name: what users type, and the end of the component's name.
-        suffix: stands for the name in compilation jobs' names.
-        localserver: the LocalServer component of devices of this kind; only rows that a use case brings have it, the
-            fleets name those of the table.
+        name: what users type, and the suffix of the component's name.
+        suffix: represents the name in compilation jobs' names.
+        localserver: the LocalServer component of these devices; only in a use case's own rows, as fleets define it
+            for the table's.
         runtime: what the device runs the model with.
-        manifest_keys: what a package for that runtime needs at the top of its manifest, where it is not as for ``dlr``.
-        unavailable: why nothing can be compiled for the row yet; None where it can.
+        manifest_keys: the top-level manifest keys of a package for that runtime, if they differ from ``dlr``'s.
+        unavailable: why the target cannot be compiled for yet; None if it can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,11 +64,11 @@ class CompilationTarget(BaseModel):
         if value is not None:
             options = json.loads(value)
             if not isinstance(options, dict):
-                raise ValueError("Neo's options are a JSON object")
+                raise ValueError("Neo's options must be a JSON object")
             cuda = str(options.get("cuda-ver", "0"))
             major = cuda.partition(".")[0]
             if not major.isdecimal():
-                raise ValueError(f"cuda-ver {cuda!r} is no version such as 11.4")
+                raise ValueError(f"cuda-ver {cuda!r} is not a version such as 11.4")
             if int(major) > NEO_CUDA_CEILING:
                 raise ValueError(f"cuda-ver {cuda} is over SageMaker Neo's ceiling of {NEO_CUDA_CEILING}.x")
         return value
@@ -76,18 +76,18 @@ class CompilationTarget(BaseModel):
     @model_validator(mode="after")
     def _row_agrees_with_itself(self) -> CompilationTarget:
         if self.platform != _PLATFORMS[self.arch]:
-            raise ValueError(f"platform {self.platform} is not {_PLATFORMS[self.arch]}, which arch {self.arch} is")
+            raise ValueError(f"platform {self.platform} must be {_PLATFORMS[self.arch]} for arch {self.arch}")
         if self.runtime != "dlr" and not self.unavailable:
             raise ValueError(f"runtime {self.runtime} needs `unavailable`: SageMaker Neo compiles for dlr only")
         return self
 
     @property
     def component_suffix(self) -> str:
-        """The end of the component's name: the target's name with ``_`` as ``-``."""
+        """The suffix of the component's name: the target's name with ``_`` as ``-``."""
         return self.name.replace("_", "-")
 
     def neo_platform(self) -> dict[str, str]:
-        """``TargetPlatform`` as CreateCompilationJob takes it; without an accelerator the key is absent."""
+        """``TargetPlatform`` of CreateCompilationJob; without an accelerator the key is absent."""
         platform: dict[str, str] = {"Os": self.os, "Arch": self.arch}
         if self.accelerator:
             platform["Accelerator"] = self.accelerator
@@ -98,7 +98,7 @@ def read_table(path: Path) -> tuple[CompilationTarget, ...]:
     """Read a table of targets.
 
     Raises:
-        InvalidCatalogue: the file is no list of valid rows, or two rows share a name, alias or suffix.
+        InvalidCatalogue: the file is not a list of valid rows, or two rows share a name, alias or suffix.
     """
     try:
         rows = read_yaml_file(path)
@@ -108,7 +108,7 @@ def read_table(path: Path) -> tuple[CompilationTarget, ...]:
     except OSError as error:
         raise InvalidCatalogue(f"cannot be read: {error.strerror or error}", where=str(path)) from error
     if not isinstance(rows, list) or not rows:
-        raise InvalidCatalogue("holds no list of targets", where=str(path), expected="at least one row (`- name: ...`)")
+        raise InvalidCatalogue("is not a list of targets", where=str(path), expected="at least one row (`- name: ...`)")
     checked = tuple(_checked_row(row, number, path) for number, row in enumerate(rows, 1))
     if problems := shared_words(checked):
         raise InvalidCatalogue("; ".join(problems), where=str(path))
@@ -128,10 +128,10 @@ def _checked_row(row: Any, number: int, path: Path) -> CompilationTarget:
 
 
 def read_own_targets(path: Path) -> tuple[CompilationTarget, ...]:
-    """Read the rows that a use case brings beside the table's; each names its LocalServer.
+    """Read a use case's own rows, which add to the table's; each names its LocalServer.
 
     Raises:
-        InvalidCatalogue: as for our own table, or a row shares a word with one of ours, or names no LocalServer.
+        InvalidCatalogue: as for ``read_table``, or a row shares a word with the table's, or names no LocalServer.
     """
     rows = read_table(path)
     if problems := own_row_problems(rows):
@@ -140,7 +140,7 @@ def read_own_targets(path: Path) -> tuple[CompilationTarget, ...]:
 
 
 def own_row_problems(own: Iterable[CompilationTarget]) -> list[str]:
-    """Why these rows cannot stand beside the table's; none where they can."""
+    """Why these rows cannot be added to the table's; empty if they can."""
     own = tuple(own)
     nameless = [
         f"row {row.name}: localserver is missing; name the LocalServer component that these devices have"
@@ -151,7 +151,7 @@ def own_row_problems(own: Iterable[CompilationTarget]) -> list[str]:
 
 
 def shared_words(rows: Iterable[CompilationTarget]) -> list[str]:
-    """A sentence for every name, alias, suffix or component name that stands in two of the rows."""
+    """A sentence for every name, alias, suffix or component name that two rows share."""
     rows = tuple(rows)
     problems = []
     for what, words in (
@@ -161,28 +161,28 @@ def shared_words(rows: Iterable[CompilationTarget]) -> list[str]:
     ):
         twice = sorted({word for word in words if words.count(word) > 1})
         if twice:
-            problems.append(f"the {what} {', '.join(twice)} stands in two rows; each must be unique")
+            problems.append(f"the {what} {', '.join(twice)} is in two rows; each must be unique")
     return problems
 
 
 @cache
 def all_targets() -> tuple[CompilationTarget, ...]:
-    """Every known target, in the table's order; those that nothing can be compiled for yet too."""
+    """Every known target, in the table's order, including unavailable ones."""
     return read_table(TABLE)
 
 
 def available_targets() -> tuple[CompilationTarget, ...]:
-    """The targets that models can be compiled for, in the table's order."""
+    """The available targets, in the table's order."""
     return tuple(target for target in all_targets() if not target.unavailable)
 
 
 def target_names() -> tuple[str, ...]:
-    """The names of the targets that models can be compiled for, in the table's order."""
+    """The names of the available targets, in the table's order."""
     return tuple(target.name for target in available_targets())
 
 
 def look_up(name: str, own: Iterable[CompilationTarget] = ()) -> CompilationTarget | None:
-    """The row of that name or alias, whether or not anything can be compiled for it; None where there is none."""
+    """The row of that name or alias, even if unavailable; None if there is none."""
     return next((row for row in (*all_targets(), *own) if name == row.name or name in row.aliases), None)
 
 
@@ -190,8 +190,8 @@ def find_target(name: str, own: Iterable[CompilationTarget] = ()) -> Compilation
     """The target of that name or alias, in the table or among a use case's ``own`` rows.
 
     Raises:
-        UnknownTarget: no row has it. Guessing an architecture would crash-loop devices.
-        TargetUnavailable: nothing can be compiled for it yet.
+        UnknownTarget: no row has it. Guessing an architecture would make devices crash-loop.
+        TargetUnavailable: it cannot be compiled for yet.
     """
     own = tuple(own)
     names = (*target_names(), *(row.name for row in own if not row.unavailable))
@@ -199,7 +199,7 @@ def find_target(name: str, own: Iterable[CompilationTarget] = ()) -> Compilation
     if target is None:
         raise UnknownTarget(name, names)
     if target.unavailable:
-        raise TargetUnavailable(target.name, target.unavailable, f"Take one of: {', '.join(names)}.")
+        raise TargetUnavailable(target.name, target.unavailable, f"Use one of: {', '.join(names)}.")
     return target
 
 

@@ -42,11 +42,11 @@ TagKey = Annotated[str, Field(min_length=1, max_length=128)]
 TagValue = Annotated[str, Field(max_length=256)]
 
 RESERVED_TAGS = {
-    "aws:": "AWS keeps it for its own tags",
+    "aws:": "AWS reserves it for its own tags",
     "dda:": "the pipeline finds its jobs by such tags",
     "dda-portal:": "the pipeline and the portal find components by such tags",
 }
-"""The beginnings of tag keys, in lower case, that are not the user's, and why."""
+"""Reserved prefixes of tag keys, in lower case, and why."""
 
 DEFAULT_ROLE = "DDASageMakerExecutionRole"
 DEFAULT_STARTUP_WAIT_SECONDS = 600
@@ -54,15 +54,15 @@ LONGEST_STARTUP_WAIT_SECONDS = 86_400
 
 
 class UseCase(BaseModel):
-    """Where a use case's models live and who may work on them. The fields are those of the YAML file.
+    """Where a use case's models are stored, and its roles. The fields are those of the YAML file.
 
     Attributes:
-        fleet: the preset that says which LocalServer components the devices have, and the default targets; None in a
-            use case saved before there were presets, which stands for the first of them.
+        fleet: the preset with the devices' LocalServer components and the default targets; None in a use case saved
+            before presets existed, which means ``original``.
         startup_wait_seconds: how long a device waits for LocalServer's files before it converts a model; 0: not at all.
-        own_targets: rows beside those of the table of targets; a file names them by ``targets_file``.
-        localserver: by target, the LocalServer component of these devices where it is not the fleet's.
-        targets: the names of what is compiled when nobody says so, where it is not the fleet's.
+        own_targets: rows in addition to the table of targets; a file names them by ``targets_file``.
+        localserver: the LocalServer component of these devices by target, if it differs from the fleet's.
+        targets: the names of the default targets, if they differ from the fleet's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,14 +87,14 @@ class UseCase(BaseModel):
     @field_validator("account_id", mode="before")
     @classmethod
     def _account_is_text(cls, value: object) -> object:
-        # An unquoted account id is a number in YAML; one with a leading zero would lose it there, and is refused.
+        # An unquoted account id is a number in YAML; one with a leading zero loses it and is then refused.
         return str(value) if isinstance(value, int) else value
 
     @field_validator("s3_bucket")
     @classmethod
     def _bucket_name_is_one_that_s3_takes(cls, value: str) -> str:
         if problem := bucket_name_problem(value):
-            raise ValueError(f"no bucket of S3 has such a name: {problem}")
+            raise ValueError(f"not a valid bucket name: {problem}")
         return value
 
     @field_validator("tags")
@@ -152,7 +152,7 @@ class UseCase(BaseModel):
 
     @property
     def sagemaker_role(self) -> str:
-        """The role that SageMaker Neo works with."""
+        """The role that SageMaker Neo assumes."""
         default = f"arn:{partition(self.region)}:iam::{self.account_id}:role/{DEFAULT_ROLE}"
         return self.sagemaker_execution_role_arn or default
 
@@ -162,7 +162,7 @@ class UseCase(BaseModel):
         return find_fleet(self.fleet or SAVED_BEFORE)
 
     def localserver_for(self, target: CompilationTarget) -> str:
-        """The LocalServer component of these devices for ``target``: as named, else the row's, else the fleet's.
+        """The LocalServer component of these devices for ``target``: the use case's, else the row's, else the fleet's.
 
         Raises:
             TargetUnavailable: the fleet has none.
@@ -173,13 +173,13 @@ class UseCase(BaseModel):
             raise TargetUnavailable(
                 target.name,
                 f"in fleet {self.preset.name}: {reason}",
-                f"Name the LocalServer that the devices have in the use case's localserver "
-                f"({{{target.name}: aws.edgeml.dda.LocalServer...}}), or take another target.",
+                f"Name the devices' LocalServer in the use case's localserver "
+                f"({{{target.name}: aws.edgeml.dda.LocalServer...}}), or use another target.",
             )
         return named
 
     def preset_localservers(self, target: CompilationTarget) -> tuple[str, ...]:
-        """The LocalServer components that differ only because presets do; none where the use case names it itself."""
+        """The LocalServer components that presets name for the target; empty if the use case or the row names one."""
         return () if target.name in self.localserver or target.localserver else localservers_of(target)
 
     def find_target(self, name: str) -> CompilationTarget:
@@ -187,7 +187,7 @@ class UseCase(BaseModel):
 
         Raises:
             UnknownTarget: no row has it.
-            TargetUnavailable: nothing can be compiled for it, or these devices cannot run it.
+            TargetUnavailable: it cannot be compiled for, or these devices cannot run it.
         """
         target = find_target(name, self.own_targets)
         self.localserver_for(target)
@@ -202,7 +202,7 @@ class UseCase(BaseModel):
         return tuple(dict.fromkeys(self.find_target(name) for name in names))
 
     def default_targets(self) -> tuple[CompilationTarget, ...]:
-        """What is compiled when nobody says so: the use case's own choice, else its fleet's."""
+        """The default targets: the use case's own, else its fleet's."""
         return find_targets(self.targets, self.own_targets) if self.targets else self.preset.default_targets()
 
     def target_names(self) -> tuple[str, ...]:
@@ -220,18 +220,18 @@ class UseCase(BaseModel):
 
         Raises:
             UnknownFleet: there is none of that name.
-            InvalidUseCase: its devices cannot run what the use case compiles by default.
+            InvalidUseCase: its devices cannot run the use case's default targets.
         """
         fields = {field: getattr(self, field) for field in type(self).model_fields}
         return check_use_case({**fields, "fleet": find_fleet(name).name}, where=f"use case {self.usecase_id!r}")
 
 
 QUOTED = frozenset(UseCase.model_fields) - {"external_id", "tags"}
-"""The fields whose values errors may quote. What a use case's tags say is its owner's business."""
+"""The fields whose values errors may quote; tags may hold private data."""
 
 
 def _or_value_error(made: Callable[[], T]) -> T:
-    """What ``made`` returns; an error of ours as the one that pydantic reports with the field."""
+    """What ``made`` returns; a ``DdaError`` becomes a ValueError, which pydantic reports with the field."""
     try:
         return made()
     except DdaError as error:
@@ -239,16 +239,16 @@ def _or_value_error(made: Callable[[], T]) -> T:
 
 
 def read_use_case(path: Path, *, saved_fleet: bool = False) -> UseCase:
-    """Read a use case's YAML file. One that names no fleet is a new one, on the fleet of today.
+    """Read a use case's YAML file. Without a fleet, it gets the one for new use cases.
 
     Args:
-        path: the file. What it names as ``targets_file`` is looked for from its folder.
-        saved_fleet: leave the fleet open where the file names none, because the use case may have been saved before.
+        path: the file; its ``targets_file`` is relative to its folder.
+        saved_fleet: leave the fleet unset if the file names none, because the use case may have been saved before.
 
     Raises:
-        FileMissing: there is no such file, or no file of targets that it names.
-        InvalidUseCase: a field is missing, unknown or wrong; the message names file, field, value and rule.
-        InvalidCatalogue: a row of its own targets is wrong; the message names file, row, field and value.
+        FileMissing: the file, or its file of targets, does not exist.
+        InvalidUseCase: a field is missing, unknown or invalid; the message names file, field, value and rule.
+        InvalidCatalogue: a row of its own targets is invalid; the message names file, row, field and value.
     """
     try:
         fields = read_yaml_file(path)
@@ -281,7 +281,7 @@ def _targets_beside(path: Path, fields: dict[str, object]) -> tuple[CompilationT
         raise InvalidUseCase(
             "targets_file cannot be used",
             where=str(path),
-            expected="the path of a YAML file, and no own_targets beside it",
+            expected="the path of a YAML file, without own_targets in the same file",
         )
     rows = path.parent / named
     if not rows.is_file():
@@ -289,7 +289,7 @@ def _targets_beside(path: Path, fields: dict[str, object]) -> tuple[CompilationT
             f"no such file; {path} names it as targets_file",
             path=rows,
             where=str(rows),
-            remedy="Give the path from that file's folder.",
+            remedy="Give the path relative to that file's folder.",
         )
     return read_own_targets(rows)
 
@@ -298,7 +298,7 @@ def check_use_case(fields: dict[str, object], *, where: str) -> UseCase:
     """The use case of those fields.
 
     Raises:
-        InvalidUseCase: a field is missing, unknown or wrong. Secrets are never quoted.
+        InvalidUseCase: a field is missing, unknown or invalid. Secrets are never quoted.
     """
     try:
         return UseCase.model_validate(fields)

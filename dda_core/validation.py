@@ -1,7 +1,7 @@
-"""What was wrong with a file of fields, said without the values that stand in it.
+"""Describing what is wrong with a file of fields without quoting its values.
 
-A value is quoted only where its field is known to be harmless: under a misspelt name, in a nested object or behind an
-anchor there may be a secret.
+A value is quoted only if its field is known to be harmless: a misspelt name, a nested object or an anchor may hold a
+secret.
 """
 
 from __future__ import annotations
@@ -24,22 +24,21 @@ def explained(error: ValidationError, *, quoted: Collection[str], secrets: Itera
 
     Args:
         error: what pydantic raised.
-        quoted: the fields whose values are harmless. One that is found wrong there is shown, unless it is an object or
-            a list, in which anything may stand.
-        secrets: values, of other fields of the same file, that are masked wherever they appear.
+        quoted: the fields whose values may be shown, except objects and lists, which may hold anything.
+        secrets: values of other fields of the same file, masked wherever they appear.
     """
     return mask_values("; ".join(_sentence(problem, quoted) for problem in error.errors()), secrets)
 
 
 def unquoted_values(fields: object, quoted: Collection[str]) -> list[str]:
-    """Every single value under a field of a file that is not one of ``quoted``, however deep it stands."""
+    """Every scalar value, at any depth, under a field that is not in ``quoted``."""
     if not isinstance(fields, Mapping):
         return []
     return [text for name, value in fields.items() if name not in quoted for text in _texts(value)]
 
 
 def yaml_problem(error: Exception) -> str:
-    """What the YAML parser says, without the line of the file, tag or anchor that it quotes; with line and column."""
+    """The YAML parser's message with line and column, without the line of the file, tag or anchor that it quotes."""
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())
     mark = error.problem_mark or error.context_mark
@@ -48,16 +47,16 @@ def yaml_problem(error: Exception) -> str:
 
 
 def without_quotes(error: yaml.MarkedYAMLError) -> str:
-    """What the YAML parser says, without the place and without the line of the file, tag or anchor that it quotes."""
+    """The YAML parser's message without its position and without the line, tag or anchor that it quotes."""
     said = " ".join(" ".join(filter(None, (error.context, error.problem))).split())
-    # Single characters, such as the one that cannot begin a value, are what it is about.
+    # Single characters stay, such as the one that cannot start a token.
     return re.sub(r"'[^']*'|\"[^\"]*\"", lambda quoted: quoted[0] if len(quoted[0]) == 3 else "'...'", said)
 
 
 def _sentence(problem: Any, quoted: Collection[str]) -> str:
     place = ".".join(str(part) if _NAME.fullmatch(str(part)) else "(a key)" for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        # Not "name: ...", which reads as a name and its value wherever secrets are masked.
+        # Not "name: ...", which masking would read as a name and its value.
         return f"unknown field {place}"
     field = next((part for part in problem["loc"] if isinstance(part, str)), None)
     found = problem["input"]

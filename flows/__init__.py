@@ -1,1 +1,1 @@
-"""Prefect flows: the story in order."""
+"""The Prefect flows."""

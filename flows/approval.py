@@ -1,6 +1,6 @@
-"""The approval before publishing: the run suspends until a person has decided, and holds no process meanwhile.
+"""The approval before publishing: the run suspends, without a process, until a person has decided.
 
-The decision is Prefect's run input, which the server keeps: a run that crashes after it is not asked again.
+The decision is a Prefect run input, which the server stores: a run that crashes afterwards does not ask again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tasks.store.approvals import Approval, given_for, pause_key
 from tasks.store.tags import set_tags, tags_of
 
 APPROVAL = "approval:"
-"""The tag says ``waiting``, ``given`` or ``rejected``."""
+"""The tag's prefix; ``waiting``, ``approved`` or ``rejected`` follows."""
 
 
 def check_can_wait(run: Run) -> None:
-    """Make sure that a run of a use case that asks for approval can be suspended.
+    """Make sure that the run can be suspended if its use case requires approval.
 
     Raises:
-        ApprovalImpossible: it has no deployment, so no worker could go on with it.
+        ApprovalImpossible: it has no deployment, so no worker could resume it.
     """
     if run.use_case.require_approval and not deployment.get_id():
         raise ApprovalImpossible(run.use_case.usecase_id)
@@ -36,7 +36,7 @@ def check_can_wait(run: Run) -> None:
 async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:
     """Suspend the run, once, until a person has decided about ``packages``, by target.
 
-    What an earlier retry of the run was allowed to publish is not asked for again.
+    It does not ask again about packages that were approved in an earlier retry of the run.
 
     Raises:
         PublishingRejected: the person decided against it.
@@ -48,22 +48,24 @@ async def wait_for_approval(run: Run, packages: Mapping[str, Packaged]) -> None:
     async with get_client() as client:
         decision = await given_for(client, run.flow_run_id, run.retry, [each.digest for each in packages.values()])
     if decision is None:
-        _notice(run, f"⏸️ **Waits for approval:** Resume on the run's page, or `dda approve {training_job}`.\n\n{shown}")
+        _notice(
+            run, f"⏸️ **Waiting for approval:** Resume on the run's page, or `dda approve {training_job}`.\n\n{shown}"
+        )
         await _tag(run, "waiting")
-        get_run_logger().info("Every target is packaged or ended; waiting for `dda approve %s`", training_job)
+        get_run_logger().info("Every target is packaged or has ended; waiting for `dda approve %s`", training_job)
         form = Approval.with_initial_data(description=shown)
         decision = await asuspend_flow_run(wait_for_input=form, key=pause_key(run.retry))
-        assert decision is not None, "Prefect gives what it was told to wait for"
-    told = redact(f"by {decision.who}" + (f": {decision.why}" if decision.why else ""))
-    get_run_logger().info("Publishing was %s %s", decision.word, told)
-    _notice(run, f"Publishing was **{decision.word}** {cell(told)}")
+        assert decision is not None, "Prefect returns the input that it waits for"
+    by = redact(f"by {decision.who}" + (f": {decision.why}" if decision.why else ""))
+    get_run_logger().info("Publishing was %s %s", decision.word, by)
+    _notice(run, f"Publishing was **{decision.word}** {cell(by)}")
     await _tag(run, decision.word)
     if decision.rejects:
-        raise PublishingRejected(f"publishing was rejected {told}")
+        raise PublishingRejected(f"publishing was rejected {by}")
 
 
 def what_it_publishes(run: Run, packages: Mapping[str, Packaged]) -> str:
-    """What the person is asked about, as markdown: the new component versions, and what will not be there."""
+    """What the person decides about, as Markdown: the new component versions, and the targets without one."""
     rows = [
         [target, cell(run.ledger.targets[target].component), f"`{each.digest}`", f"{each.size / 1e6:.1f}&nbsp;MB"]
         for target, each in packages.items()
@@ -73,7 +75,7 @@ def what_it_publishes(run: Run, packages: Mapping[str, Packaged]) -> str:
         [
             f"A new version of each of these components of {run.record.training_job}:",
             table(["target", "component", "package", "size"], rows, right=["size"]),
-            *([f"Not among them: {', '.join(rest)}."] if rest else []),
+            *([f"Not included: {', '.join(rest)}."] if rest else []),
         ]
     )
 

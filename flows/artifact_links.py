@@ -1,4 +1,4 @@
-"""Download links on demand, for those who work in the Prefect UI."""
+"""Download links on demand, for users of the Prefect UI."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ async def artifact_links(
     use_case: str,
     expires_minutes: Annotated[int, Field(ge=1, le=720)] = 60,
 ) -> State[None]:
-    """Make links to what a training job's runs made: compiled archives, packages and logs, for every target.
+    """Create links to what a training job's runs made: compiled archives, packages and logs, for every target.
 
-    They stand on this run's own page, under Artifacts. A link is as good as a password for as long as it works, so
-    the page is an artifact without a key: it belongs to this run alone, is no version of an artifact that stays, and
-    says when its links expire. The next run of this flow, or of the scheduled `refresh-devices`, deletes it after
-    that. No other artifact, log, tag or result ever holds a link.
+    They are on this run's page, under Artifacts. A valid link is as good as a password, so the page is an artifact
+    without a key: it belongs to this run only, is not a version of a lasting artifact, and shows when its links
+    expire. The next run of this flow, or of the scheduled `refresh-devices`, then deletes it. No other artifact, log,
+    tag or result ever holds a link.
 
     Args:
-        training_job_name: The training job whose archives are wanted.
+        training_job_name: The training job whose files are wanted.
         use_case: The name of the use case's block. A use case's own deployment has it filled in.
-        expires_minutes: How long the links work; at most 720, that is 12 hours. They end earlier where the
-            credentials that sign them do.
+        expires_minutes: How long the links work; at most 720 (12 hours). They expire earlier if the credentials that
+            sign them do.
     """
     await remove_expired_links()
     try:
@@ -45,7 +45,7 @@ async def artifact_links(
         return Failed(message=redact(str(error), mask_accounts=True))
     good = sum(each.link is not None for each in made)
     if not good:
-        return Failed(message=f"No run of {training_job_name} has made anything in this use case that is still there")
+        return Failed(message=f"Nothing that a run of {training_job_name} made in this use case still exists")
     run_id = flow_run.get_id()
     assert run_id is not None
     expires = await write_links(UUID(str(run_id)), training_job_name, made)

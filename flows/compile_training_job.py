@@ -1,7 +1,6 @@
-"""The main job: from a finished training job to components that factory devices can install.
+"""The main flow: from a finished training job to components that factory devices can install.
 
-Read ``compile_training_job`` from top to bottom; it is the whole story. ``make_package`` and ``publish`` are its
-middle, for one target.
+Read ``compile_training_job`` from top to bottom. ``make_package`` and ``publish`` are its steps for one target.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from tasks.training_job import read_trained_model, read_training_job
 
 
 async def stop_compilation_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
-    """Stop what a cancelled run left running, where its own process could not."""
+    """Stop the compilation jobs of a cancelled run, in case its own process could not."""
     name, use_case = flow_run.parameters["training_job_name"], flow_run.parameters["use_case"]
     run = await begin_run(use_case, str(flow_run.id), record_of(name, str(flow_run.id)))
     for job in await stop_own_jobs(run, name):
@@ -67,12 +66,12 @@ async def compile_training_job(
         use_case: The name of the use case's block. A use case's own deployment has it filled in.
         targets: What to compile for. Empty: the training job's tag `dda:targets`, else the use case's targets, else
             those of its fleet.
-        model_name: What the model is called; the component's name is made from it. Empty: the training job's tag
+        model_name: The model's name, from which the component's name is derived. Empty: the training job's tag
             `dda:model-name`, else the training job's name.
-        component_name: What the component's name starts with, such as `model-lid-inspection`; the target is added
-            to it. Empty: made from the model's name, and refused where that is another model's component.
+        component_name: The start of the component's name, such as `model-lid-inspection`; the target is appended.
+            Empty: derived from the model's name, and refused if that component belongs to another model.
         friendly_name: The name that operators see on the device. Empty: the component's name without the target.
-        force: Compile anew what is deployable already. A compilation in progress is joined all the same.
+        force: Compile again what is already deployable. A compilation in progress is still joined.
     """
     async with begun(training_job_name, use_case, str(flow_run.get_id())) as run:
         name = model_name or training_job_name
@@ -104,15 +103,15 @@ async def compile_training_job(
             get_run_logger().error("%s", error, exc_info=not isinstance(error, DdaError | ClientError | BotoCoreError))
             return await refuse(run, error, name)
 
-        anew = force or order.force
+        recompile = force or order.force
         jobs = start_compilation.map(
             [delivery.target for delivery in todo],
             [delivery.work for delivery in todo],
             [first[delivery.target] for delivery in todo],
-            unmapped(anew),
+            unmapped(recompile),
         )
         packages = [
-            asyncio.ensure_future(make_package(run, delivery, job, first[delivery.target], anew, manifest))
+            asyncio.ensure_future(make_package(run, delivery, job, first[delivery.target], recompile, manifest))
             for delivery, job in zip(todo, jobs, strict=True)
         ]
         try:
@@ -137,7 +136,7 @@ async def make_package(
     force: bool,
     manifest: dict[str, Any],
 ) -> Packaged | None:
-    """Take one target from its compilation job to a package; None where it failed. Its failure is its own."""
+    """Take one target from its compilation job to a package; None if it failed, which affects no other target."""
     target = delivery.target
     try:
         run.ledger.compiling(target, component=delivery.component.component)
@@ -177,9 +176,9 @@ async def publish(run: Run, delivery: Delivery, packaged: Awaitable[Packaged | N
 async def without_deployable(
     run: Run, asked: list[Delivery], force: bool, earlier: Mapping[str, TargetLine]
 ) -> list[Delivery]:
-    """The deliveries that are still to be made. With ``force`` only what this very run made is left out.
+    """The deliveries still to be made. With ``force``, only what this run itself made is left out.
 
-    A target whose component is another model's fails here, before anything is compiled for it.
+    A target whose component belongs to another model fails here, before anything is compiled for it.
     """
     there = await find_deployable_components(asked)
     todo = []
@@ -195,7 +194,7 @@ async def without_deployable(
 
 
 def leave_alone(run: Run, todo: list[Delivery], order: RetryOrder, earlier: Mapping[str, TargetLine]) -> list[Delivery]:
-    """The deliveries that this retry may do; a failed target that it may not do stays as it was."""
+    """The deliveries in this retry's scope; failed targets out of scope keep their line."""
     left = {name: line for name, line in earlier.items() if order.leaves_alone(name) and line.status.ended}
     for delivery in todo:
         if line := left.get(delivery.target):
@@ -204,7 +203,7 @@ def leave_alone(run: Run, todo: list[Delivery], order: RetryOrder, earlier: Mapp
 
 
 async def earlier_lines(run: Run) -> dict[str, TargetLine]:
-    """The targets as the run's earlier processes left them, where it had any."""
+    """The targets' lines from the run's earlier processes, if any."""
     if not run.begun_before:
         return {}
     async with get_client() as client:
@@ -212,18 +211,18 @@ async def earlier_lines(run: Run) -> dict[str, TargetLine]:
 
 
 async def first_attempts(run: Run, asked: list[Delivery], force: bool, order: RetryOrder) -> dict[str, int]:
-    """Each target's first attempt: as chosen when the run began, or anew since it had ended and was retried."""
+    """Each target's first attempt: chosen when the run started, and again for each retry."""
     targets, works = [delivery.target for delivery in asked], [delivery.work for delivery in asked]
     chosen = await choose_attempts(targets, works, force, retry=0)
     if not run.retry:
         return chosen
-    # Told to compile anew, it takes no finished compilation for its own, whoever made it.
+    # A forced retry adopts no finished compilation, whoever made it.
     floors = None if order.force else chosen
     return await choose_attempts(targets, works, force or order.force, retry=run.retry, floors=floors)
 
 
 async def stop_if_cancelled(run: Run, model_name: str) -> None:
-    """On a person's cancel stop the compilation jobs that this run created; any other end leaves them alone."""
+    """If a person cancelled the run, stop the compilation jobs that it created; any other end leaves them alone."""
     if not await is_cancelling(run.flow_run_id):
         return
     log = get_run_logger()
@@ -231,8 +230,8 @@ async def stop_if_cancelled(run: Run, model_name: str) -> None:
         stopped = await stop_own_jobs(run, run.record.training_job)
         log.info("The run was cancelled. Stopped compilation jobs: %s", ", ".join(stopped) or "none")
     except (DdaError, ClientError, BotoCoreError) as error:
-        # Cancelled it is all the same. The worker's hook tries once more.
-        log.error("The run was cancelled. Its compilation jobs could not be stopped and may go on: %s", error)
+        # The run is cancelled regardless. The worker's hook tries once more.
+        log.error("The run was cancelled. Its compilation jobs could not be stopped and may continue: %s", error)
     for target in run.ledger.targets:
         note_failure(run, target, RunCancelled())
     await tag_run(run, model_name)

@@ -1,4 +1,4 @@
-"""Starting runs for completed training jobs where AWS cannot reach the Prefect server: their events are fetched."""
+"""Starting runs for completed training jobs when AWS cannot reach the Prefect server: their events are polled."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from tasks.store.use_cases import use_case_names
 
 @flow(name=FlowName.DRAIN_TRAINING_EVENTS.value, flow_run_name="training events")
 async def drain_training_events(undelivered: bool = False) -> State[None]:
-    """Start a run for every training job whose completion waits in the queue of a use case.
+    """Start a run for every completed training job whose event waits in a use case's queue.
 
-    `dda webhook install --queue` makes the queue. It fails where a message or a whole queue could not be read; the
-    others are served all the same.
+    `dda webhook install --queue` creates the queue. The run fails if a message or a whole queue could not be read; all
+    others are still processed.
 
     Args:
-        undelivered: Take what a webhook or an earlier run could not deliver as well. Do it once the cause is mended.
+        undelivered: Also drain the dead-letter queues, for events that a webhook or an earlier run could not deliver.
+            Use it once the cause is fixed.
     """
     names = await use_case_names()
     drained = await asyncio.gather(*(drain(name, undelivered=undelivered) for name in names))
@@ -31,10 +32,10 @@ async def drain_training_events(undelivered: bool = False) -> State[None]:
     problems = [f"{each.use_case}: {problem}" for each in drained for problem in each.problems]
     if not (started or known or problems):
         await forget_idle_runs()
-        return Completed(message="no training job has completed since the last time")
+        return Completed(message="no training job has completed since the last run")
     message = f"{len(started)} runs started{': ' if started else ''}{', '.join(started)}"
     if known:
-        message += f"; {known} events of training jobs that have their run already"
+        message += f"; {known} events of training jobs that already have a run"
     if problems:
-        return Failed(message=f"{message}. Not taken: {'; '.join(problems)}")
+        return Failed(message=f"{message}. Not processed: {'; '.join(problems)}")
     return Completed(message=message)

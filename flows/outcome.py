@@ -1,7 +1,7 @@
-"""How a run shows where it stands: its tags, and the state it ends in.
+"""How a run shows its status: its tags, and its final state.
 
-Only standard state names are used: the UI's filters and the deployment's page know no others. What they cannot say
-is in the message and in the tags.
+Only standard state names are used, because the UI's filters and the deployment's page know no others. Details are in
+the message and the tags.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OWN_TAGS = ("use-case:", "model:", "training-job:", "target:", "status:", "faile
 
 
 def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
-    """Give the run's page what it says besides the targets."""
+    """Set what the run's page shows besides the targets."""
     run.record.describe(
         PageContext(
             training_job=training_job.name,
@@ -48,20 +48,20 @@ def describe_page(run: Run, training_job: TrainingJob, model_name: str) -> None:
         )
     )
     log = get_run_logger()
-    log.info("Where each target stands: %s", artifact_link(artifact_key("targets", training_job.name)))
+    log.info("The status of each target: %s", artifact_link(artifact_key("targets", training_job.name)))
     log.info("All training jobs: %s", artifact_link(OVERVIEW))
 
 
 async def tag_run(run: Run, model_name: str, *, refused: RetryClass | None = None) -> None:
-    """Tag the run with use case, model, training job and targets, and with how it stands once it has ended.
+    """Tag the run with use case, model, training job and targets, and with its status once it has ended.
 
-    Tags that others gave the run are kept; those that told a retry what to do have been read by now. The overview of
-    training jobs is brought up to date with the tags.
+    Tags from others are kept; the tags of a retry's scope have been read by now and are removed. The overview of
+    training jobs is updated too.
 
     Args:
         run: the run.
-        model_name: what its model is called.
-        refused: the retry class of a run that could not begin any target.
+        model_name: the model's name.
+        refused: the retry class of a run that could not start any target.
     """
     targets = run.ledger.targets
     tags = [
@@ -81,13 +81,13 @@ async def tag_run(run: Run, model_name: str, *, refused: RetryClass | None = Non
         others = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
         await set_tags(run.flow_run_id, [*others, *tags])
     except Exception as error:
-        # What AWS holds by now counts, not whether the server takes tags at this moment.
+        # The results in AWS count, not whether the server accepts tags at this moment.
         get_run_logger().warning("The run's tags could not be set (%s); refresh-overview sets them later.", error)
     await show_run(run, model_name, ended=ended)
 
 
 def end_state(run: Run) -> State[None]:
-    """The state that the run ends in: Completed only when devices can install every target's component."""
+    """The run's final state: Completed only if devices can install every target's component."""
     message = _message(run, run_message(run.ledger.targets))
     if run_status(run.ledger.targets) is RunStatus.COMPLETED:
         return Completed(message=message)
@@ -95,7 +95,7 @@ def end_state(run: Run) -> State[None]:
 
 
 async def ignore(run: Run, training_job: TrainingJob) -> State[None]:
-    """End a run whose training job is not its use case's: nothing is compiled, and no page mentions it."""
+    """End a run whose training job belongs to another use case: nothing is compiled, and no page mentions it."""
     use_case = run.use_case
     owner = training_job.tags.get(USE_CASE_TAG)
     why = (
@@ -104,7 +104,7 @@ async def ignore(run: Run, training_job: TrainingJob) -> State[None]:
         else f"it has no tag {USE_CASE_TAG}, and its model is not in bucket {use_case.s3_bucket}"
     )
     message = f"ignored: training job {training_job.name} does not belong to use case {use_case.usecase_id!r}: {why}"
-    get_run_logger().info("%s. To compile it all the same, give it the tag.", message)
+    get_run_logger().info("%s. To compile it anyway, give it the tag.", message)
     tags = [tag for tag in await tags_of(run.flow_run_id) if not tag.startswith(OWN_TAGS)]
     about = [f"use-case:{use_case.usecase_id}", f"training-job:{training_job.name}"]
     await set_tags(run.flow_run_id, [*tags, *about, IGNORED])
@@ -112,7 +112,7 @@ async def ignore(run: Run, training_job: TrainingJob) -> State[None]:
 
 
 async def reject(run: Run, error: PublishingRejected, targets: Iterable[str], model_name: str) -> State[None]:
-    """End a run whose components a person does not want published."""
+    """End a run whose components a person rejected for publishing."""
     for target in targets:
         note_failure(run, target, error)
     await tag_run(run, model_name)
@@ -120,15 +120,15 @@ async def reject(run: Run, error: PublishingRejected, targets: Iterable[str], mo
 
 
 async def refuse(run: Run, error: Exception, model_name: str) -> State[None]:
-    """End a run that cannot begin any target: the same reason, cause and remedy stand at each."""
+    """End a run that cannot start any target: each gets the same reason, cause and remedy."""
     for target in run.ledger.targets:
         note_failure(run, target, error)
     await tag_run(run, model_name, refused=retry_class_of(error))
-    # Who started a run for a job that is not there may have the wrong account in mind, so here it is named.
+    # A missing job may mean that the account is wrong, so this message names it.
     keep = [run.use_case.account_id] if isinstance(error, TrainingJobMissing) else []
     message = str(error)
     if not isinstance(error, DdaError):
-        # Our own messages say what to do; those of AWS do not.
+        # The pipeline's own errors include a remedy; those of AWS do not.
         guidance = guidance_for(error)
         message = str(DdaError(message or type(error).__name__, remedy=f"{guidance.cause} {guidance.remedy}"))
     return Failed(message=_message(run, message, *keep))
@@ -139,9 +139,9 @@ def _message(run: Run, text: str, *keep: str) -> str:
 
 
 def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | None = None) -> None:
-    """Record that devices can install the target already: another run made it, or this one before it was begun again.
+    """Record that devices can already install the target: another run made it, or an earlier process of this one.
 
-    ``earlier`` is what an earlier process of this run recorded of the target.
+    ``earlier`` is the target's line from an earlier process of this run.
     """
     maker = there.version.flow_run_id
     own = maker == run.flow_run_id
@@ -158,7 +158,7 @@ def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | Non
         compiled_artifact=there.compiled_artifact,
     )
     if own:
-        # What this run made is an attempt of its own, also where the process that made it died before it could say so.
+        # What this run made is its own attempt, even if the process that made it died before recording it.
         run.ledger.deployable(target, made)
         return
     if maker:
@@ -167,7 +167,7 @@ def note_skip(run: Run, target: str, there: Delivered, earlier: TargetLine | Non
 
 
 def note_failure(run: Run, target: str, error: BaseException) -> None:
-    """Record why a target failed, what that means and what to do; what became of one that has ended stays."""
+    """Record why a target failed, with cause and remedy; a target that has already ended is unchanged."""
     if run.ledger.targets[target].status.ended:
         return
     guidance = guidance_for(error)

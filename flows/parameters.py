@@ -1,4 +1,4 @@
-"""The types of the flow's parameters: what the form in the Prefect UI offers, and what the server refuses."""
+"""The types of the flow's parameters, for the form in the Prefect UI and the server's validation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ TrainingJobName = Annotated[str, Field(pattern=f"^{JOB_NAME_PATTERN.pattern}$", 
 """A SageMaker training job's name."""
 
 TargetName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(target_names())})]
-"""A target of the table. The table is data, so the choice is made from it when this module is loaded; the deployment of
-a use case offers what its devices run, its own targets too."""
+"""A target of the table, read when this module is imported. A use case's deployment offers the targets that its devices
+run, including its own."""
 
 OptionalText = Annotated[str | None, WithJsonSchema({"type": "string"})]
-"""A text that may be left out, then empty. As a choice between text and null the form would ask which of the two."""
+"""An optional text, empty by default. For a union of text and null the form would ask which of the two."""
 
 ComponentBaseName = Annotated[
     str | None,
     WithJsonSchema({"type": "string", "pattern": f"^({COMPONENT_BASE_PATTERN.pattern})?$", "maxLength": 128}),
 ]
-"""What a component's name starts with; each target's name is added to it. It may be left out."""
+"""The start of a component's name, to which each target's name is appended. Optional."""

@@ -1,4 +1,4 @@
-"""What died is found and goes on: runs without a process, and what is left in AWS that no run knows."""
+"""Reconciliation: restarting runs that lost their process, and finding orphaned resources in AWS."""
 
 from __future__ import annotations
 
@@ -13,47 +13,47 @@ from prefect.states import Completed
 
 from dda_core.runs.flows import FlowName
 from tasks.decorators import flow
-from tasks.operations.reconciliation import Healed, healed_page, reconcile_runs
+from tasks.operations.reconciliation import LostRun, lost_runs_page, reconcile_runs
 from tasks.operations.run_retention import forget_idle_runs
 
 
 @flow(name=FlowName.RECONCILE.value, flow_run_name="reconcile")
 async def reconcile(look_at_aws: bool = False) -> State[None]:
-    """Find runs whose process, worker or machine died, and let them go on: they adopt what is in AWS.
+    """Find runs whose process, worker or machine died, and restart them: they adopt what is in AWS.
 
-    A run that lives, waits or is suspended is never touched.
+    A run that is alive, waiting or suspended is never touched.
 
     Args:
-        look_at_aws: Look also for compilation jobs of ours that no run knows, for runs whose job was deleted, and for
-            uploads left behind, in every use case. The findings are the artifact `reconcile-aws`.
+        look_at_aws: Also check every use case for orphaned compilation jobs, for runs whose job was deleted, and for
+            stale uploads. The findings are the artifact `reconcile-aws`.
     """
-    return await heal(look_at_aws)
+    return await run_reconciliation(look_at_aws)
 
 
-async def heal(
-    look_at_aws: bool, reconcile_runs: Callable[..., Awaitable[list[Healed]]] = reconcile_runs
+async def run_reconciliation(
+    look_at_aws: bool, reconcile_runs: Callable[..., Awaitable[list[LostRun]]] = reconcile_runs
 ) -> State[None]:
-    """What the flow does, inside its run; ``reconcile_runs`` finds the runs and does what has to be done."""
+    """The body of the flow; ``reconcile_runs`` finds the runs and acts on them."""
     run_id = str(flow_run.get_id())
-    healed = await reconcile_runs(own=run_id)
-    if healed:
+    lost = await reconcile_runs(own=run_id)
+    if lost:
         async with get_client() as client:
             await client.create_artifact(
                 ArtifactCreate(
                     key=FlowName.RECONCILE,
                     type="markdown",
-                    data=healed_page(healed),
-                    description=f"{len(healed)} runs had lost their process",
+                    data=lost_runs_page(lost),
+                    description=f"{len(lost)} runs had lost their process",
                     flow_run_id=UUID(run_id),
                 )
             )
     changed = False
     if look_at_aws:
-        # Only this look needs AWS's libraries.
-        from tasks.operations.orphans import look_for_left_behind
+        # Imported here, because only this needs AWS's libraries.
+        from tasks.operations.orphans import find_orphans
 
-        changed = await look_for_left_behind()
-    if not healed and not changed:
+        changed = await find_orphans()
+    if not lost and not changed:
         await forget_idle_runs()
         return Completed(message="Nothing to do")
-    return Completed(message=f"{len(healed)} runs had lost their process" + ("; see reconcile-aws" if changed else ""))
+    return Completed(message=f"{len(lost)} runs had lost their process" + ("; see reconcile-aws" if changed else ""))

@@ -1,4 +1,4 @@
-"""Which factory devices have which version of each component, written down again and again."""
+"""Which factory devices have which version of each component, updated on a schedule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tasks.operations.download_links import remove_expired_links
 
 @flow(name=FlowName.REFRESH_DEVICES.value, flow_run_name="devices")
 async def refresh_devices() -> State[None]:
-    """Ask the core devices of every use case what they have, and write one artifact `component-...` per component.
+    """Read what the core devices of every use case have, and write one artifact `component-...` per component.
 
-    It fails where the devices of some account cannot be asked; what the others said is written all the same. Links
-    of `artifact-links` that have expired are removed on the way.
+    It fails if the devices of an account cannot be read; the others' pages are still written. It also removes expired
+    links of `artifact-links`.
     """
     await remove_expired_links()
     use_cases = await places()
@@ -27,5 +27,5 @@ async def refresh_devices() -> State[None]:
     failed = [survey.use_case for survey in surveys if survey.failure]
     message = f"{pages} components in {len(surveys)} accounts and Regions; see the artifacts component-..."
     if failed:
-        return Failed(message=f"{message}. Could not be asked: the devices of {', '.join(failed)}; see the log")
+        return Failed(message=f"{message}. Could not read the devices of {', '.join(failed)}; see the log")
     return Completed(message=message)

@@ -1,4 +1,4 @@
-"""The overview of training jobs, brought up to date: scheduled, and whenever a person wants it."""
+"""Updating the overview of training jobs, on a schedule and on demand."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tasks.operations.run_retention import forget_idle_runs
 
 @flow(name=FlowName.REFRESH_OVERVIEW.value, flow_run_name="refresh the overview")
 async def refresh_overview() -> State[None]:
-    """Write the overview of training jobs anew: those with runs, and those of every use case never compiled.
+    """Rebuild the overview of training jobs: those with runs, and those of every use case that were never compiled.
 
-    Histories of training jobs that changed are written too, and tags that say how a run ended are put right. None of
-    its runs is worth keeping, so only the newest stay.
+    It also updates the histories of changed training jobs and corrects the runs' status tags. Only the newest of its
+    own runs are kept.
     """
     rows = await refresh()
     await forget_idle_runs()

@@ -1,4 +1,4 @@
-"""Failed targets that a retry can help are done again: scheduled, and whenever a person wants it."""
+"""Retrying failed targets that a retry can help, on a schedule and on demand."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ KEY, ROWS_KEY = "retries", "retries-rows"
 
 @flow(name=FlowName.RETRY_FAILED.value, flow_run_name="retry what failed")
 async def retry_failed() -> State[None]:
-    """Schedule the runs of failed, crashed and timed-out targets once more, where a retry can help.
+    """Retry the runs of failed, crashed and timed-out targets if a retry can help.
 
-    The class of the failure decides, with exponential backoff, a maximum of attempts and a budget; what was decided
-    for each target, and why, is the artifact `retries`.
+    The retry class decides, with exponential backoff, a maximum number of attempts and a budget. The artifact
+    `retries` shows each target's decision and why.
     """
     decisions = await sweep(FlowName.RETRY_FAILED)
     log = get_run_logger()
     for each in decisions:
         if each.retry:
             log.info("%s of %s is retried: %s", each.target or "everything", each.training_job, each.why)
-    log.info("What was decided for each: %s", artifact_link(KEY))
+    log.info("All decisions: %s", artifact_link(KEY))
     async with get_client() as client:
         await _write(client, decisions)
     if not any(decision.retry for decision in decisions):
@@ -48,7 +48,7 @@ async def retry_failed() -> State[None]:
 
 
 async def _write(client: PrefectClient, decisions: Sequence[RetryDecision]) -> None:
-    """Write the artifacts anew; not where nothing was decided otherwise than the last time."""
+    """Write new artifacts, unless the decisions are the same as last time."""
     data = json.dumps(
         [
             {**row, "reason": row["reason"] and sanitise(row["reason"], mask_accounts=True, keep=[row["training_job"]])}

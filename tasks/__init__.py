@@ -1,6 +1,6 @@
-"""Prefect tasks: thin wrappers of one ``dda_core`` step each, named after what happens."""
+"""Prefect tasks: thin wrappers around one ``dda_core`` step each."""
 
 from dda_core.sanitised_logs import sanitise_logs
 
-# Every process that runs our code comes by here: a run's, a scheduled flow's, a worker's that calls a hook.
+# Every process that runs our code imports this package: runs, scheduled flows, workers that call a hook.
 sanitise_logs()

@@ -1,7 +1,7 @@
 """Step two: one SageMaker Neo compilation job per target.
 
-Starting a job is never kept as a result: a job that is there already is found by its name, so starting may be done
-again at any time. A finished compilation is kept.
+Starting a job is never persisted as a result: an existing job is found by its name, so the start may be repeated. A
+finished compilation is persisted.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from tasks.store.ui_links import run_link
 
 
 class RecordedJobs:
-    """The ledger of the jobs that a run creates for one target: the run's own."""
+    """Records the jobs that a run creates for one target in the run's own ledger."""
 
     def __init__(self, target: str) -> None:
         self.target = target
         self._run, self._warn = current_run(), warn()
 
     def claim(self, job: str, *, tagged: bool) -> bool:
-        """Record that the run creates the job; one without tags only once the record is on the server."""
+        """Record that the run creates the job; before an untagged job, the record is written to the server."""
         new = self._run.ledger.claim_job(self.target, job, self._run.retry)
         if not tagged:
             self._warn(
-                f"{self.target}: sagemaker:AddTags is not allowed, so compilation job {job} is made without tags. "
-                f"Only this run's record says whose it is. Allow it on compilation-job/* ({POLICIES}/pipeline.json)."
+                f"{self.target}: sagemaker:AddTags is not allowed, so compilation job {job} is created without tags. "
+                f"Only this run's record shows its owner. Allow it on compilation-job/* ({POLICIES}/pipeline.json)."
             )
             if not self._run.record.write_now():
-                self._warn(f"{self.target}: that this run makes {job} could not be recorded yet; it is recorded later.")
-            # The run may have been cancelled meanwhile, and its jobs been stopped.
+                self._warn(f"{self.target}: the creation of {job} could not be recorded yet; it is recorded later.")
+            # In the meantime the run may have been cancelled and its jobs stopped.
             wait_unless_cancelled(0)
         return new
 
@@ -60,10 +60,10 @@ class RecordedJobs:
 
 
 class RecordedProgress:
-    """What is observed of a target's compilation, written to the run's record and log.
+    """Writes a target's compilation progress to the run's record and log.
 
     Attributes:
-        jobs: the last look at each job, by its name.
+        jobs: the last known state of each job, by name.
     """
 
     def __init__(self, target: str) -> None:
@@ -72,18 +72,18 @@ class RecordedProgress:
         self._run, self._logger = current_run(), get_run_logger()
 
     def log(self, sentence: str) -> None:
-        """Write it to the run's log."""
+        """Write the sentence to the run's log."""
         self._logger.info("%s", sentence)
 
     def note(self, job: CompilationJob) -> None:
-        """Record what the job looks like now; a status that is new goes to the log."""
+        """Record the job's current state; a changed status is logged."""
         note_look(self._run, self.target, job)
         if job.name not in self.jobs or self.jobs[job.name].status is not job.status:
             self._logger.info("%s: %s", job.name, job.status)
         self.jobs[job.name] = job
 
     def waiting(self, why: str | None) -> None:
-        """Record what is waited for."""
+        """Record what the target waits for."""
         self._run.ledger.waiting(self.target, why)
 
 
@@ -97,9 +97,9 @@ async def choose_attempts(
 ) -> dict[str, int]:
     """Each target's first attempt in this run, recorded before anything is created.
 
-    The result is kept for the run and this ``retry`` of it, so that a restart after a crash goes by the same numbers
-    and makes no second job; where the result is lost, the jobs' tags, or the record, say what was chosen. ``floors``
-    is what was chosen when the run began for the first time.
+    The result is persisted per run and ``retry``, so that a restart uses the same numbers and creates no second job.
+    If the result is lost, the jobs' tags or the record tell what was chosen. ``floors`` is what was chosen at the
+    run's first start.
     """
     run = current_run()
 
@@ -123,7 +123,7 @@ async def choose_attempts(
 
 @task(name="start-compilation", task_run_name="start compilation[{target}]", cache_policy=NO_CACHE)
 async def start_compilation(target: str, work: CompilationWork, first: int, force: bool) -> CompilationJob | None:
-    """Make sure that the target's compilation job exists; None where a new one has to wait."""
+    """Make sure that the target's compilation job exists; None if a new one has to wait."""
     run = current_run()
     job = await with_retries(
         run.settings,
@@ -137,7 +137,7 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
     )
     if job is None:
         get_run_logger().info(
-            f"{target}: a new compilation job has to wait for a slot or for the time between two attempts"
+            f"{target}: a new compilation job has to wait for a slot or for the wait between two attempts"
         )
         return None
     run.ledger.job_seen(target, job.name, job.attempt)
@@ -146,12 +146,12 @@ async def start_compilation(target: str, work: CompilationWork, first: int, forc
 
 
 async def _log_maker(run: Run, target: str, job: CompilationJob) -> None:
-    """Log and record whose the job is that the target goes on with. Nothing depends on it, so it may stay unknown."""
+    """Log and record the owner of the job that the target uses. Nothing depends on it, so it may stay unknown."""
     try:
         maker = await with_retries(run.settings, get_run_logger().info, creator_of, run.aws.sagemaker, job.arn, warn())
         maker = maker or await _recorded_maker(run, job)
     except Exception as error:
-        get_run_logger().warning("%s: whose compilation job %s is could not be read: %s", target, job.name, error)
+        get_run_logger().warning("%s: the owner of compilation job %s could not be read: %s", target, job.name, error)
         return
     if maker and maker != run.flow_run_id:
         run.ledger.made_by(target, maker)
@@ -165,7 +165,7 @@ async def _log_maker(run: Run, target: str, job: CompilationJob) -> None:
 
 
 async def _recorded_maker(run: Run, job: CompilationJob) -> str | None:
-    """The run that has recorded the job as created by it; None where no run of this server has."""
+    """The run whose record claims the job; None if no run of this server does."""
     if job.name in run.ledger.own_jobs():
         return run.flow_run_id
     async with get_client() as client:
@@ -174,7 +174,7 @@ async def _recorded_maker(run: Run, job: CompilationJob) -> str | None:
 
 @task(name="compile", task_run_name="compile[{target}]", cache_policy=DEFAULT, persist_result=True)
 async def compile_model(target: str, work: CompilationWork, first: int, force: bool) -> CompiledModel:
-    """Follow the target's compilation to its end, through new attempts where a failure may pass."""
+    """Wait for the target's compilation to end, with new attempts after transient failures."""
     run = current_run()
     log = get_run_logger()
     facts = CompilationFacts()
@@ -189,13 +189,13 @@ async def compile_model(target: str, work: CompilationWork, first: int, force: b
                 facts = await asyncio.to_thread(facts_of, run, work, job, log.warning)
                 run.ledger.learned(target, facts)
     if compiled.compilation_job != started:
-        # A job of a slot that was waited for, or of a later attempt: another run may have been faster.
+        # A job after a wait for a slot, or of a later attempt: another run may have created it.
         await _log_maker(run, target, observed.jobs[compiled.compilation_job])
     return compiled.model_copy(update={"facts": facts})
 
 
 def note_look(run: Run, target: str, job: CompilationJob) -> None:
-    """Record what a look at the target's compilation job showed."""
+    """Record the polled state of the target's compilation job."""
     if job.status in (CompilationStatus.FAILED, CompilationStatus.STOPPED):
         ended, reason = AttemptStatus(job.status.value.lower()), redact(job.reason or "no reason was given")
         run.ledger.attempt_ended(target, job.name, job.attempt, ended, reason)
@@ -204,7 +204,7 @@ def note_look(run: Run, target: str, job: CompilationJob) -> None:
 
 
 def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callable[..., None]) -> CompilationFacts:
-    """What AWS tells of a job that has ended; its log is saved on the way. What cannot be read is left out."""
+    """What AWS reports about a job that has ended; also saves its log. What cannot be read is left out."""
     facts: dict[str, Any] = {
         "queue_seconds": job.queue_seconds,
         "compile_seconds": job.compile_seconds,
@@ -221,11 +221,11 @@ def facts_of(run: Run, work: CompilationWork, job: CompilationJob, warn: Callabl
         if job.artifact:
             facts["bytes_out"] = open_source(job.artifact, run.aws.s3).size
     except (ClientError, BotoCoreError, DdaError) as error:
-        warn("%s: not everything about the job could be read: %s", job.name, error)
+        warn("%s: some facts about the job could not be read: %s", job.name, error)
     return CompilationFacts(**facts)
 
 
 async def stop_own_jobs(run: Run, training_job: str) -> list[str]:
-    """Stop the compilation jobs that this run created; those that it joined belong to others."""
+    """Stop the compilation jobs that this run created; joined jobs belong to other runs."""
     own = run.ledger.own_jobs()
     return await asyncio.to_thread(stop_jobs_of, run.aws.sagemaker, training_job, run.flow_run_id, own)

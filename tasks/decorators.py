@@ -1,6 +1,6 @@
-"""``task`` and ``flow`` as Prefect's, but no exception leaves them with a secret in its text.
+"""Prefect's ``task`` and ``flow``, with secrets masked in exceptions that leave them.
 
-What leaves a task or a flow is written into states, events, logs and stored results, where others read it.
+Such exceptions are written to states, events, logs and stored results, where others read them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def hiding_secrets(function: Function) -> Function:
-    """The function, whose exceptions leave it without secrets."""
+    """The function, wrapped so that its exceptions contain no secrets."""
     if inspect.iscoroutinefunction(function):
 
         @wraps(function)
@@ -28,7 +28,7 @@ def hiding_secrets(function: Function) -> Function:
                 return await function(*args, **options)
             except Exception as error:
                 clean = without_secrets(error)
-            # Not from inside the block, which would make the error its own context.
+            # Raised outside the block, which would make the error its own context.
             raise clean
     else:
 
@@ -38,7 +38,7 @@ def hiding_secrets(function: Function) -> Function:
                 return function(*args, **options)
             except Exception as error:
                 clean = without_secrets(error)
-            # Not from inside the block, which would make the error its own context.
+            # Raised outside the block, which would make the error its own context.
             raise clean
 
     return cast(Function, hiding)
@@ -51,7 +51,7 @@ def _task(**options: Any) -> Callable[[Function], Any]:
 def _flow(**options: Any) -> Callable[[Function], Any]:
     def decorated(function: Function) -> Any:
         hiding = hiding_secrets(function)
-        # Prefect would look for the names of the parameters' types, and for the flow's version, in this module.
+        # Otherwise Prefect would resolve the parameters' types, and the flow's version, in this module.
         cast(Any, hiding).__signature__ = inspect.signature(function, eval_str=True)
         return prefect.flow(version=file_hash(inspect.getfile(function)), **options)(hiding)
 
@@ -61,5 +61,5 @@ def _flow(**options: Any) -> Callable[[Function], Any]:
 if TYPE_CHECKING:
     task, flow = prefect.task, prefect.flow
 else:
-    # Prefect looks through the wrapper at a task's source, so results that are kept keep their keys.
+    # Prefect unwraps a task to hash its source, so persisted results keep their keys.
     task, flow = _task, _flow

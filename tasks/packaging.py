@@ -1,4 +1,4 @@
-"""Step three: the compiled archive becomes the ZIP that devices unpack."""
+"""Step three: build the ZIP that devices unpack from the compiled archive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.run import current_run
 
 
 class Packaged(NamedTuple):
-    """A target's package: its ``s3://`` URI, its size in bytes, and the compilation job that it was compiled by."""
+    """A target's package: its ``s3://`` URI, its size in bytes, and the compilation job of its model."""
 
     uri: str
     size: int
@@ -29,7 +29,7 @@ class Packaged(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The 12 hex digits in the package's name, which its content decides."""
+        """The 12 hex digits in the package's name, derived from its content."""
         return self.uri.rpartition("/")[2].partition("_")[0]
 
 
@@ -37,10 +37,10 @@ class Packaged(NamedTuple):
 async def package_model(
     target: str, compiled: CompiledModel, manifest: dict[str, Any], compiled_for: CompilationTarget
 ) -> ModelPackage:
-    """Build the ZIP straight from the compiled archive's stream, into the use case's bucket.
+    """Stream the compiled archive into a ZIP in the use case's bucket.
 
-    What a device could not run ends the target here, before anything of it is visible. What only the device can tell
-    is a warning in the log.
+    A package that a device could not run fails the target before anything is visible. What only the device can check
+    is logged as a warning.
     """
     run = current_run()
 
@@ -59,7 +59,7 @@ async def package_model(
         package, limit=run.settings.package_timeout_seconds, what=f"packaging {compiled.artifact}"
     )
     get_run_logger().info(f"{target}: {made.name} holds {made.members} files in {made.size:,} bytes")
-    said = doubts(manifest)  # once for the run, when the trained archive was read
+    said = doubts(manifest)  # already logged once for the run, when the trained archive was read
     for warning in made.warnings:
         if warning not in said:
             get_run_logger().warning("%s: %s", target, warning)

@@ -1,4 +1,4 @@
-"""The flow's first look: can the caller, SageMaker's role and the devices reach what the run needs?"""
+"""The access check: can the caller, SageMaker's role and the devices access what the run needs?"""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tasks.run import current_run
 
 @task(name="check-access", task_run_name="check access", cache_policy=NO_CACHE)
 async def check_access(model_artifact: str) -> None:
-    """Ask within seconds what every target would fail of after minutes. What AWS does not tell stops nobody.
+    """Find within seconds what would fail every target after minutes. What AWS does not reveal stops nothing.
 
     Raises:
-        AccessRefused: something is missing for certain; the message names what, and the remedy.
+        AccessRefused: something is definitely missing; the message names it and the remedy.
     """
     run, logger = current_run(), get_run_logger()
     findings = await asyncio.to_thread(inspect_access, run.aws, model_artifact=model_artifact)

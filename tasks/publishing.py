@@ -1,4 +1,4 @@
-"""Steps four and five: a component version of the package, and the wait until devices can install it."""
+"""Steps four and five: create the package's component version, and wait until devices can install it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.store.ui_links import run_link
 
 @task(name="find-deployable", task_run_name="find what is deployable already", cache_policy=NO_CACHE)
 async def find_deployable_components(deliveries: list[Delivery]) -> dict[str, Delivered | ComponentTaken]:
-    """The targets that have a deployable component of this very work, or can have none, read from AWS."""
+    """The targets that already have a deployable component of the same work, or cannot have one, read from AWS."""
     run = current_run()
 
     async def find(delivery: Delivery) -> Delivered | ComponentTaken | None:
@@ -36,7 +36,7 @@ async def find_deployable_components(deliveries: list[Delivery]) -> dict[str, De
 async def publish_component(
     target: str, plan: ComponentPlan, package_uri: str, compilation_job: str
 ) -> ComponentVersion:
-    """The component version of the package: one that is there already, else a new one."""
+    """The component version of the package: an existing one, else a new one."""
     run = current_run()
     waiter = ComponentWaiter(run.aws.greengrass, run.settings, get_run_logger().info, warn())
     version = await waiter.publish(plan, package_uri, compilation_job=compilation_job, maker=run.maker)

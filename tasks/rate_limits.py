@@ -1,9 +1,9 @@
-"""Turns at the account's rates of AWS calls, shared by all workers: rate limits on the Prefect server.
+"""Rate limits for AWS calls per account, shared by all workers through the Prefect server.
 
-``limited_clients`` makes AWS clients whose calls to SageMaker and AWS IoT Greengrass take a turn each, repeated ones
-too. There are four limits per account and Region. A limit that the server has not is made, and one that cannot be
-asked is reported and replaced by a pace of this process's own: a limit spares the account, nothing else rests on it,
-and a call that AWS throttles all the same is repeated.
+``limited_clients`` creates AWS clients whose calls to SageMaker and AWS IoT Greengrass each take a slot, including
+botocore's retries. There are four limits per account and Region. A missing limit is created; one that cannot be
+reached is logged and replaced by a limit local to this process. Limits only protect the account: a call that AWS
+throttles anyway is retried.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     AnyLogger = Logger | LoggerAdapter[Logger]
 
 LONGEST_SECONDS = 600.0
-"""A turn that has not come by then is not waited for any longer: the rate is too low for so many workers."""
+"""The longest wait for a slot; after that the rate is too low for the number of workers, and the call proceeds."""
 ALONE_SECONDS = 60.0
-"""How long a process goes at a pace of its own before it asks a limit again that could not be asked."""
+"""How long a process limits itself before it tries the server again."""
 TOLD_AFTER_SECONDS = 10.0
 LOOK_SECONDS = 0.2
 
@@ -68,17 +68,17 @@ _SERVICES = {"sagemaker": Limit.SAGEMAKER, "greengrassv2": Limit.GREENGRASS}
 
 
 def limit_of(service: str, operation: str) -> Limit | None:
-    """The limit that a call counts against, None where there is none."""
+    """The limit that a call counts against; None if there is none."""
     return _OPERATIONS.get(operation) or _SERVICES.get(service)
 
 
 def slots(per_second: float) -> int:
-    """How many calls may be made at once: what one second allows. Each slot is free again by itself."""
+    """The number of slots: the calls that one second allows. Slots decay, so none is released."""
     return max(1, int(per_second))
 
 
 def limited_clients(use_case: UseCase, settings: Settings | None = None) -> AwsClients:
-    """The use case's AWS clients, for a flow run: their calls take their turns.
+    """The use case's AWS clients for a flow run, with rate-limited calls.
 
     Raises:
         MissingCredentials: the default credential chain found nothing.
@@ -86,17 +86,17 @@ def limited_clients(use_case: UseCase, settings: Settings | None = None) -> AwsC
     settings = settings or load_settings()
     clients = AwsClients(use_case, settings)
 
-    def take_turn(service: str, operation: str) -> None:
+    def take_slot(service: str, operation: str) -> None:
         limit = limit_of(service, operation)
         if limit and (per_second := limit.per_second(settings)):
-            _turns(limit.name_for(use_case.account_id, use_case.region)).take(per_second)
+            _slots_of(limit.name_for(use_case.account_id, use_case.region)).take(per_second)
 
-    clients.before_each_call(take_turn)
+    clients.before_each_call(take_slot)
     return clients
 
 
 async def ensure_limit(limit: Limit, account_id: str, region: str, settings: Settings) -> None:
-    """Make the limit on the Prefect server, or change it to the rate that the settings have; not for a rate of 0."""
+    """Create or update the limit on the Prefect server with the settings' rate, unless it is 0."""
     if per_second := limit.per_second(settings):
         async with get_client() as client:
             await client.upsert_global_concurrency_limit_by_name(
@@ -105,14 +105,14 @@ async def ensure_limit(limit: Limit, account_id: str, region: str, settings: Set
 
 
 @cache
-def _turns(name: str) -> _Turns:
-    return _Turns(name)
+def _slots_of(name: str) -> _Slots:
+    return _Slots(name)
 
 
-class _Turns:
-    """The turns that this process takes at one limit.
+class _Slots:
+    """The slots that this process takes of one limit.
 
-    One at a time is asked for: what is asked of Prefect is in a queue that the end of the process waits for.
+    It requests one at a time, because Prefect queues requests and the process waits for that queue when it exits.
     """
 
     def __init__(self, name: str) -> None:
@@ -121,46 +121,46 @@ class _Turns:
         self._alone_until = self._next = 0.0
 
     def take(self, per_second: float) -> None:
-        """Wait for a turn.
+        """Wait for a slot.
 
         Raises:
-            Interrupted: nobody waits for the call any more.
+            Interrupted: the call was given up.
         """
         began = time.monotonic()
         while not self._lock.acquire(timeout=LOOK_SECONDS):
             wait_unless_cancelled(0)
         try:
-            if time.monotonic() < self._alone_until or not self._asked(per_second):
+            if time.monotonic() < self._alone_until or not self._acquire(per_second):
                 wait_unless_cancelled(max(0.0, self._next - time.monotonic()))
                 self._next = time.monotonic() + 1 / per_second
         finally:
             self._lock.release()
         wait_unless_cancelled(0)
         if (waited := time.monotonic() - began) > TOLD_AFTER_SECONDS:
-            _logger().info("Waited %.0f s for a turn at the limit %s", waited, self.name)
+            _logger().info("Waited %.0f s for a slot of the limit %s", waited, self.name)
 
-    def _asked(self, per_second: float) -> bool:
-        """Whether the server gave a turn. Where it could not, the process goes alone for a while."""
+    def _acquire(self, per_second: float) -> bool:
+        """Whether the server granted a slot. If it cannot be reached, the process limits itself for a while."""
         try:
             try:
-                self._ask()
+                self._request()
             except ConcurrencySlotAcquisitionError as error:
                 if error.__cause__ is not None:
                     raise
-                # The server answered that it has no such limit. Another worker may be making it at this moment.
+                # The server has no such limit. Another worker may be creating it at the same time.
                 with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
                     client.upsert_global_concurrency_limit_by_name(self.name, slots(per_second), per_second)
-                    _logger().info("Made the limit %s (%g per second), which was not there", self.name, per_second)
-                self._ask()
+                    _logger().info("Created the missing limit %s (%g per second)", self.name, per_second)
+                self._request()
         except AcquireConcurrencySlotTimeoutError:
-            _logger().warning("No turn at the limit %s within %.0f s; going on without", self.name, LONGEST_SECONDS)
+            _logger().warning("No slot of the limit %s within %.0f s; continuing without", self.name, LONGEST_SECONDS)
             return True
         except (ConcurrencySlotAcquisitionError, PrefectException, httpx.HTTPError, RuntimeError) as error:
             self._alone_until = time.monotonic() + ALONE_SECONDS
             _logger().warning(
-                "The limit %s cannot be asked (%s). For %.0f s this process keeps %g calls per second by itself, "
-                "and other workers do not count. Is the Prefect server there, and is it a limit with slot decay? "
-                "`dda use-case save` and `prefect deploy` make it.",
+                "The limit %s is not available (%s). For %.0f s this process limits itself to %g calls per second, "
+                "regardless of other workers. Is the Prefect server running, and does the limit have slot decay? "
+                "`dda use-case save` and `prefect deploy` create it.",
                 self.name,
                 str(error) or type(error).__name__,
                 ALONE_SECONDS,
@@ -169,7 +169,7 @@ class _Turns:
             return False
         return True
 
-    def _ask(self) -> None:
+    def _request(self) -> None:
         rate_limit(self.name, timeout_seconds=LONGEST_SECONDS, strict=True)
 
 

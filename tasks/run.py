@@ -1,7 +1,7 @@
 """What all steps of one flow run share: use case, AWS clients, settings, and the record of its targets.
 
-It is kept in a context variable, because what is passed to a task becomes part of the key under which its result is
-kept: steps are given plain values, and find the rest here.
+It is a context variable, because a task's arguments become part of its result's cache key: steps take plain values as
+arguments and get the rest from here.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _current: ContextVar[Run] = ContextVar("dda_run")
 
 @dataclass(frozen=True)
 class Run:
-    """One flow run at work.
+    """One flow run in progress.
 
-    ``retry`` counts how often it had come to an end before it was begun again. ``begun_before`` tells that another
-    process had the run before this one, ``resumed`` that this one had suspended it. ``created_by`` says who or what
-    started the run, as the tag ``dda-portal:created-by`` does.
+    ``retry`` counts how often the run had ended before. ``begun_before`` is True if another process had the run
+    before, ``resumed`` if that process suspended it. ``created_by`` is who or what started the run, as in the tag
+    ``dda-portal:created-by``.
     """
 
     use_case: UseCase
@@ -58,27 +58,27 @@ class Run:
     created_by: str
     record: RecordWriter
     warnings: set[str] = field(default_factory=set)
-    """What the run's log has been warned of, where once is enough."""
+    """Warnings already in the run's log, so that each is logged once."""
 
     @property
     def maker(self) -> Maker:
-        """Whose the jobs and component versions are that the run creates, as their tags say."""
+        """The owner in the tags of the jobs and component versions that the run creates."""
         return Maker(self.flow_run_id, self.retry)
 
     @property
     def ledger(self) -> Ledger:
-        """Where the run's targets stand; ``record`` writes it."""
+        """The status of the run's targets; ``record`` writes it."""
         return self.record.ledger
 
 
 def current_run() -> Run:
-    """The run that the calling step belongs to."""
+    """The run of the calling step."""
     return _current.get()
 
 
 @contextmanager
 def entered(run: Run) -> Iterator[Run]:
-    """Make ``run`` the current one, for every step begun inside the block."""
+    """Make ``run`` the current one for every step started inside the block."""
     token = _current.set(run)
     try:
         yield run
@@ -88,7 +88,7 @@ def entered(run: Run) -> Iterator[Run]:
 
 @asynccontextmanager
 async def begun(training_job: str, use_case: str, flow_run_id: str) -> AsyncIterator[Run]:
-    """A run with its record, which is kept up to date inside the block and written a last time at its end."""
+    """A run whose record is kept up to date inside the block and written a last time at its end."""
     async with record_of(training_job, flow_run_id) as record:
         try:
             begun_run = await begin_run(use_case, flow_run_id, record)
@@ -107,7 +107,7 @@ def record_of(training_job: str, flow_run_id: str) -> RecordWriter:
 
 
 async def _tag_refusal(flow_run_id: str, error: Exception) -> None:
-    """Tag a run that cannot even begin; where the server does not take it, the run's message has to do."""
+    """Tag a run that cannot start; if the server refuses the tag, the run's message remains."""
     try:
         others = [tag for tag in await tags_of(flow_run_id) if not tag.startswith(REFUSED)]
         await set_tags(flow_run_id, [*others, f"{REFUSED}{retry_class_of(error)}"])
@@ -116,11 +116,11 @@ async def _tag_refusal(flow_run_id: str, error: Exception) -> None:
 
 
 async def begin_run(use_case: str, flow_run_id: str, record: RecordWriter) -> Run:
-    """Load what the run works with.
+    """Load what the run needs.
 
     Raises:
-        UnknownUseCase, InvalidUseCase: the use case's block is not there or cannot be used.
-        InvalidSettings: a ``DDA_`` variable has a value that cannot be used.
+        UnknownUseCase, InvalidUseCase: the use case's block does not exist or is invalid.
+        InvalidSettings: a ``DDA_`` variable has an invalid value.
         MissingCredentials: the default credential chain found nothing.
     """
     settings = load_settings()
@@ -144,16 +144,16 @@ async def begin_run(use_case: str, flow_run_id: str, record: RecordWriter) -> Ru
 
 
 def times_ended(states: Sequence[State[Any]]) -> int:
-    """How often a run with these states, the oldest first, has ended and was begun anew or not.
+    """How often a run with these states, oldest first, has ended.
 
-    A crash is no end where the run goes on by itself; it is where a person, or ``retry-failed``, retries it.
+    A crash after which the run was restarted does not count as an end; one after which it was retried does.
     """
     retried = sum(resumption(before, after) is Resumption.RETRIED for before, after in pairwise(states))
     return retried + sum(state.type in ENDS for state in states)
 
 
 def warn() -> Callable[[str], None]:
-    """Writes a warning to the log of the step that calls it, unless the run has been warned in the same words."""
+    """A function that logs a warning for the calling step, unless the run has already logged the same text."""
     run, logger = current_run(), get_run_logger()
 
     def write(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Step one: the training job, and what the trained archive says of its model."""
+"""Step one: read the training job and its trained archive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tasks.run import current_run, warn
 
 @task(name="describe-training-job", task_run_name="describe {training_job}", cache_policy=NO_CACHE)
 async def read_training_job(training_job: str) -> TrainingJob:
-    """The training job as SageMaker describes it, with its tags."""
+    """The training job from SageMaker, with its tags."""
     run = current_run()
     return await with_retries(
         run.settings,
@@ -38,7 +38,7 @@ async def read_training_job(training_job: str) -> TrainingJob:
 
 @task(name="read-trained-model", task_run_name="read {training_job}", cache_policy=DEFAULT, persist_result=True)
 async def read_trained_model(training_job: str, model_artifact: str) -> TrainedModel:
-    """Read the trained archive once: what the manifest needs is kept, the ``.pt`` is uploaded for Neo meanwhile."""
+    """Read the trained archive once: return what the manifest needs, and upload the ``.pt`` for Neo on the way."""
     run = current_run()
     bucket, key = parse_s3_uri(naming.repackaged_uri(model_artifact))
 

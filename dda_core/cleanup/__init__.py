@@ -1,1 +1,1 @@
-"""What is left over in AWS: objects that nothing uses, stale uploads, and jobs that no run knows."""
+"""Leftovers in AWS: unused objects, stale uploads and orphaned jobs."""

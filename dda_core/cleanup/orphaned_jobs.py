@@ -1,4 +1,4 @@
-"""Compilation jobs of ours as AWS lists them, for whoever compares them with the runs that should know them."""
+"""The pipeline's compilation jobs as AWS lists them, for comparison with the runs that should know them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
 LOOKED_AT = 100
-"""The newest jobs of ours that are looked at; each costs a call for its tags."""
+"""How many of the pipeline's newest jobs are checked; each costs a call for its tags."""
 _PAGE: Any = {"PageSize": 100}
 
 
 class OurJob(BaseModel):
-    """A compilation job that works, or has worked to the end, with what its tags say of it, or else its request."""
+    """A compilation job of the pipeline that is in progress or completed, described by its tags or its request."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,9 +37,9 @@ class OurJob(BaseModel):
 
 
 def our_jobs(sagemaker: SageMakerClient, use_case: UseCase, since: datetime, warn: Warn = silent) -> Iterator[OurJob]:
-    """The newest jobs of the use case that were created after ``since`` and have not failed, the newest first.
+    """The use case's jobs created after ``since`` that have not failed, the newest first.
 
-    ``warn`` is told where the caller may not read tags: a job's request then says whose it is.
+    ``warn`` is called if the caller may not read tags; a job's request then identifies its owner.
     """
     pages = sagemaker.get_paginator("list_compilation_jobs").paginate(
         CreationTimeAfter=since, SortBy="CreationTime", SortOrder="Descending", PaginationConfig=_PAGE
@@ -73,10 +73,10 @@ def our_jobs(sagemaker: SageMakerClient, use_case: UseCase, since: datetime, war
 
 
 def _read_request(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> dict[str, str]:
-    """What the tags of a job without any would say; nothing where it was not made for the use case's bucket.
+    """The tags that an untagged job would have; empty if it was not made for the use case's bucket.
 
-    Names of compilation jobs hold at most 40 characters of the training job's, so the whole name is looked for in
-    the URI of what is compiled.
+    Compilation job names hold at most 40 characters of the training job's name, so the full name is taken from the
+    input's URI.
     """
     job = sagemaker.describe_compilation_job(CompilationJobName=name)
     output, given = job["OutputConfig"].get("S3OutputLocation", "").rstrip("/"), job.get("InputConfig", {})
@@ -89,8 +89,8 @@ def _read_request(sagemaker: SageMakerClient, name: str, use_case: UseCase) -> d
     return {USE_CASE_TAG: use_case.usecase_id, TRAINING_JOB_TAG: training_job, TARGET_TAG: target}
 
 
-def job_is_there(sagemaker: SageMakerClient, name: str) -> bool:
-    """Whether SageMaker knows a compilation job of that name."""
+def job_exists(sagemaker: SageMakerClient, name: str) -> bool:
+    """Whether SageMaker has a compilation job of that name."""
     try:
         sagemaker.describe_compilation_job(CompilationJobName=name)
     except ClientError as error:

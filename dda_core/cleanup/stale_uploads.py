@@ -1,4 +1,4 @@
-"""Removing what killed processes left in a bucket: open uploads, which cost storage unseen, and staged packages."""
+"""Removing what killed processes left in a bucket: incomplete uploads, whose storage is billed, and staged packages."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STALE_AFTER = timedelta(hours=24)
-"""What is this old has lost its process: no step runs that long."""
+"""Anything older has lost its process, because no step runs that long."""
 
 
 def remove_stale_uploads(s3: S3Client, bucket: str) -> list[str]:
-    """Abort the uploads of ours, and delete the staged packages, that are older than a day.
+    """Abort the pipeline's uploads and delete its staged packages that are older than a day.
 
-    The age is that by S3's own clock, and nothing but ours is touched: a run that is still going is never disturbed.
-    A caller that may not list or remove leaves it there; this never raises.
+    Ages are by S3's clock, and no other objects are touched, so a run in progress is never disturbed. Never raises:
+    if the caller may not list or delete, everything stays.
 
     Returns:
-        A sentence about each thing that was removed.
+        A sentence about each removed object or upload.
     """
     removed: list[str] = []
 
@@ -44,7 +44,7 @@ def remove_stale_uploads(s3: S3Client, bucket: str) -> list[str]:
                 s3.delete_object(Bucket=bucket, Key=staged["Key"])
                 note(f"deleted the stale s3://{bucket}/{staged['Key']}")
     except Exception as error:
-        logger.debug("what killed processes left in s3://%s stays: %s", bucket, error)
+        logger.debug("leftovers of killed processes in s3://%s were not removed: %s", bucket, error)
     return removed
 
 

@@ -1,7 +1,7 @@
-"""What the pipeline stored in a bucket and nothing uses any more: repackaged inputs, compiled outputs, packages.
+"""Objects of the pipeline that are no longer used: repackaged inputs, compiled outputs, packages.
 
-Only keys that this pipeline could have made are looked at. What any version of any component names, what a compilation
-job in progress reads or writes, and what a training job's runs may still need is kept, whatever its age.
+Only keys that this pipeline could have created are considered. Whatever a component version names, a compilation job
+in progress reads or writes, or a training job's runs may still need is kept, whatever its age.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COMPILED = "models/compilation/"
 PACKAGES = "model_artifacts/"
 MODELS = "models/"
 YOUNGEST = timedelta(days=1)
-"""Nothing younger is ever offered for deletion: a run may be about to use it."""
+"""Nothing younger is offered for deletion, because a run may be about to use it."""
 
 
 class Kind(StrEnum):
@@ -47,9 +47,9 @@ class Kind(StrEnum):
 
 
 class StoredObject(BaseModel):
-    """An object of ours in the bucket. ``size`` is in bytes.
+    """An object of the pipeline in the bucket. ``size`` is in bytes.
 
-    ``owner`` is the compilation job of a compiled output, the 12 digits of a package, else the input's own key.
+    ``owner`` is a compiled output's compilation job, a package's 12-digit id, or an input's own key.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,11 +66,11 @@ class InUse(BaseModel):
     """What must stay.
 
     Attributes:
-        recipes: the text of every existing component version's recipe.
-        compilation_jobs: the jobs that existing component versions were compiled by, and those in progress.
+        recipes: the recipe text of every existing component version.
+        compilation_jobs: the jobs that compiled existing component versions, and those in progress.
         inputs: the keys that compilation jobs in progress read.
-        training_jobs: those whose runs are in progress, or ended so that they may be retried.
-        packaging: whether any run is in progress: which package it will find cannot be known.
+        training_jobs: those whose runs are in progress or may be retried.
+        packaging: whether any run is in progress; which package it will use cannot be known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -92,9 +92,9 @@ class InUse(BaseModel):
 
 
 def classify(key: str, own_targets: Container[str] = ()) -> tuple[Kind, str] | None:
-    """What an object of that key is, and its owner; None where the key is not one of ours.
+    """The kind and owner of the object with that key; None if the pipeline did not create the key.
 
-    ``own_targets`` are the names that use cases of the bucket have given to targets of their own.
+    ``own_targets`` are the names of the own targets of the bucket's use cases.
     """
     if key.startswith(COMPILED):
         job, _, rest = key.removeprefix(COMPILED).partition("/")
@@ -111,7 +111,7 @@ def classify(key: str, own_targets: Container[str] = ()) -> tuple[Kind, str] | N
 def stored_objects(
     s3: S3Client, bucket: str, older_than: timedelta, own_targets: Container[str] = ()
 ) -> Iterator[StoredObject]:
-    """Our objects that were last written ``older_than`` ago or earlier, by S3's own clock.
+    """The pipeline's objects last written at least ``older_than`` ago, by S3's clock.
 
     Raises:
         ValueError: ``older_than`` is under a day.
@@ -134,7 +134,7 @@ def stored_objects(
 
 
 def in_use_by_components(greengrass: GreengrassV2Client, spacing: Spacing) -> InUse:
-    """What the versions of all components of the account and Region name, also of those that are not ours."""
+    """What all component versions in the account and Region name, including components of others."""
     recipes: list[str] = []
     jobs: set[str] = set()
     for page in greengrass.get_paginator("list_components").paginate(scope="PRIVATE"):
@@ -147,7 +147,7 @@ def in_use_by_components(greengrass: GreengrassV2Client, spacing: Spacing) -> In
                         answer = greengrass.get_component(arn=version["arn"])
                     except ClientError as error:
                         if is_not_found(error):
-                            continue  # deleted since it was listed
+                            continue  # deleted after it was listed
                         raise
                     recipes.append(answer["recipe"].decode("utf-8", "replace"))
                     job = answer.get("tags", {}).get(COMPILATION_JOB_TAG)
@@ -156,7 +156,7 @@ def in_use_by_components(greengrass: GreengrassV2Client, spacing: Spacing) -> In
 
 
 def in_use_by_compilations(sagemaker: SageMakerClient) -> InUse:
-    """What the compilation jobs in progress of the account and Region read and write."""
+    """What the compilation jobs in progress in the account and Region read and write."""
     jobs: set[str] = set()
     inputs: set[str] = set()
     for status in ("STARTING", "INPROGRESS", "STOPPING"):
@@ -175,7 +175,7 @@ def in_use_by_compilations(sagemaker: SageMakerClient) -> InUse:
 
 
 def together(parts: Iterable[InUse]) -> InUse:
-    """What any of the parts says must stay."""
+    """The union of the parts."""
     parts = list(parts)
     return InUse(
         recipes=tuple(recipe for part in parts for recipe in part.recipes),
@@ -187,7 +187,7 @@ def together(parts: Iterable[InUse]) -> InUse:
 
 
 def delete(s3: S3Client, bucket: str, stored: StoredObject) -> bool:
-    """Delete an object, unless it was written again since it was listed, or is gone; whether it was deleted."""
+    """Delete an object unless it was overwritten or deleted after it was listed; whether it was deleted."""
     try:
         now = s3.head_object(Bucket=bucket, Key=stored.key)
     except ClientError as error:

@@ -1,4 +1,4 @@
 """The pages that people read in the Prefect UI, as Markdown.
 
-They are made from values alone: nothing here asks Prefect or AWS.
+They are rendered from values; nothing here calls Prefect or AWS.
 """

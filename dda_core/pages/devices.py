@@ -13,14 +13,14 @@ from dda_core.pages.markdown import cell, link, table
 from dda_core.sanitise import sanitise
 
 SHOWN = 500
-"""Devices listed on a page; the rest is counted, and `dda devices` lists it."""
+"""The most devices listed on a page; the rest are counted, and `dda devices` lists them."""
 HEALTH = {"HEALTHY": "🟢", "UNHEALTHY": "🔴"}
 
 
 class DeviceSurvey(BaseModel):
-    """What the core devices of one account and Region said, to the credentials of ``use_case``.
+    """The components on the core devices of one account and Region, read with the credentials of ``use_case``.
 
-    ``failure`` says why they could not be asked; then there is nothing else.
+    ``failure`` says why they could not be read; the rest is empty then.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,13 +33,13 @@ class DeviceSurvey(BaseModel):
 
     @property
     def names(self) -> set[str]:
-        """The components that Greengrass knows or a device has."""
+        """The components that exist in Greengrass or on a device."""
         return {*self.components, *(each.component for each in self.versions)}
 
 
 def component_page(component: str, surveys: Sequence[DeviceSurvey], at: datetime) -> str:
-    """The page as markdown, as of ``at``; one part per account and Region. It holds no account id."""
-    stamp = f"As of {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC; brought up to date by the flow `refresh-devices`."
+    """The page as Markdown, as of ``at``; one section per account and Region. It holds no account id."""
+    stamp = f"As of {at.astimezone(UTC):%Y-%m-%d %H:%M} UTC; updated by the flow `refresh-devices`."
     parts = [f"# {cell(component)}", stamp, *(_part(component, survey) for survey in surveys)]
     return sanitise("\n\n".join(parts), mask_accounts=True) + "\n"
 
@@ -47,7 +47,7 @@ def component_page(component: str, surveys: Sequence[DeviceSurvey], at: datetime
 def _part(component: str, survey: DeviceSurvey) -> str:
     head = f"## {cell(survey.use_case)}, {survey.region}"
     if survey.failure:
-        return f"{head}\n\nThe devices could not be asked: {cell(survey.failure)}"
+        return f"{head}\n\nThe devices could not be read: {cell(survey.failure)}"
     versions = [each for each in survey.versions if each.component == component]
     if not versions:
         there = component in survey.components
@@ -74,6 +74,8 @@ def _part(component: str, survey: DeviceSurvey) -> str:
         for each in versions
         for device in each.devices
     ]
-    devices = table(["device", "device is", "version", "component is", "last seen (UTC)", "deployment"], rows[:SHOWN])
+    devices = table(
+        ["device", "device status", "version", "component status", "last seen (UTC)", "deployment"], rows[:SHOWN]
+    )
     more = f"\n\n… and {len(rows) - SHOWN} more: `dda devices {component}`" if len(rows) > SHOWN else ""
     return f"{head}\n\n{counts}\n\n{devices}{more}"

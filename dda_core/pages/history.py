@@ -1,4 +1,4 @@
-"""Pages of what has been: the history of a training job, and one model's runs side by side."""
+"""History pages: the attempts of a training job, and a model's runs side by side."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ATTEMPT_MARKS = {
     AttemptStatus.CRASHED: "💥",
 }
 SHOWN = 500
-"""Attempts on a history's page, the newest; `dda history` shows all."""
+"""The newest attempts shown on a history page; `dda history` shows all."""
 _REASON = 48
 
 
 def history_page(training_job: str, rows: Sequence[HistoryRow], ui: Ui) -> str:
-    """Every attempt of a training job as markdown, the oldest first. It holds no account id and nothing secret."""
+    """Every attempt of a training job as Markdown, oldest first. It holds no account ids or secrets."""
     parts = [
         f"# History of {cell(training_job)}",
         f"{len(rows)} attempts. [All training jobs]({ui.artifact(OVERVIEW)}), "
@@ -45,7 +45,7 @@ def history_page(training_job: str, rows: Sequence[HistoryRow], ui: Ui) -> str:
             )
         )
     else:
-        parts.append("Nothing was attempted yet.")
+        parts.append("No attempts yet.")
     return sanitise("\n\n".join(parts) + "\n", mask_accounts=True, keep=[training_job])
 
 
@@ -67,11 +67,11 @@ def _attempt(row: HistoryRow, ui: Ui) -> list[str]:
 
 
 def model_page(model: str, runs: Sequence[RunView], ui: Ui) -> str:
-    """The last runs of a model side by side, the newest first. It holds no account id and nothing secret."""
+    """The last runs of a model side by side, newest first. It holds no account ids or secrets."""
     parts = [
         f"# Model {cell(model)}",
-        f"Its last runs, the newest first. {link('All runs of the model', ui.runs(f'model:{model}'))}, "
-        f"[all training jobs]({ui.artifact(OVERVIEW)}). Every run leaves a version of this page.",
+        f"Its last runs, newest first. {link('All runs of the model', ui.runs(f'model:{model}'))}, "
+        f"[all training jobs]({ui.artifact(OVERVIEW)}). Every run adds a version of this page.",
         table(
             ["started (UTC)", "run of", "status", "deployable", "longest target"],
             [
@@ -121,7 +121,7 @@ def _one_target(runs: Sequence[RunView], target: str, ui: Ui) -> str:
 
 
 def _changes(values: Sequence[float | None], shown: Callable[[float | None], str]) -> list[str]:
-    """Each value, and how it differs from the next older one that is known."""
+    """Each value with its change from the next older known one."""
     texts = []
     for index, value in enumerate(values):
         older = next((each for each in values[index + 1 :] if each), None)

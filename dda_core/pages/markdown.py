@@ -1,4 +1,4 @@
-"""Markdown for pages that hold other people's texts: tables as GitHub has them, and texts that stay texts."""
+"""Markdown for pages with untrusted text: GitHub-style tables, and text that is escaped."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import html
 import re
 from collections.abc import Sequence
 
-# An underscore inside a word, as in x86_64, is no emphasis.
+# An underscore inside a word, as in x86_64, does not mark emphasis.
 _SPECIAL = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w))")
 
 
 def cell(text: object) -> str:
-    """The text in one line, with nothing in it that markdown or HTML would take for its own."""
+    """The text in one line, with Markdown and HTML escaped."""
     flat = " ".join(str("" if text is None else text).split())
     return _SPECIAL.sub(r"\\\1", html.escape(flat, quote=False))
 
 
 def hover(shown: str, details: str) -> str:
-    """Markdown that shows ``details``, a plain text of one or more lines, while the mouse rests on it."""
+    """Markdown with a tooltip: ``details``, plain text of one or more lines."""
     if not (details and shown):
         return shown
     title = "&#10;".join(html.escape(" ".join(line.split())) for line in details.splitlines())
@@ -25,11 +25,11 @@ def hover(shown: str, details: str) -> str:
 
 
 def link(shown: str, address: str) -> str:
-    """Markdown that leads to an address."""
+    """A Markdown link to a URL."""
     return f"[{shown}]({address.replace('|', '%7C').replace(' ', '%20').replace('(', '%28').replace(')', '%29')})"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
-    """A table of cells that are markdown already; the columns named in ``right`` hold numbers."""
+    """A table of cells that are already Markdown; the columns in ``right`` are right-aligned."""
     rule = ["---:" if column in right else "---" for column in columns]
     return "\n".join(f"| {' | '.join(line)} |" for line in (columns, rule, *rows))

@@ -1,4 +1,4 @@
-"""The overview of training jobs: a row per job, and the page that shows them to a person."""
+"""The overview of training jobs: one row per job, and its page."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RUN_MARKS = {
     RunStatus.FAILED: "🔴",
 }
 SHOWN = 500
-"""Rows of the page; more are in the rows for programs, and on the command line."""
+"""The most rows on the page; programs and the command line get all."""
 
 
 class NextAction(StrEnum):
-    """What a person does next about a training job."""
+    """What a person should do next about a training job."""
 
     NONE = "none"
     WAIT = "wait"
@@ -33,7 +33,7 @@ class NextAction(StrEnum):
     COMPILE_FAILED = "compile-failed"
     """Compile again for the targets that failed."""
     SEE_RUN = "see-run"
-    """Its run ended without a target that failed: see why, then compile again."""
+    """Its run ended without a failed target: see why, then compile again."""
 
 
 NEXT_STEPS = {
@@ -43,11 +43,11 @@ NEXT_STEPS = {
     NextAction.COMPILE_FAILED: "Compile again",
     NextAction.SEE_RUN: "See the run, then compile again",
 }
-"""The same in plain words."""
+"""The same, in words for people."""
 
 
 class TargetGlance(BaseModel):
-    """One target in a row: where it stands, and why it failed."""
+    """One target in a row: its status, and why it failed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -56,10 +56,10 @@ class TargetGlance(BaseModel):
 
 
 class OverviewRow(BaseModel):
-    """One training job: where its compilation stands over all its runs.
+    """One training job: the status of its compilation over all its runs.
 
-    ``deployable`` counts of ``asked``, all targets ever asked for. A job that was never compiled has no run; its
-    ``last_change`` is when its training ended. ``block`` is the name of the use case's block and of its own
+    ``asked`` counts all targets ever requested, ``deployable`` those that are. A job that was never compiled has no
+    run; its ``last_change`` is the end of its training. ``block`` is the name of the use case's block and of its
     deployment, whose id is ``deployment_id``.
     """
 
@@ -78,7 +78,7 @@ class OverviewRow(BaseModel):
     deployment_id: str | None = None
 
     def with_targets(self, records: Mapping[str, TargetRecord], status: RunStatus | None = None) -> OverviewRow:
-        """The row with these targets; without ``status`` the targets' statuses make it."""
+        """The row with these targets; ``status`` defaults to the one derived from them."""
         targets = {
             target: TargetGlance(
                 status=record.status,
@@ -97,18 +97,18 @@ class OverviewRow(BaseModel):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells rows apart: two use cases may each have a training job of the same name."""
+        """The row's unique key: two use cases may each have a training job of the same name."""
         return self.use_case, self.training_job
 
     @property
     def failed(self) -> list[str]:
-        """The targets that ended without a component that devices can install."""
+        """The targets that ended without an installable component."""
         return [name for name, each in self.targets.items() if each.status.ended and not each.status.good]
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def next_action(self) -> NextAction:
-        """What a person does next."""
+        """What a person should do next."""
         if self.status is RunStatus.NOT_STARTED:
             return NextAction.WAIT if self.flow_run_id else NextAction.COMPILE
         if self.status in (RunStatus.PARTIAL, RunStatus.FAILED):
@@ -117,17 +117,17 @@ class OverviewRow(BaseModel):
 
 
 def with_row(rows: Iterable[OverviewRow], row: OverviewRow) -> list[OverviewRow]:
-    """The rows with that job's row in the place of its earlier one."""
+    """The rows, with that job's earlier row replaced."""
     return in_order([*(each for each in rows if each.key != row.key), row])
 
 
 def in_order(rows: Iterable[OverviewRow]) -> list[OverviewRow]:
-    """The latest change first."""
+    """The rows, latest change first."""
     return sorted(rows, key=lambda row: (-(row.last_change.timestamp() if row.last_change else 0.0), row.key))
 
 
 def next_action(row: OverviewRow) -> str:
-    """What a person does next, in plain words; empty where there is nothing to do."""
+    """What a person should do next, in words; empty if there is nothing to do."""
     sentence = NEXT_STEPS[row.next_action]
     if row.next_action is NextAction.COMPILE_FAILED:
         return f"{sentence}: {', '.join(row.failed)}"
@@ -135,9 +135,9 @@ def next_action(row: OverviewRow) -> str:
 
 
 def overview_page(rows: Sequence[OverviewRow], now: datetime, ui: Ui, notes: Sequence[str] = ()) -> str:
-    """The page as markdown. ``ui`` is the UI that shows it, ``notes`` are sentences about what could not be looked at.
+    """The page as Markdown. ``ui`` is the UI that shows it, ``notes`` are sentences about what could not be read.
 
-    It holds no account id and nothing secret.
+    It holds no account ids or secrets.
     """
     parts = [f"# Training jobs\n\n{_counts(rows)} As of {moment(now)}."]
     if rows:
@@ -152,7 +152,7 @@ def overview_page(rows: Sequence[OverviewRow], now: datetime, ui: Ui, notes: Seq
 
 
 FIRST_STEPS = """\
-There is no training job yet. What to do first:
+There are no training jobs yet. First steps:
 
 1. Register a use case: `dda use-case save FILE`. `dda use-case list` shows what is registered.
 2. Train a model in the use case's account. A training job belongs to the use case by its tag `dda:use-case`, or by
@@ -162,12 +162,12 @@ There is no training job yet. What to do first:
 
 
 def moment(when: datetime | None) -> str:
-    """A time as the pages show it, in UTC."""
+    """A time in the pages' format, in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if when else ""
 
 
 def stamp(when: datetime | None) -> str:
-    """The same in a narrow column: it breaks between day and hour, if anywhere."""
+    """The same for a narrow column: it wraps only between date and time."""
     return moment(when).removesuffix(" UTC").replace("-", "\u2011")
 
 

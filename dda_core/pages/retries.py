@@ -1,4 +1,4 @@
-"""The page of the retries: what was decided about each failed target."""
+"""The retries page: what was decided about each failed target."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN = 500
 
 
 def retries_page(decisions: Sequence[RetryDecision], now: datetime, link_of: Callable[[str], str]) -> str:
-    """What was decided about each failed target, as markdown; ``link_of`` gives the address of a flow run's page."""
+    """What was decided about each failed target, as Markdown; ``link_of`` returns the URL of a flow run's page."""
     shown = sorted(decisions, key=lambda each: (not each.retry, each.not_before is None))
     rows = [
         [
@@ -32,8 +32,8 @@ def retries_page(decisions: Sequence[RetryDecision], now: datetime, link_of: Cal
             [
                 "# Retries",
                 f"{summary(decisions)}. Decided {now:%Y-%m-%d %H:%M} UTC.{more}",
-                table(["", "training job", "use case", "target", "decision", "it had failed with"], rows),
-                "`dda retry TRAINING_JOB` retries by hand without a wait, `--force` whatever the class says.",
+                table(["", "training job", "use case", "target", "decision", "reason of the failure"], rows),
+                "`dda retry TRAINING_JOB` retries manually without a wait; `--force` ignores the class.",
             ]
         )
         + "\n"

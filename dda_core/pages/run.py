@@ -1,4 +1,4 @@
-"""The page of a run as markdown: where each target stands, where things are, and why a target failed."""
+"""The page of a run as Markdown: each target's status, where its files are, and why it failed."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ PROGRESS = {
     TargetStatus.PACKAGING: 60.0,
     TargetStatus.PUBLISHING: 80.0,
 }
-"""How far a target is, in percent, while it is in progress. Every end is 100."""
+"""The progress of a target in percent, while in progress. Every end is 100."""
 
 
 class PageContext(NamedTuple):
-    """What a run's page says besides its targets. ``notice`` is a sentence about the whole run, as markdown."""
+    """What a run's page shows besides its targets. ``notice`` is a sentence about the whole run, as Markdown."""
 
     training_job: str
     model_name: str | None = None
@@ -45,9 +45,9 @@ class PageContext(NamedTuple):
 
 
 def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str, str], now: datetime) -> str:
-    """The page. ``links`` are addresses of the runs that made what a target skipped or joined, by target.
+    """The page. ``links`` are the URLs of the runs that made what a target skipped or joined, by target.
 
-    It holds no account id and nothing secret.
+    It holds no account ids or secrets.
     """
     status = run_status({line.target: line for line in lines})
     good = sum(line.status.good for line in lines)
@@ -71,7 +71,7 @@ def run_page(context: PageContext, lines: Sequence[TargetLine], links: dict[str,
         _resources(lines),
         *(_places(context, line) for line in lines if line.compiled_artifact or line.package),
     ]
-    # The picture is Base64, which looks like a secret in places.
+    # Not masked: parts of its Base64 look like secrets.
     image = timeline_image(lines, now)
     names = [context.training_job, context.model_name or ""]
 
@@ -106,7 +106,7 @@ def _table(context: PageContext, lines: Sequence[TargetLine], links: dict[str, s
 def _failure(line: TargetLine) -> str:
     parts = [f"## {MARKS[line.status]} {line.target}: {line.status}"]
     for label, text in (
-        ("Reason, as it was given", line.reason),
+        ("Reason", line.reason),
         ("Cause", line.cause),
         ("What to do", line.remedy),
         ("Will a retry help?", line.facts.will_retry_help),
@@ -120,7 +120,7 @@ def _failure(line: TargetLine) -> str:
 
 
 def _relation(context: PageContext, lines: Sequence[TargetLine]) -> str:
-    """Training job, compiled model, package and component as a mermaid diagram."""
+    """Training job, compiled model, package and component as a Mermaid diagram."""
     chart = ["```mermaid", "flowchart LR", f'    T["training job<br/>{_node(context.training_job)}"]']
     for number, line in enumerate(lines):
         chain = [

@@ -1,4 +1,4 @@
-"""A picture of a run's targets over time, as SVG: one bar per target, one colour per phase."""
+"""A timeline of a run's targets, as SVG: one bar per target, one colour per phase."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LABELS, BARS, ROW = 150, 560, 26
 
 
 def timeline_svg(lines: Sequence[TargetLine], now: datetime) -> str:
-    """The picture; empty where nothing has begun. ``now`` is where bars of targets in progress end."""
+    """The SVG; empty if nothing has started. Bars of targets in progress end at ``now``."""
     moments = [phase.at for line in lines for phase in line.phases]
     if not moments:
         return ""
@@ -67,7 +67,7 @@ def timeline_svg(lines: Sequence[TargetLine], now: datetime) -> str:
 
 
 def timeline_image(lines: Sequence[TargetLine], now: datetime) -> str:
-    """The picture as a markdown image with its data inside."""
+    """The timeline as a Markdown image with a data URI."""
     svg = timeline_svg(lines, now)
     return (
         f"![Timeline of the targets](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

@@ -1,1 +1,1 @@
-"""Where a flow run and its targets stand: statuses, the history of attempts, and what a retry does."""
+"""The state of a flow run and its targets: statuses, the history of attempts, retries and liveness."""

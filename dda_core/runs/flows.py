@@ -1,4 +1,4 @@
-"""The names of the flows, by which the server keeps their runs and deployments. They are a contract."""
+"""The names of the flows. The server identifies runs and deployments by them, so they are a contract."""
 
 from __future__ import annotations
 
@@ -18,5 +18,4 @@ class FlowName(StrEnum):
 
 
 HOUSEKEEPING = tuple(name for name in FlowName if name is not FlowName.COMPILE)
-"""The flows that compile nothing. What one of them lost is done by its next run, so a dead one is only marked
-Crashed."""
+"""The flows that compile nothing. Their next run catches up, so a dead run is only marked Crashed."""

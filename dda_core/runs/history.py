@@ -1,4 +1,4 @@
-"""What happened to a training job's targets: every attempt of every run, and what they make together."""
+"""The history of a training job's targets: every attempt of every run, and their combined result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dda_core.runs.status import TargetRecord, TargetStatus
 
 
 class AttemptStatus(StrEnum):
-    """Where one attempt stands: the words of a target, and ``crashed`` where its run's process died."""
+    """The status of one attempt: a target's statuses, and ``crashed`` if its run's process died."""
 
     NOT_STARTED = "not-started"
     COMPILING = "compiling"
@@ -27,14 +27,14 @@ class AttemptStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Nothing follows in this attempt."""
+        """Whether the attempt has ended."""
         return self in (self.DEPLOYABLE, self.FAILED, self.STOPPED, self.CRASHED)
 
 
 class Attempt(BaseModel):
-    """One attempt at one target, as one run followed it. ``attempt`` is the n of the compilation job's name.
+    """One attempt at one target, as one run saw it. ``attempt`` is the number in the compilation job's name.
 
-    It is None where the target ended before there was a job. ``seconds`` is from ``started`` to ``ended``.
+    It is None if the target ended before there was a job. ``seconds`` is from ``started`` to ``ended``.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -50,7 +50,7 @@ class Attempt(BaseModel):
     reason: str | None = None
 
     def ending(self, status: AttemptStatus, at: datetime | None, reason: str | None = None) -> Attempt:
-        """The attempt as it ended; one that has ended stays as it is."""
+        """The attempt with its end; an attempt that has already ended is unchanged."""
         if self.status.ended:
             return self
         seconds = round((at - self.started).total_seconds(), 1) if at else None
@@ -60,21 +60,21 @@ class Attempt(BaseModel):
 
 
 class _OfTarget(BaseModel):
-    # A class of its own, because the keys of the first bases come last: ``target`` is printed first.
+    # A separate class, because keys of the first base come last: this prints ``target`` first.
     target: str
 
 
 class HistoryRow(Attempt, _OfTarget):
-    """An attempt of a training job's history: whose it is, and what started its run. Keys and words are a contract."""
+    """An attempt in a training job's history, with its run and the run's trigger. Keys and words are a contract."""
 
     flow_run_id: str
     trigger: str
 
 
 class CompilationFacts(BaseModel):
-    """What a target's compilation took and gave, as far as AWS says it. Times are in seconds, sizes in bytes.
+    """What AWS reports about a target's compilation. Times are in seconds, sizes in bytes.
 
-    ``retry_class`` is of a target that failed or was stopped; ``will_retry_help`` is the same as a sentence.
+    ``retry_class`` is set for a target that failed or was stopped; ``will_retry_help`` is the same as a sentence.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -92,7 +92,7 @@ class CompilationFacts(BaseModel):
     retry_class: RetryClass | None = None
 
     def known(self) -> dict[str, Any]:
-        """The fields that say something."""
+        """The fields that are set."""
         return self.model_dump(exclude_defaults=True)
 
 
@@ -106,11 +106,10 @@ class Phase(BaseModel):
 
 
 class TargetLine(TargetRecord):
-    """A target's record as a run keeps it: the record, and the phases, attempts and facts behind it.
+    """A target's line in a run's record: its status, with phases, attempts and facts.
 
-    ``by_flow_run`` is the run that made what this one skipped or joined; ``waiting`` is what the target waits for
-    before it can go on, a slot of a quota. ``own_jobs`` are the compilation jobs that the run itself created, each
-    with how often the run had ended before.
+    ``by_flow_run`` is the run that made what this one skipped or joined; ``waiting`` is what the target waits for,
+    such as a quota slot. ``own_jobs`` are the compilation jobs that the run created, each with the retry it was in.
     """
 
     target: str
@@ -122,15 +121,15 @@ class TargetLine(TargetRecord):
     own_jobs: dict[str, int] = Field(default_factory=dict)
 
     def record(self) -> TargetRecord:
-        """The record alone, as programs are shown it."""
+        """The target record alone, as programs see it."""
         return TargetRecord.model_validate(self.model_dump())
 
 
 def merged(runs: Iterable[Mapping[str, TargetRecord]]) -> dict[str, TargetRecord]:
-    """Per target the latest entry that is not ``skipped``, over the runs of one training job, the oldest first.
+    """Per target, the latest entry that is not ``skipped``, over the runs of one training job, oldest first.
 
-    Where that one ended badly, a ``skipped`` one after it counts: devices can install what it found, such as the
-    component of a run that was cancelled while AWS was still at it.
+    If that entry ended badly, a later ``skipped`` counts: devices can install what it found, such as the component of
+    a run that was cancelled while AWS was still creating it.
     """
     result: dict[str, TargetRecord] = {}
     for records in runs:

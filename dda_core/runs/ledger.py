@@ -1,7 +1,7 @@
-"""The ledger of a run: where each of its targets stands, changed only by transitions that have a name and types.
+"""The ledger of a run: the status of each of its targets, changed only by named, typed transitions.
 
-Nothing here reads or writes anything: a clock is given from outside, and whoever keeps the ledger watches it. What a
-transition may change is decided in two functions: ``advanced`` for a target, ``Attempt.ending`` for an attempt.
+It does no I/O: the clock is a parameter, and watchers store its changes. Two functions decide what a transition may
+change: ``advanced`` for a target, ``Attempt.ending`` for an attempt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Record = TypeVar("Record", bound=TargetRecord)
 
 
 class Installable(NamedTuple):
-    """A component version that devices can install already, and what it was made from."""
+    """A component version that devices can already install, and what it was made from."""
 
     component: str
     version: str
@@ -30,7 +30,7 @@ class Installable(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why a target ended: the reason as it was given, and the failure catalogue's cause and remedy."""
+    """Why a target ended: the original reason, and the failure catalogue's cause and remedy."""
 
     reason: str
     cause: str | None = None
@@ -38,7 +38,7 @@ class Failure(NamedTuple):
 
 
 class Fields(TypedDict, total=False):
-    """What a transition may change of a record besides its status."""
+    """The fields of a record that a transition may change besides its status."""
 
     attempt: int | None
     compilation_job: str | None
@@ -55,17 +55,17 @@ class Fields(TypedDict, total=False):
 def advanced(record: Record, status: TargetStatus | None = None, **fields: Unpack[Fields]) -> Record:
     """The record after a transition.
 
-    An end is final, and with it the first reason; a status never goes back to an earlier phase.
+    An end and its reason are final; a status never returns to an earlier phase.
 
     Raises:
-        pydantic.ValidationError: a field has a value of another type than the record's.
+        pydantic.ValidationError: a field's value has the wrong type.
     """
     if record.status.ended:
         return record
-    # Steps report late, and a restarted run tells its first steps again: what they found counts, not their phase.
+    # Steps may report late, and a restarted run repeats its first steps: keep their findings, ignore their phase.
     if status is None or status.phase < record.status.phase:
         status = record.status
-    # ``model_copy`` would take any value of any name.
+    # ``model_copy`` would accept any name and value.
     return type(record).model_validate({**dict(record), **fields, "status": status}, strict=True)
 
 
@@ -75,9 +75,9 @@ def utc_now() -> datetime:
 
 
 class Ledger:
-    """Where the targets of one run stand, since when, and what became of their attempts.
+    """The status of one run's targets, with phases and attempts.
 
-    Every method is safe from any thread. A target that the run does not have is a KeyError.
+    All methods are thread-safe. An unknown target raises KeyError.
     """
 
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
@@ -89,7 +89,7 @@ class Ledger:
 
     @property
     def targets(self) -> Mapping[str, TargetLine]:
-        """The lines as they are now, by target, in the order they are shown."""
+        """The current lines by target, in display order."""
         with self._lock:
             return dict(self._lines)
 
@@ -97,39 +97,39 @@ class Ledger:
         """Call ``changed`` after every transition, in the thread that made it."""
         self._watchers.append(changed)
 
-    # --- What the run begins with ------------------------------------------------------------------------------------
+    # --- The start of the run ----------------------------------------------------------------------------------------
 
     def expect(self, targets: Iterable[str], earlier: Mapping[str, TargetLine] | None = None) -> None:
-        """The run's targets, in the order they are shown; those in ``earlier`` go on from where they stood."""
+        """Set the run's targets, in display order; those in ``earlier`` resume from that line."""
         with self._lock:
             self._lines = {target: (earlier or {}).get(target) or TargetLine(target=target) for target in targets}
         self._changed()
 
     def keep(self, line: TargetLine) -> None:
-        """Leave a target as an earlier process of the run left it."""
+        """Keep a target's line from an earlier process of the run."""
         self._change(line.target, lambda before, now: before if before.status.ended else line)
 
     def created_before(self, jobs: Mapping[str, int]) -> None:
-        """The compilation jobs that earlier processes of the run created, each with the retry it was in."""
+        """Set the compilation jobs that earlier processes of the run created, each with the retry it was in."""
         with self._lock:
             self._earlier_jobs = dict(jobs)
 
     # --- The steps of a target ---------------------------------------------------------------------------------------
 
     def compiling(self, target: str, *, component: str) -> None:
-        """The target is begun; ``component`` is what it is to become."""
+        """The target has started; ``component`` is what it is to become."""
         self._advance(target, TargetStatus.COMPILING, component=component)
 
     def waiting(self, target: str, why: str | None) -> None:
-        """What the target waits for before it can go on; None where it goes on."""
+        """The target waits for something; None when the wait is over."""
         self._change(target, lambda line, now: line if line.status.ended else _with(line, waiting=why))
 
     def job_seen(self, target: str, job: str, attempt: int) -> None:
-        """The compilation job that the target goes on with."""
+        """The target uses this compilation job."""
         self._advance(target, compilation_job=job, attempt=attempt)
 
     def attempt_ended(self, target: str, job: str, attempt: int, status: AttemptStatus, reason: str) -> None:
-        """The job of that attempt ended without a model. The target may still make another attempt."""
+        """The attempt's job ended without a model. The target may still make another attempt."""
 
         def change(line: TargetLine, now: datetime) -> TargetLine:
             line = _noted(line, advanced(line, compilation_job=job, attempt=attempt), now)
@@ -141,7 +141,7 @@ class Ledger:
         self._change(target, change)
 
     def packaging(self, target: str, *, compilation_job: str, attempt: int, compiled_artifact: str) -> None:
-        """The target is compiled; ``compiled_artifact`` is the ``s3://`` URI of the archive that the job made."""
+        """The target is compiled; ``compiled_artifact`` is the ``s3://`` URI of the job's archive."""
         self._advance(
             target,
             TargetStatus.PACKAGING,
@@ -151,26 +151,26 @@ class Ledger:
         )
 
     def packaged(self, target: str, *, package: str, size: int) -> None:
-        """The package is stored: its ``s3://`` URI, and its size in bytes."""
+        """The package is stored at its ``s3://`` URI; ``size`` is in bytes."""
         self.learned(target, CompilationFacts(package_bytes=size))
         self._advance(target, package=package)
 
     def publishing(self, target: str) -> None:
-        """The target's component version is made next."""
+        """The target's component version is created next."""
         self._advance(target, TargetStatus.PUBLISHING)
 
     def published(self, target: str, *, version: str, arn: str) -> None:
-        """The component version is there; devices cannot install it yet."""
+        """The component version exists; devices cannot install it yet."""
         self._advance(target, version=version, arn=arn)
 
-    # --- Its ends ----------------------------------------------------------------------------------------------------
+    # --- The end of a target -----------------------------------------------------------------------------------------
 
     def deployable(self, target: str, made: Installable | None = None) -> None:
-        """Devices can install what this run made; ``made`` says what that is, where the ledger may not know it."""
+        """Devices can install what this run made; ``made`` adds what the ledger may not know."""
         self._advance(target, TargetStatus.DEPLOYABLE, **_fields(made))
 
     def skipped(self, target: str, made: Installable) -> None:
-        """Devices could install the component before this run came to the target, so it has no attempt here."""
+        """Devices could already install the component, so the target has no attempt in this run."""
 
         def change(line: TargetLine, now: datetime) -> TargetLine:
             skipped = advanced(line, TargetStatus.SKIPPED, **_fields(made))
@@ -183,28 +183,28 @@ class Ledger:
         self._end(target, TargetStatus.FAILED, failure)
 
     def stopped(self, target: str, failure: Failure) -> None:
-        """The target was stopped: by a person, or by the time limit of its job."""
+        """The target was stopped, by a person or by its job's time limit."""
         self._end(target, TargetStatus.STOPPED, failure)
 
-    # --- What is known of it, at any time ----------------------------------------------------------------------------
+    # --- Facts, at any time ------------------------------------------------------------------------------------------
 
     def learned(self, target: str, facts: CompilationFacts) -> None:
-        """Add to what is known of a target's compilation."""
+        """Add to the facts about a target's compilation."""
         self._change(target, lambda line, now: _with(line, facts=line.facts.model_copy(update=facts.known())))
 
     def made_by(self, target: str, flow_run_id: str) -> None:
-        """Another run made what this one goes on with, or has skipped."""
+        """Another run made what this one joined, adopted or skipped."""
         self._change(target, lambda line, now: line if line.status.ended else _with(line, by_flow_run=flow_run_id))
 
     def own_jobs(self) -> dict[str, int]:
-        """The compilation jobs that the run has created, in any of its processes, each with the retry it was in."""
+        """The compilation jobs that any process of the run created, each with the retry it was in."""
         with self._lock:
             return self._own_jobs()
 
     def claim_job(self, target: str, job: str, retry: int) -> bool:
-        """Record that the run creates this compilation job; False where that is recorded."""
+        """Record that the run creates this compilation job; False if already recorded."""
         with self._lock:
-            # One look and one change: two threads must not both be told that the claim is new.
+            # Check and change under one lock: only one thread may win the claim.
             if job in self._own_jobs():
                 return False
             line = self._lines[target]
@@ -221,14 +221,14 @@ class Ledger:
         self._change(target, change)
 
     def age(self) -> None:
-        """Bring ``seconds`` of the targets in progress up to now. It is no transition, so nobody is told."""
+        """Update ``seconds`` of the targets in progress. This is not a transition, so watchers are not called."""
         with self._lock:
             now = self._clock()
             self._lines = {
                 target: line if line.status.ended else _aged(line, now) for target, line in self._lines.items()
             }
 
-    # --- How it is done ----------------------------------------------------------------------------------------------
+    # --- Implementation ----------------------------------------------------------------------------------------------
 
     def _own_jobs(self) -> dict[str, int]:
         noted = {name: retry for line in self._lines.values() for name, retry in line.own_jobs.items()}
@@ -261,12 +261,12 @@ class _LineFields(TypedDict, total=False):
 
 
 def _with(line: TargetLine, **fields: Unpack[_LineFields]) -> TargetLine:
-    """The line with other values in fields that say nothing of where the target stands."""
+    """The line with changed fields other than the status."""
     return TargetLine.model_validate({**dict(line), **fields}, strict=True)
 
 
 def _fields(made: Installable | None) -> Fields:
-    """What is known of it: what AWS does not tell leaves the ledger's knowledge as it is."""
+    """The known fields; those that AWS does not report leave the ledger's values unchanged."""
     if made is None:
         return Fields()
     fields = Fields(component=made.component, version=made.version, arn=made.arn)
@@ -282,11 +282,11 @@ def _fields(made: Installable | None) -> Fields:
 
 
 def _noted(before: TargetLine, line: TargetLine, now: datetime) -> TargetLine:
-    """The advanced line with its phases, its attempts and its age."""
+    """The advanced line with its phases, attempts and age updated."""
     if line is before:
         return before
     if before.by_flow_run and line.attempt is not None and line.attempt < (before.attempt or 0):
-        # A restarted run goes by a result that it has kept; what others made since it has only looked at.
+        # A restarted run uses its persisted result and drops later attempts, which other runs made.
         kept = tuple(each for each in line.attempts if each.attempt is None or each.attempt <= line.attempt)
         line = _with(line, attempts=kept, by_flow_run=None)
     if line.status is not before.status:
@@ -295,18 +295,18 @@ def _noted(before: TargetLine, line: TargetLine, now: datetime) -> TargetLine:
 
 
 def _aged(line: TargetLine, now: datetime) -> TargetLine:
-    """The line with ``seconds`` from its first phase until now."""
+    """The line with ``seconds`` since its first phase."""
     if not line.phases:
         return line
     return _with(line, seconds=round((now - line.phases[0].at).total_seconds(), 1))
 
 
 def _attempts(before: TargetStatus, line: TargetLine, now: datetime) -> tuple[Attempt, ...]:
-    """The attempts after a transition. They only grow: a new number begins one, and what has ended stays."""
+    """The attempts after a transition. A new number starts an attempt; ended attempts never change."""
     attempts = list(line.attempts)
     if line.attempt is not None and (not attempts or attempts[-1].attempt != line.attempt):
         if attempts:
-            # Whoever begins the next attempt has seen the last one fail, even where that was not told.
+            # A next attempt implies that the last one failed, even if that was not reported.
             attempts[-1] = attempts[-1].ending(AttemptStatus.FAILED, now)
         attempts.append(Attempt(attempt=line.attempt, status=AttemptStatus.COMPILING, started=now))
     if not attempts or attempts[-1].status.ended:

@@ -1,7 +1,7 @@
-"""Whether a flow run still has a living process, and what to do where it has none.
+"""Whether a flow run still has a live process, and what to do if it has none.
 
-Pure: the signs of life are gathered elsewhere. A run that waits (scheduled, paused, suspended) has no process and
-needs none; it is always left alone, as is a run whose process is seen.
+Pure: liveness is probed elsewhere. A run that waits (scheduled, paused, suspended) needs no process and is always left
+alone, as is a run whose process is seen.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ IN_PROGRESS = ("PENDING", "RUNNING", "CANCELLING")
 """Types of Prefect states in which a run has, or is about to get, a process."""
 CRASHED = "CRASHED"
 FIRST_WAIT = timedelta(seconds=30)
-"""Between a run's second crash and its restart; each further one waits twice as long. The first waits for nothing."""
+"""The wait before the restart after a second crash, doubled for each further one. After the first there is none."""
 RESTARTED_WITHIN = timedelta(days=7)
-"""A run that crashed longer ago is left to people: nobody waits for it any more."""
+"""A run that crashed longer ago is not restarted automatically."""
 
 
 class CrashKind(StrEnum):
-    """What is known of a crash."""
+    """What is known about a crash."""
 
     OWN = "own"
-    """The run's process died: it was seen, or the worker said so."""
+    """The run's process died: observed, or reported by the worker."""
     SILENT = "silent"
-    """Its heartbeats stopped, which an automation noticed. It may be a false alarm."""
+    """An automation noticed that its heartbeats stopped. The run may have been wrongly marked Crashed."""
     STACK_ENDED = "stack-ended"
-    """Everything that ran for the stack was ended. It was not the run's own, and counts for no limit of restarts."""
+    """All processes of the stack ended. It does not count towards the limit of restarts."""
 
 
 class Resumption(StrEnum):
-    """How a run that had crashed was begun again."""
+    """How a crashed run was scheduled again."""
 
     RESUMED = "resumed"
-    """It goes on where it was: its crash was no end of it."""
+    """Restarted: it keeps its attempt numbers, and the crash does not count as an end."""
     RETRIED = "retried"
-    """It was begun anew, as after any other end."""
+    """Retried, as after any other end."""
 
 
 class Process(StrEnum):
-    """What a look at the processes of this machine showed."""
+    """What a probe of this machine's processes found."""
 
     ALIVE = "alive"
     GONE = "gone"
@@ -54,23 +54,23 @@ class Action(StrEnum):
 
     LEAVE = "leave"
     RESTART = "restart"
-    """Mark it Crashed where it is not, and schedule it again."""
+    """Mark it Crashed if it is not, and schedule it again."""
     CRASH = "crash"
-    """Mark it Crashed, and leave it so."""
+    """Mark it Crashed and leave it."""
     CANCEL = "cancel"
     """Stop the compilation jobs that it started, and mark it Cancelled."""
 
 
-class Signs(BaseModel):
-    """What is known of a run's life.
+class Liveness(BaseModel):
+    """The results of a run's liveness probes.
 
     Attributes:
         state: the type of its Prefect state, such as ``RUNNING``.
-        since: when it took that state.
-        last_sign: its newest heartbeat or record; None where there was none.
-        process: what a look at this machine's processes showed.
-        crashes: how often it crashed by itself since it last came to an end.
-        restartable: whether a worker can take it again.
+        since: when it entered that state.
+        last_seen: its newest heartbeat or record; None if there is none.
+        process: what a probe of this machine's processes found.
+        crashes: how often its own process crashed since it last ended.
+        restartable: whether a worker can run it again.
         followed: whether another run of the same training job was created after this one crashed.
     """
 
@@ -78,7 +78,7 @@ class Signs(BaseModel):
 
     state: str
     since: datetime
-    last_sign: datetime | None = None
+    last_seen: datetime | None = None
     process: Process = Process.UNKNOWN
     crashes: int = 0
     restartable: bool = True
@@ -86,12 +86,12 @@ class Signs(BaseModel):
 
     @property
     def newest(self) -> datetime:
-        """The last moment at which the run is known to have lived."""
-        return max(self.since, self.last_sign or self.since)
+        """The last moment at which the run is known to have been alive."""
+        return max(self.since, self.last_seen or self.since)
 
 
 class Limits(BaseModel):
-    """When a run counts as dead. Runs that took their state before ``ended_before`` had their processes ended."""
+    """When a run is presumed dead. All processes of runs whose state is older than ``ended_before`` have ended."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,9 +102,9 @@ class Limits(BaseModel):
 
 
 class Verdict(NamedTuple):
-    """What to do about a run, and the evidence as a sentence. ``crash`` is the kind of crash that it is marked with.
+    """What to do about a run, and the evidence as a sentence. ``crash`` is the kind of crash to mark it with.
 
-    ``certain`` is False where the evidence is what was not seen: it is looked at once more before anything is done.
+    ``certain`` is False if the evidence is an absence: the run is then probed once more before anything is done.
     """
 
     action: Action
@@ -113,59 +113,59 @@ class Verdict(NamedTuple):
     crash: CrashKind = CrashKind.OWN
 
 
-def judge(signs: Signs, limits: Limits, now: datetime) -> Verdict:
-    """What to do about a run with these signs of life."""
-    if signs.state == CRASHED:
-        return _crashed(signs, limits, now)
-    # A process that was seen outweighs every silence: a busy run may miss its heartbeats.
-    if signs.state not in IN_PROGRESS or signs.process is Process.ALIVE:
+def judge(run: Liveness, limits: Limits, now: datetime) -> Verdict:
+    """What to do about a run with these probe results."""
+    if run.state == CRASHED:
+        return _crashed(run, limits, now)
+    # A live process outweighs silence: a busy run may miss its heartbeats.
+    if run.state not in IN_PROGRESS or run.process is Process.ALIVE:
         return Verdict(Action.LEAVE)
-    # Whoever ended the processes knows more than any sign, and of runs begun since then it knows nothing.
+    # If all processes were ended, that decides; it says nothing about runs that started later.
     if limits.ended_before is not None:
-        if signs.since >= limits.ended_before:
+        if run.since >= limits.ended_before:
             return Verdict(Action.LEAVE)
-        evidence = f"Everything that ran for the stack was ended while it was {signs.state.lower()}."
+        evidence = f"All processes of the stack ended while it was {run.state.lower()}."
         crash, certain = CrashKind.STACK_ENDED, True
-    elif (lost := _lost(signs, limits, now)) is None:
+    elif (lost := _lost(run, limits, now)) is None:
         return Verdict(Action.LEAVE)
     else:
-        # Nothing was seen, which may also be a look at the wrong moment.
+        # The absence of evidence may be a matter of timing.
         evidence, crash, certain = lost, CrashKind.OWN, False
-    # A person has asked for its end; restarting it would undo that.
-    if signs.state == "CANCELLING":
+    # A person asked for its end; a restart would undo that.
+    if run.state == "CANCELLING":
         return Verdict(Action.CANCEL, evidence, certain, crash)
-    # A stack that is stopped on purpose is no fault of the run, so it costs no restart.
+    # Stopping the stack is not the run's fault, so it does not use up a restart.
     own = 1 if crash is CrashKind.OWN else 0
-    again = signs.restartable and signs.crashes + own <= limits.max_restarts
+    again = run.restartable and run.crashes + own <= limits.max_restarts
     return Verdict(Action.RESTART if again else Action.CRASH, evidence, certain, crash)
 
 
 def wait_before_restart(crashes: int) -> timedelta:
-    """How long a run that crashed so often by itself waits before it goes on."""
+    """How long a run waits before its restart after that many crashes of its own."""
     return FIRST_WAIT * 2 ** min(crashes - 2, 10) if crashes > 1 else timedelta(0)
 
 
-def _lost(signs: Signs, limits: Limits, now: datetime) -> str | None:
-    """Why the run is taken for dead; None where it is not."""
-    silent = now - signs.newest
-    if signs.state == "PENDING":
+def _lost(run: Liveness, limits: Limits, now: datetime) -> str | None:
+    """Why the run is presumed dead; None if it is not."""
+    silent = now - run.newest
+    if run.state == "PENDING":
         if silent <= limits.pending:
             return None
-        return f"No process began it within {silent.total_seconds():.0f} s of its being pending."
-    if signs.process is Process.GONE:
-        return "Its process is gone from the machine that it ran on."
+        return f"It was pending for {silent.total_seconds():.0f} s without a process."
+    if run.process is Process.GONE:
+        return "Its process no longer exists on its machine."
     if silent <= limits.silence:
         return None
-    return f"It gave no sign of life for {silent.total_seconds():.0f} s, the last one at {signs.newest:%H:%M:%S} UTC."
+    return f"It has been silent for {silent.total_seconds():.0f} s, since {run.newest:%H:%M:%S} UTC."
 
 
-def _crashed(signs: Signs, limits: Limits, now: datetime) -> Verdict:
-    due = signs.since + wait_before_restart(signs.crashes)
+def _crashed(run: Liveness, limits: Limits, now: datetime) -> Verdict:
+    due = run.since + wait_before_restart(run.crashes)
     left_alone = (
-        signs.followed
-        or not signs.restartable
-        or signs.crashes > limits.max_restarts
-        or now - signs.since > RESTARTED_WITHIN
+        run.followed
+        or not run.restartable
+        or run.crashes > limits.max_restarts
+        or now - run.since > RESTARTED_WITHIN
         or (now < due and limits.ended_before is None)
     )
     return Verdict(Action.LEAVE) if left_alone else Verdict(Action.RESTART, "It had crashed.")

@@ -1,6 +1,6 @@
-"""The retry class of a target that failed: what its run records, and all that a retry goes by.
+"""The retry class of a failed target, which its run records and which alone decides about retries.
 
-It is found once, from the error itself, while there still is one. What is said about it to people plays no part.
+It is determined once, from the error object; no sentence plays a part.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dda_core.settings import Settings
 
 
 class RetryClass(StrEnum):
-    """What kind of end a target came to, as far as doing it again is concerned."""
+    """How a target ended, with regard to retrying it."""
 
     NEVER = "never"
     BACKOFF = "backoff"
@@ -24,7 +24,7 @@ class RetryClass(StrEnum):
     STOPPED = "stopped"
 
     def maximum(self, settings: Settings) -> int:
-        """How many attempts may be made in all, the first included."""
+        """The maximum number of attempts, including the first."""
         if self in (RetryClass.NEVER, RetryClass.STOPPED):
             return 1
         maximum = getattr(settings, f"retry_attempts_{self.name.lower()}")
@@ -35,8 +35,8 @@ class RetryClass(StrEnum):
 def retry_class_of(error: BaseException) -> RetryClass:
     """The class of a target, or of a whole run, that this error ended.
 
-    A step's own time limit and a person's decision are classes of their own; for the rest the failure catalogue's row
-    decides. That a process died is no error that anybody could raise: ``CRASHED`` comes from the run's state.
+    A step's time limit and a person's decision have their own classes; otherwise the failure catalogue's row decides.
+    A dead process cannot raise an error, so ``CRASHED`` comes from the run's state.
     """
     if isinstance(error, StepTimedOut):
         return RetryClass.TIMED_OUT

@@ -1,7 +1,7 @@
-"""Which failed targets are done again, and when: by what went wrong, how often it did, and how long ago.
+"""Which failed targets are retried, and when: by retry class, number of attempts and elapsed time.
 
-``decide`` is the whole of it. It asks nobody: the scheduled sweep and ``dda retry`` give it what the history says.
-No text of a failure decides anything here.
+``decide`` makes the decisions. It is pure: the scheduled sweep and ``dda retry`` pass it what the history holds. No
+failure's text decides anything here.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from dda_core.settings import Settings
 
 
 class FailedTarget(BaseModel):
-    """A target that did not become deployable, as the newest run that had it left it.
+    """A target that did not become deployable, from the newest run that had it.
 
     Attributes:
-        state_id: the state that its run was found in.
-        target: its name; None stands for a run that ended before its targets were known.
-        attempts: how often it has ended in this class in this run.
-        ended: when it did so last.
-        reason: the text as it was recorded.
-        cause: what that means, where the record says so.
-        obstacle: why the run cannot be begun again at all, whoever asks; None where it can.
+        state_id: the id of its run's state when it was read.
+        target: its name; None for a run that ended before its targets were known.
+        attempts: how often it ended in this class in this run.
+        ended: when it last did.
+        reason: the recorded text.
+        cause: its cause, if recorded.
+        obstacle: why the run cannot be scheduled again at all; None if it can.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class FailedTarget(BaseModel):
 class RetryDecision(BaseModel):
     """What is done about a failed target, and why. The keys are a contract.
 
-    ``not_before`` is when a sweep retries it, where only time is missing; ``state_id`` the state that its run was in.
+    ``not_before`` is the earliest retry by a sweep, if only the wait is missing; ``state_id`` is its run's state.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,7 +67,7 @@ class RetryDecision(BaseModel):
 
 
 def wait_after(attempts: int, settings: Settings) -> timedelta:
-    """How long a sweep waits after that many attempts in one class: twice as long each time, up to the cap."""
+    """How long a sweep waits after that many attempts in one class: doubled each time, up to the cap."""
     doubled = settings.retry_backoff_seconds * 2 ** min(attempts - 1, 60)
     return timedelta(seconds=min(doubled, settings.retry_backoff_cap_seconds))
 
@@ -80,14 +80,14 @@ def decide(
     by_hand: bool = False,
     force: bool = False,
 ) -> list[RetryDecision]:
-    """What is done about each failed target; what is due longest comes first.
+    """What is done about each failed target; the longest overdue come first.
 
     Args:
         failed: the targets.
         now: the time of the decision.
         settings: waits, maxima and the budget of a sweep.
-        by_hand: a person asks, and has neither a budget nor to wait.
-        force: do it although class or maximum say no.
+        by_hand: a person asks; neither budget nor waits apply.
+        force: ignore class and maximum.
     """
     left = None if by_hand else settings.retry_budget
     decisions = []
@@ -104,7 +104,7 @@ def decide(
 
 
 def _alone(target: FailedTarget, now: datetime, settings: Settings, *, by_hand: bool, force: bool) -> RetryDecision:
-    """The decision without regard to the budget."""
+    """The decision regardless of the budget."""
     kind = target.retry_class
     maximum = kind.maximum(settings)
     due = target.ended + wait_after(target.attempts, settings)
@@ -142,7 +142,7 @@ def _alone(target: FailedTarget, now: datetime, settings: Settings, *, by_hand: 
 
 
 def summary(decisions: Sequence[RetryDecision]) -> str:
-    """The sentence that counts them: ``2 retried, 5 left alone (3 never, 1 stopped, 1 waiting)``."""
+    """The counts as a sentence: ``2 retried, 5 left alone (3 never, 1 stopped, 1 waiting)``."""
     retried = sum(decision.retry for decision in decisions)
     kinds = [
         "waiting" if decision.not_before else str(decision.retry_class) for decision in decisions if not decision.retry

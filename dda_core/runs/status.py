@@ -1,6 +1,6 @@
-"""The words for where a target and a run stand, and the record that says it of a target.
+"""The statuses of a target and a run, and a target's record.
 
-These words and keys are a contract: the command line, the artifacts and other programs use the same.
+These words and keys are a contract for the command line, the artifacts and other programs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class TargetStatus(StrEnum):
-    """Where one target stands. A target moves forward through the first five, or ends in one of the last three."""
+    """The status of one target. It moves forward through the first five, or ends in one of the last three."""
 
     NOT_STARTED = "not-started"
     COMPILING = "compiling"
@@ -30,12 +30,12 @@ class TargetStatus(StrEnum):
 
     @property
     def good(self) -> bool:
-        """Devices can install the component: made by this run, or already there (``skipped``)."""
+        """Devices can install the component, made by this run or earlier (``skipped``)."""
         return self in (TargetStatus.DEPLOYABLE, TargetStatus.SKIPPED)
 
     @property
     def phase(self) -> int:
-        """The place in the order of phases; every end comes after every phase in progress."""
+        """The index in the order of phases; all ends come after all phases in progress."""
         return _PHASES.index(self) if self in _PHASES else len(_PHASES)
 
 
@@ -49,7 +49,7 @@ _ENDED = frozenset(TargetStatus) - frozenset(_PHASES)
 
 
 class RunStatus(StrEnum):
-    """Where a flow run, or all runs of one training job, stand."""
+    """The status of a flow run, or of all runs of one training job."""
 
     NOT_STARTED = "not-started"
     IN_PROGRESS = "in-progress"
@@ -59,10 +59,10 @@ class RunStatus(StrEnum):
 
 
 class TargetRecord(BaseModel):
-    """What is known of one target of one run. Keys that are not known yet are None.
+    """The record of one target of one run. Values that are not known yet are None.
 
-    ``seconds`` is the wall time from the target's start to its end (or to now); ``reason`` is the text as AWS gave
-    it, ``cause`` and ``remedy`` are the failure catalogue's.
+    ``seconds`` is the wall time from the target's start to its end (or to now); ``reason`` is AWS's text, ``cause``
+    and ``remedy`` are the failure catalogue's.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -82,7 +82,7 @@ class TargetRecord(BaseModel):
 
 
 def run_status(records: Mapping[str, TargetRecord]) -> RunStatus:
-    """What the targets make of their run."""
+    """The run's status, derived from its targets."""
     statuses = [record.status for record in records.values()]
     if not statuses or all(status is TargetStatus.NOT_STARTED for status in statuses):
         return RunStatus.NOT_STARTED
@@ -95,7 +95,7 @@ def run_status(records: Mapping[str, TargetRecord]) -> RunStatus:
 
 
 def run_message(records: Mapping[str, TargetRecord]) -> str:
-    """The sentence of the run's end: ``3/4 targets deployable; failed: x86_64-cuda: <cause>``."""
+    """The run's final message: ``3/4 targets deployable; failed: x86_64-cuda: <cause>``."""
     good = sum(record.status.good for record in records.values())
     message = f"{good}/{len(records)} targets deployable"
     bad = [

@@ -1,4 +1,4 @@
-"""What people and programs are shown of a run, or of all runs of a training job together."""
+"""The view of a run, or of all runs of a training job, for people and programs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dda_core.runs.status import RunStatus, TargetRecord
 class RunView(BaseModel):
     """One flow run, or all runs of a training job together, as the command line shows it.
 
-    The keys and words are a contract. ``flow_run_id`` and ``state`` are of the newest run, None where there is none.
-    ``lines`` are its targets with all that is known of them, and ``began`` is when it began, or is to begin; neither is
-    part of the contract.
+    The keys and words are a contract. ``flow_run_id`` and ``state`` are those of the newest run, None if there is
+    none. ``lines`` are its targets in full, and ``began`` is its actual or expected start; neither is part of the
+    contract.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,7 +30,7 @@ class RunView(BaseModel):
 
     @property
     def ended(self) -> bool:
-        """Nothing changes any more."""
+        """Whether nothing will change."""
         return self.status not in (RunStatus.NOT_STARTED, RunStatus.IN_PROGRESS)
 
     @property
@@ -40,5 +40,5 @@ class RunView(BaseModel):
 
     @property
     def waiting(self) -> dict[str, str]:
-        """What targets of the newest run wait for, in words."""
+        """What the newest run's targets wait for, in words."""
         return {line.target: line.waiting for line in self.lines if line.waiting and not line.status.ended}

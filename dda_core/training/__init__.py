@@ -1,1 +1,1 @@
-"""SageMaker training jobs: reading one, finding those that are completed, and the events of their end."""
+"""SageMaker training jobs: reading one, finding completed ones, and their completion events."""

@@ -1,4 +1,4 @@
-"""Training jobs that have a model to compile: those of a use case among all of its account."""
+"""Finding a use case's completed training jobs among those of its account."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
 LOOKED_AT = 1000
-"""Training jobs looked at in detail in one go, the newest first: each costs two calls."""
+"""The most training jobs read in detail at a time, newest first; each costs two calls."""
 _AT_ONCE = 4
 _PAGE = 100
 
@@ -32,7 +32,7 @@ class FinishedTraining(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The completed training jobs that were looked at, and whether there were more."""
+    """The completed training jobs that were read, and whether there were more."""
 
     jobs: list[FinishedTraining]
     cut: bool
@@ -47,9 +47,9 @@ def finished_training_jobs(
 ) -> Finished:
     """The completed training jobs of a use case's account that belong to the use case.
 
-    Jobs named in ``known`` are left out: whose they are is known. A job that disappears meanwhile is left out too.
-    ``warn`` is told where the caller may not read tags: the bucket of its model alone then says whose a job is. With
-    ``newest`` only so many of the account's completed jobs are looked at, known ones among them.
+    Jobs in ``known`` are left out, and so are jobs deleted in the meantime. ``warn`` is called if the caller may not
+    read tags; only the bucket of a job's model then identifies its use case. ``newest`` limits how many of the
+    account's completed jobs are listed, known ones included.
     """
     unknown: list[tuple[str, datetime]] = []
     pages = sagemaker.get_paginator("list_training_jobs").paginate(
@@ -73,7 +73,7 @@ def finished_training_jobs(
 
 
 def belongs_to(job: TrainingJob, use_case: UseCase) -> bool:
-    """Whether a training job is the use case's: its tag ``dda:use-case`` says so, else its model's bucket."""
+    """Whether a training job belongs to the use case, by its tag ``dda:use-case``, else by its model's bucket."""
     tag = job.tags.get(USE_CASE_TAG)
     if tag:
         return tag == use_case.usecase_id
@@ -81,7 +81,7 @@ def belongs_to(job: TrainingJob, use_case: UseCase) -> bool:
 
 
 def is_foreign(job: TrainingJob, use_case: UseCase) -> bool:
-    """Whether a training job is another use case's. One without tag and model may still become anybody's."""
+    """Whether a training job belongs to another use case; undecided (False) without tag and model."""
     return bool(job.tags.get(USE_CASE_TAG) or job.model_artifact) and not belongs_to(job, use_case)
 
 

@@ -1,7 +1,7 @@
-"""The event by which AWS says that a training job is completed, and the queue where such events may wait.
+"""AWS's event for a completed training job, and the queue where such events may wait.
 
-AWS may send an event several times, late, or out of order. Each gives the same idempotency key, under which the
-Prefect server has one run for ever.
+AWS may send an event several times, late or out of order. All copies give the same idempotency key, for which the
+Prefect server only ever creates one run.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dda_core.naming import JOB_NAME_PATTERN, training_job_arn
 EVENT_SOURCE = "aws.sagemaker"
 EVENT_TYPE = "SageMaker Training Job State Change"
 BATCH = 10
-"""The most messages that SQS hands out at once."""
+"""The most messages that SQS returns per call."""
 WAIT_SECONDS = 1
-"""How long SQS waits for a first message: over 0, so that it looks on all of its machines."""
+"""How long SQS waits for a first message; over 0 (long polling), so that it queries all of its servers."""
 LONGEST_SHOWN = 200
 
 
 class TrainingJobDetail(BaseModel):
-    """What the event says about the training job; the rest of it is not for us to rely on."""
+    """What the event says about the training job; its other fields are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +35,7 @@ class TrainingJobDetail(BaseModel):
 
 
 class TrainingEvent(BaseModel):
-    """One event of EventBridge, as far as a run is started from it."""
+    """The fields of an EventBridge event that a run is started from."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,27 +47,27 @@ class TrainingEvent(BaseModel):
 
     @property
     def training_job(self) -> str:
-        """The name of the training job that is completed."""
+        """The name of the completed training job."""
         return self.detail.training_job
 
     def idempotency_key(self, use_case: str) -> str:
-        """What the Prefect server tells this event's run by. ``use_case`` is the name of the use case's deployment.
+        """The idempotency key of this event's run. ``use_case`` is the name of the use case's deployment.
 
-        The key is unique per flow and not per deployment, so the use case is part of it.
+        The key is unique per flow, not per deployment, so it includes the use case.
         """
         return f"sagemaker/{self.account}/{self.region}/{use_case}/{self.training_job}"
 
 
 def parse_training_event(text: str | bytes, where: str) -> TrainingEvent:
-    """The event of a completed training job that ``text`` holds as JSON.
+    """The event of a completed training job from its JSON ``text``.
 
     Raises:
-        InvalidEvent: it is none; the message names ``where`` and every wrong field.
+        InvalidEvent: it is not one; the message names ``where`` and every invalid field.
     """
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent(f"{where} holds no JSON ({error})", expected=_EXPECTED) from error
+        raise InvalidEvent(f"{where} is not JSON ({error})", expected=_EXPECTED) from error
     if not isinstance(fields, dict):
         raise InvalidEvent(f"{where} holds {type(fields).__name__}, not a JSON object", expected=_EXPECTED)
     try:
@@ -80,7 +80,7 @@ def parse_training_event(text: str | bytes, where: str) -> TrainingEvent:
 
 
 _EXPECTED = (
-    f"an event of EventBridge with source {EVENT_SOURCE}, detail-type {EVENT_TYPE!r}, account, region, "
+    f"an EventBridge event with source {EVENT_SOURCE}, detail-type {EVENT_TYPE!r}, account, region, "
     f"detail.TrainingJobName and detail.TrainingJobStatus Completed"
 )
 
@@ -93,7 +93,7 @@ def _problem(problem: Any) -> str:
 
 
 def training_event(training_job: str, account: str, region: str) -> dict[str, Any]:
-    """An event as AWS sends it when that training job is completed, cut down to what a run is started from."""
+    """AWS's event for that completed training job, reduced to the fields that a run is started from."""
     return {
         "version": "0",
         "source": EVENT_SOURCE,
@@ -106,33 +106,33 @@ def training_event(training_job: str, account: str, region: str) -> dict[str, An
 
 
 def queue_name(use_case: str) -> str:
-    """The queue where a use case's events wait for a server that AWS cannot reach."""
+    """The queue of a use case's events, for a server that AWS cannot reach."""
     return f"dda-training-{use_case}"
 
 
-def undelivered_name(use_case: str) -> str:
-    """The queue of events that the server, or a drain of the other queue, did not take."""
+def dead_letter_queue_name(use_case: str) -> str:
+    """The dead-letter queue, for events that neither the server nor a drain of the other queue accepted."""
     return f"dda-undelivered-{use_case}"
 
 
 class QueuedMessage(NamedTuple):
-    """One message of a queue. ``receipt`` is what it is deleted by."""
+    """One message of a queue. ``receipt`` is its receipt handle, needed to delete it."""
 
     message_id: str
     receipt: str
     body: str
 
     def event(self) -> TrainingEvent:
-        """The event that it holds.
+        """The message's event.
 
         Raises:
-            InvalidEvent: it holds none.
+            InvalidEvent: its body is not one.
         """
         return parse_training_event(self.body, f"message {self.message_id}")
 
 
 class TrainingQueue:
-    """A queue of training events. ``sqs`` is boto3's client of Amazon SQS."""
+    """A queue of training events. ``sqs`` is a boto3 client for Amazon SQS."""
 
     def __init__(self, sqs: Any, name: str, url: str) -> None:
         self.name = name
@@ -140,9 +140,9 @@ class TrainingQueue:
         self._url = url
 
     def receive(self) -> list[QueuedMessage]:
-        """The next messages, ``BATCH`` at most; none when the queue is empty.
+        """The next messages, at most ``BATCH``; empty if the queue is.
 
-        They are hidden from other readers for the queue's visibility timeout, and come again unless they are deleted.
+        They are hidden from other consumers for the queue's visibility timeout, and reappear unless deleted.
         """
         answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=BATCH, WaitTimeSeconds=WAIT_SECONDS)
         return [
@@ -151,12 +151,12 @@ class TrainingQueue:
         ]
 
     def delete(self, message: QueuedMessage) -> None:
-        """Take a message out of the queue: what it asked for is done."""
+        """Delete a message that has been processed."""
         self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt)
 
 
 def find_queue(sqs: Any, name: str) -> TrainingQueue | None:
-    """The queue of that name; None where there is none, or where SQS lets the caller know of none."""
+    """The queue of that name; None if there is none, or if SQS does not reveal it to the caller."""
     try:
         return TrainingQueue(sqs, name, sqs.get_queue_url(QueueName=name)["QueueUrl"])
     except ClientError as error:

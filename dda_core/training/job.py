@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class TrainingJob(BaseModel):
-    """A SageMaker training job. ``model_artifact`` is the ``s3://`` URI of its archive, None before it has one."""
+    """A SageMaker training job. ``model_artifact`` is the ``s3://`` URI of its archive, None until it has one."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,17 +32,17 @@ class TrainingJob(BaseModel):
     tags: dict[str, str] = {}
 
     def model_name(self, given: str | None = None) -> str:
-        """What the model is called: as given, else the tag ``dda:model-name``, else the training job's name."""
+        """The model's name: as given, else the tag ``dda:model-name``, else the training job's name."""
         return given or self.tags.get(MODEL_NAME_TAG) or self.name
 
     def targets(self, given: list[str], use_case: UseCase) -> tuple[CompilationTarget, ...]:
-        """What to compile for: as given, else the tag ``dda:targets``, else the use case's, else its fleet's.
+        """The targets: as given, else the tag ``dda:targets``, else the use case's, else its fleet's.
 
         Raises:
-            UnknownTarget: a name is in no row of the table, and in none of the use case's own.
-            TargetUnavailable: nothing can be compiled for it, or the fleet has no LocalServer for it.
+            UnknownTarget: no row of the table, or of the use case's own, has the name.
+            TargetUnavailable: it cannot be compiled for, or the fleet has no LocalServer for it.
         """
-        # SageMaker allows no comma in a tag's value, so the tag may separate names by blanks, '+' or ':' too.
+        # SageMaker does not allow commas in tag values, so the tag may also separate names by blanks, '+' or ':'.
         tag = self.tags.get(TARGETS_TAG, "").replace(",", " ").replace("+", " ").replace(":", " ").split()
         if given or not tag:
             return use_case.find_targets(given) if given else use_case.default_targets()
@@ -54,11 +54,11 @@ class TrainingJob(BaseModel):
 
 
 def describe_training_job(sagemaker: SageMakerClient, name: str, use_case: UseCase, warn: Warn = silent) -> TrainingJob:
-    """The training job of that name, with its tags; ``warn`` is told where the caller may not read them.
+    """The training job of that name, with its tags; ``warn`` is called if the caller may not read them.
 
     Raises:
-        InvalidName: no training job can have that name.
-        TrainingJobMissing: there is none in the use case's account and Region.
+        InvalidName: the name is not valid for a training job.
+        TrainingJobMissing: the use case's account and Region have none of that name.
     """
     check_training_job_name(name)
     try:

@@ -1,7 +1,7 @@
-"""Runs that the automation for silent runs took for dead, and that are not: they get back the state they had.
+"""Crash reversal: restoring the state of runs that the automation for silent runs wrongly marked Crashed.
 
-It goes by what comes from the runs. So it is wrong where nothing could come, the Prefect server having been away, and
-where a run's last heartbeat came after it had been suspended.
+The automation relies on heartbeats. It is wrong if the Prefect server was down and could not receive any, or if a
+run's last heartbeat arrived after the run was suspended.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from tasks.store.transitions import crash_kind
 logger = get_logger("dda.reconcile")
 
 LATE_SECONDS = 30.0
-"""How late a heartbeat may be: it is in a queue, behind what could not be sent while the server was away."""
+"""How late a heartbeat may be: it is queued behind what could not be sent while the server was down."""
 
 
-async def undo_false_alarms(
+async def reverse_crashes(
     client: PrefectClient, crashed: Sequence[FlowRun], processes: Probe, now: datetime, *, all_ended: bool = False
 ) -> set[UUID]:
-    """Put back the states of the runs among ``crashed`` that are not dead.
+    """Restore the states of the runs among ``crashed`` that are not dead.
 
     Args:
         client: of the Prefect server.
-        crashed: runs that are Crashed; only those that the automation marked are looked at.
+        crashed: runs that are Crashed; only those that the automation marked are considered.
         processes: of this machine.
-        now: the time of the look.
-        all_ended: every process is known to have ended, so only what had none needs to get its state back.
+        now: the time of the probe.
+        all_ended: all processes are known to have ended, so only runs without a process are restored.
 
     Returns:
-        The runs that are not to be begun again now: those put back, and those whose next heartbeat may yet come.
+        The runs not to restart now: the restored ones, and those whose next heartbeat may still arrive.
     """
     left = set()
     for run in crashed:
@@ -48,9 +48,9 @@ async def undo_false_alarms(
         before = await _state_before(client, run)
         since = run.state.timestamp or now
         if before is not None and before.type is StateType.PAUSED:
-            # With its details: which input is waited for, and until when.
+            # With its details: the awaited input and the deadline.
             back = State[None](type=before.type, name=before.name, state_details=before.state_details)
-            await _put_back(client, run, back, f"it was {before.name}, and needed no process")
+            await _put_back(client, run, back, f"it was {before.name} and needed no process")
             left.add(run.id)
         elif all_ended:
             continue
@@ -59,7 +59,7 @@ async def undo_false_alarms(
             left.add(run.id)
         elif process is Process.UNKNOWN:
             if heartbeat := await last_heartbeat(client, run, since):
-                await _put_back(client, run, Running(), f"a heartbeat of it came at {heartbeat:%H:%M:%S} UTC")
+                await _put_back(client, run, Running(), f"it sent a heartbeat at {heartbeat:%H:%M:%S} UTC")
                 left.add(run.id)
             elif now - since < _next_heartbeat():
                 left.add(run.id)
@@ -74,7 +74,7 @@ async def _state_before(client: PrefectClient, run: FlowRun) -> State | None:
 
 
 async def _put_back(client: PrefectClient, run: FlowRun, state: State, why: str) -> None:
-    state.message = f"Taken for dead by mistake: {why}."
+    state.message = f"Wrongly marked Crashed: {why}."
     await client.set_flow_run_state(run.id, state, force=True)
     logger.info("%s is %s again: %s", run.name, state.name, why)
 

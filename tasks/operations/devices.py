@@ -1,4 +1,4 @@
-"""Looking at the core devices of every use case, and writing one artifact per component."""
+"""Reading the core devices of every use case, and writing one artifact per component."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PREFIX = "component"
 
 
 async def places() -> list[UseCase]:
-    """One registered use case for every account and Region that there is; the others have the same devices."""
+    """One registered use case per account and Region; the others share its devices."""
     found: dict[tuple[str, str], UseCase] = {}
     for name in await use_case_names():
         try:
@@ -46,21 +46,21 @@ async def places() -> list[UseCase]:
 
 @task(name="ask-devices", task_run_name="ask devices[{name}]", cache_policy=NO_CACHE)
 async def ask_devices(name: str, use_case: UseCase) -> DeviceSurvey:
-    """What the core devices in the use case's account and Region have. That they cannot be asked is an answer too."""
+    """The components on the core devices in the use case's account and Region; a failure is a result too."""
     try:
         return await asyncio.to_thread(_survey, use_case)
     except (DdaError, ClientError, BotoCoreError) as error:
         reason = redact(error_text(error), mask_accounts=True)
-        get_run_logger().error("The devices of use case %s could not be asked: %s", name, reason)
+        get_run_logger().error("The devices of use case %s could not be read: %s", name, reason)
         return DeviceSurvey(use_case=name, region=use_case.region, failure=reason)
 
 
 @task(name="write-device-pages", task_run_name="write device pages", cache_policy=NO_CACHE)
 async def write_device_pages(surveys: list[DeviceSurvey]) -> int:
-    """Write one artifact per component, in place of what it said before; how many there are.
+    """Write one artifact per component, in place; how many there are.
 
-    A component that has gone keeps its page, which then says so; one that is known only where nobody could be asked
-    is left as it was.
+    A deleted component keeps its page, which then says so. A page is left unchanged if its component may only exist
+    where the devices could not be read.
     """
     at = datetime.now(UTC)
     async with get_client() as client:
@@ -72,7 +72,7 @@ async def write_device_pages(surveys: list[DeviceSurvey]) -> int:
         pages: dict[str, list[str]] = {}
         for name in sorted(names):
             about = [survey for survey in surveys if survey.failure or name in survey.names] or surveys
-            # Names that differ in a dot or an underscore share a key, and then a page.
+            # Names that differ only in a dot or an underscore share a key, and therefore a page.
             pages.setdefault(artifact_key(PREFIX, name), []).append(component_page(name, about, at))
         for name in sorted(names):
             if texts := pages.pop(artifact_key(PREFIX, name), None):

@@ -1,4 +1,4 @@
-"""Presigned links on a run's page: made when asked for, removed once they have expired."""
+"""Presigned links on a run's page: created on request, removed once they have expired."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPIRES = "expires"
 
 
 class MadeLink(NamedTuple):
-    """A link to one product of a target; without one where the object is gone."""
+    """A link to one product of a target; None if the object was deleted."""
 
     target: str
     what: Product
@@ -39,7 +39,7 @@ class MadeLink(NamedTuple):
 
 @task(name="make-links", task_run_name="make links", cache_policy=NO_CACHE, persist_result=False)
 async def make_links(training_job: str, use_case: str, minutes: int) -> list[MadeLink]:
-    """Presigned links to everything that the runs of the training job made, for every target. They are not kept."""
+    """Presigned links to everything that the training job's runs made, for every target. They are not persisted."""
     async with get_client() as client:
         products = await find_products(client, training_job, use_case)
     made = []
@@ -56,7 +56,7 @@ async def make_links(training_job: str, use_case: str, minutes: int) -> list[Mad
 
 @task(name="remove-expired-links", task_run_name="remove expired links", cache_policy=NO_CACHE)
 async def remove_expired_links() -> int:
-    """Delete the artifacts whose links work no more; how many."""
+    """Delete the artifacts whose links have expired; how many."""
     now = datetime.now(UTC)
     removed = 0
     async with get_client() as client:
@@ -70,15 +70,15 @@ async def remove_expired_links() -> int:
 
 
 async def write_links(flow_run_id: UUID, training_job: str, made: Sequence[MadeLink]) -> datetime:
-    """Put the links on the run's page; when the first of them expires. There must be one at least."""
+    """Put the links on the run's page; returns when the first one expires. There must be at least one."""
     expires = min(each.link.expires for each in made if each.link)
     async with get_client() as client:
         await client.create_artifact(
             ArtifactCreate(
-                # Without a key: it is of this run only, and no version of anything that stays.
+                # Without a key, so that it belongs to this run only and is not a version of a lasting artifact.
                 type="markdown",
                 data=links_page(training_job, made, expires),
-                description=f"Valid until {_stamp(expires)}, removed after that.",
+                description=f"Valid until {_stamp(expires)}, then removed.",
                 metadata_={EXPIRES: expires.isoformat()},
                 flow_run_id=flow_run_id,
             )
@@ -87,20 +87,20 @@ async def write_links(flow_run_id: UUID, training_job: str, made: Sequence[MadeL
 
 
 def links_page(training_job: str, made: Sequence[MadeLink], expires: datetime) -> str:
-    """The page. Nothing but the links themselves is secret in it, and no account id is shown."""
+    """The page. Only the links themselves are secret, and it shows no account ids."""
     rows = [
         [
             cell(each.target),
             each.what,
-            link("download", each.link.url) if each.link else "gone",
+            link("download", each.link.url) if each.link else "deleted",
             f"`{sanitise(each.uri, mask_accounts=True)}`",
         ]
         for each in made
     ]
     head = (
         f"# Links of {cell(training_job)}",
-        f"**Valid until {_stamp(expires)}.** Whoever has a link may fetch the object without any credentials. This "
-        f"page is removed once they have expired; start `{FlowName.ARTIFACT_LINKS}` again for new ones.",
+        f"**Valid until {_stamp(expires)}.** Anyone with a link can download the object without credentials. This "
+        f"page is removed once the links have expired; start `{FlowName.ARTIFACT_LINKS}` again for new ones.",
     )
     return "\n\n".join([*head, table(["target", "what", "link", "object"], rows)]) + "\n"
 

@@ -1,4 +1,4 @@
-"""Signs of life of flow runs: their processes on this machine, their heartbeats, and what they wrote last."""
+"""Liveness probes of flow runs: their processes on this machine, their heartbeats, and what they last wrote."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
 
-from dda_core.runs.liveness import CRASHED, CrashKind, Limits, Process, Signs
+from dda_core.runs.liveness import CRASHED, CrashKind, Limits, Liveness, Process
 from dda_core.settings import Settings
 from tasks.store.history import IGNORED
 from tasks.store.transitions import crash_kind
 
 HEARTBEAT = "prefect.flow-run.heartbeat"
 HEARTBEATS = 3
-"""Heartbeats that must be missing before a run counts as silent."""
+"""How many heartbeats must be missing before a run counts as silent."""
 _MARK = b"PREFECT__FLOW_RUN_ID="
 _PROC = Path("/proc")
 _ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 
 
 def limits_of(settings: Settings, ended_before: datetime | None = None) -> Limits:
-    """When a run counts as dead, by the settings and the interval of Prefect's heartbeats."""
+    """When a run is presumed dead, by the settings and the interval of Prefect's heartbeats."""
     heartbeats = HEARTBEATS * (PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() or 0) + 30
     return Limits(
         silence=timedelta(seconds=max(settings.silence_seconds, heartbeats)),
@@ -47,16 +47,16 @@ def limits_of(settings: Settings, ended_before: datetime | None = None) -> Limit
 
 
 class Probe(Protocol):
-    """One look at processes."""
+    """One probe of processes."""
 
     def look(self, run: FlowRun) -> Process:
         """Whether the run has a process."""
 
 
 class Processes:
-    """The flow runs that processes of this machine carry, as a worker's processes say in their environment.
+    """The flow runs that have a process on this machine, read from the processes' environments.
 
-    ``whole`` is False where this machine's processes do not tell: then no run's process is known to be gone.
+    ``whole`` is False if workers may run elsewhere; then no run's process is known to be gone.
     """
 
     def __init__(self, whole: bool, root: Path = _PROC) -> None:
@@ -67,7 +67,7 @@ class Processes:
             try:
                 environment = (entry / "environ").read_bytes()
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended meanwhile
+                continue  # it ended in the meantime
             except OSError:
                 self._hidden.add(entry.name)
             else:
@@ -76,31 +76,31 @@ class Processes:
                         self.runs.add(line.removeprefix(_MARK).decode(errors="replace"))
 
     def look(self, run: FlowRun) -> Process:
-        """Whether the run has a process here. A number that another process has by now is not it."""
+        """Whether the run has a process here. A reused process id does not count."""
         if str(run.id) in self.runs:
             return Process.ALIVE
         pid = run.infrastructure_pid or ""
-        # Only a process worker gives a bare number; a container's name says nothing about this machine.
+        # Only a process worker reports a bare number; a container's name says nothing about this machine.
         if not self._whole or not pid.isdigit() or pid in self._hidden:
             return Process.UNKNOWN
         return Process.GONE
 
 
-async def signs_of(client: PrefectClient, run: FlowRun, processes: Probe, limits: Limits, now: datetime) -> Signs:
-    """What is known of the run's life; the server is asked for no more than its state leaves open."""
+async def liveness_of(client: PrefectClient, run: FlowRun, processes: Probe, limits: Limits, now: datetime) -> Liveness:
+    """The results of the run's liveness probes; the server is only asked for what its state leaves open."""
     state = run.state
     assert state is not None
     since = state.timestamp or now
     process = processes.look(run)
     crashed = state.type.value == CRASHED
-    last_sign = None
+    last_seen = None
     if process is Process.UNKNOWN and not crashed and limits.ended_before is None and now - since > limits.silence:
-        last_sign = await _last_sign(client, run, now - limits.silence)
+        last_seen = await _last_seen(client, run, now - limits.silence)
     alive = process is Process.ALIVE and not crashed
-    return Signs(
+    return Liveness(
         state=state.type.value,
         since=since,
-        last_sign=last_sign,
+        last_seen=last_seen,
         process=process,
         crashes=0 if alive else _own_crashes(await client.read_flow_run_states(run.id)),
         restartable=run.deployment_id is not None,
@@ -109,7 +109,7 @@ async def signs_of(client: PrefectClient, run: FlowRun, processes: Probe, limits
 
 
 def _own_crashes(states: Sequence[State[object]]) -> int:
-    """How often the run crashed since it last ended otherwise; what ended with a whole stack does not count."""
+    """How often the run crashed since it last ended otherwise; crashes from a stopped stack do not count."""
     crashes = 0
     for state in sorted(states, key=lambda state: (state.timestamp is not None, state.timestamp)):
         if state.type in _ENDS:
@@ -119,17 +119,17 @@ def _own_crashes(states: Sequence[State[object]]) -> int:
     return crashes
 
 
-async def _last_sign(client: PrefectClient, run: FlowRun, since: datetime) -> datetime | None:
-    """The newest heartbeat after ``since``, or the last change of what the run wrote."""
+async def _last_seen(client: PrefectClient, run: FlowRun, since: datetime) -> datetime | None:
+    """The newest heartbeat after ``since`` or the last update of an artifact of the run, whichever is later."""
     heartbeat = await last_heartbeat(client, run, since)
-    signs: list[datetime] = [heartbeat] if heartbeat else []
+    seen: list[datetime] = [heartbeat] if heartbeat else []
     written = await client.read_artifacts(
         artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])),
         sort=ArtifactSort.UPDATED_DESC,
         limit=1,
     )
-    signs += [artifact.updated for artifact in written if artifact.updated]
-    return max(signs, default=None)
+    seen += [artifact.updated for artifact in written if artifact.updated]
+    return max(seen, default=None)
 
 
 async def last_heartbeat(client: PrefectClient, run: FlowRun, since: datetime) -> datetime | None:

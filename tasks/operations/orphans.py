@@ -1,4 +1,4 @@
-"""What dead processes left in AWS: compilation jobs that no run knows, runs whose job is gone, stale uploads."""
+"""What dead processes left in AWS: orphaned compilation jobs, runs whose job was deleted, stale uploads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.logging import get_logger
 
-from dda_core.cleanup.orphaned_jobs import OurJob, job_is_there, our_jobs
+from dda_core.cleanup.orphaned_jobs import OurJob, job_exists, our_jobs
 from dda_core.cleanup.stale_uploads import remove_stale_uploads
 from dda_core.exceptions import DdaError
 from dda_core.pages.markdown import cell, table
@@ -36,22 +36,22 @@ logger = get_logger("dda.reconcile")
 
 KEY = "reconcile-aws"
 SINCE = timedelta(days=7)
-"""Jobs that are older are nobody's concern any more."""
+"""Older jobs are ignored."""
 RUNS = 100
 
 
 class Finding(NamedTuple):
-    """Something that was left behind, and what to do about it."""
+    """Something orphaned, and what to do about it."""
 
     use_case: str
     what: str
     remedy: str
 
 
-async def look_for_left_behind() -> bool:
-    """Look into every use case's account, and keep the findings as the artifact; whether they changed.
+async def find_orphans() -> bool:
+    """Check every use case's account and write the findings to the artifact; whether they changed.
 
-    A use case whose account cannot be asked is a finding itself, and hinders no other.
+    A use case whose account cannot be checked is itself a finding, and does not affect the others.
     """
     findings: list[Finding] = []
     async with get_client() as client:
@@ -65,7 +65,7 @@ async def look_for_left_behind() -> bool:
                 use_case = await load_use_case(name)
                 findings += await _findings(client, name, use_case, [run for run in running if run.use_case == name])
             except (DdaError, ClientError, BotoCoreError) as error:
-                findings.append(Finding(name, f"its account could not be asked: {error}", "See `dda use-case`."))
+                findings.append(Finding(name, f"its account could not be checked: {error}", "See `dda use-case`."))
         return await _keep(client, findings)
 
 
@@ -76,8 +76,8 @@ async def _findings(client: PrefectClient, name: str, use_case: UseCase, running
     found = [
         Finding(
             name,
-            f"compilation job {job.name} ({job.status}) of {job.training_job} is known to no run",
-            f"`dda compile {job.training_job} --use-case {name} --targets {job.target}` goes on with it",
+            f"compilation job {job.name} ({job.status}) of {job.training_job} belongs to no known run",
+            f"`dda compile {job.training_job} --use-case {name} --targets {job.target}` joins or adopts it",
         )
         for job in await _unknown(client, jobs)
     ]
@@ -85,19 +85,22 @@ async def _findings(client: PrefectClient, name: str, use_case: UseCase, running
         for line in run.lines:
             job_name = unmasked(line.compilation_job or "", use_case.account_id)
             waits = line.status is TargetStatus.COMPILING and job_name
-            if waits and not await asyncio.to_thread(job_is_there, aws.sagemaker, job_name):
+            if waits and not await asyncio.to_thread(job_exists, aws.sagemaker, job_name):
                 what = f"{run.training_job} waits for compilation job {job_name}, which was deleted"
-                found.append(Finding(name, what, "Nothing: its run makes the job anew."))
+                found.append(Finding(name, what, "Nothing: its run creates the job again."))
     removed = await asyncio.to_thread(remove_stale_uploads, aws.s3, use_case.s3_bucket)
     return [
         *found,
-        *(Finding(name, sentence, "No job is missed: its request says whose it is.") for sentence in sorted(unread)),
+        *(
+            Finding(name, sentence, "No job is missed: its request identifies its owner.")
+            for sentence in sorted(unread)
+        ),
         *(Finding(name, sentence, "Nothing: it is done.") for sentence in removed),
     ]
 
 
 async def _unknown(client: PrefectClient, jobs: Iterable[OurJob]) -> list[OurJob]:
-    """The jobs whose run is not on this server, and that no record of their training job names."""
+    """The jobs whose run is not on this server and which no record of their training job names."""
     jobs = list(jobs)
     ids = [UUID(job.flow_run_id) for job in jobs if job.flow_run_id and _is_uuid(job.flow_run_id)]
     known: set[str] = set()
@@ -117,7 +120,7 @@ async def _unknown(client: PrefectClient, jobs: Iterable[OurJob]) -> list[OurJob
 
 
 async def _keep(client: PrefectClient, findings: Sequence[Finding]) -> bool:
-    """Write the findings where they differ from what stands there; nothing is written before the first one."""
+    """Write the findings if they changed; nothing is written before the first one."""
     for finding in findings:
         logger.warning("%s: %s. %s", finding.use_case, finding.what, finding.remedy)
     page = _page(findings)
@@ -126,12 +129,12 @@ async def _keep(client: PrefectClient, findings: Sequence[Finding]) -> bool:
         return False
     if latest is not None and latest.data == page:
         return False
-    await keep_artifact(client, KEY, "markdown", page, "What was left behind in AWS, and what to do about it")
+    await keep_artifact(client, KEY, "markdown", page, "What is orphaned in AWS, and what to do about it")
     return True
 
 
 def _page(findings: Sequence[Finding]) -> str:
-    head = "# Left behind in AWS"
+    head = "# Orphaned in AWS"
     if not findings:
         return f"{head}\n\nNothing.\n"
     rows = [[cell(each.use_case), cell(each.what), each.remedy] for each in findings]

@@ -1,7 +1,7 @@
 """The pages over all runs: the overview of training jobs, each job's history, each model's runs.
 
-Flows keep them as runs change state, and ``refresh_overview`` goes over everything: what a killed process or a race
-of two writers left wrong is put right there.
+Flows update them as runs change state, and ``refresh_overview`` rebuilds everything, which corrects what a killed
+process or a race between two writers left wrong.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ logger = get_logger("dda.overview")
 
 ROWS_KEY = "training-jobs-rows"
 COMPARED = 10
-"""Runs of a model that its page compares."""
+"""How many runs a model's page compares."""
 _rows = TypeAdapter(list[OverviewRow])
 
 
 class TrainingJobRuns(NamedTuple):
-    """The runs of one training job of one use case, the oldest first, and their row of the overview."""
+    """The runs of one training job of one use case, oldest first, and their row of the overview."""
 
     row: OverviewRow
     runs: Sequence[JobRun]
 
 
 async def show_run(run: Run, model: str, *, ended: bool) -> None:
-    """Show in the overview where a run stands, and where it has ended in the pages that look back.
+    """Update the overview with a run's status and, once the run has ended, the history pages.
 
-    It never fails a run: what could not be written now is written by ``refresh_overview``.
+    It never fails a run: what could not be written is written later by ``refresh_overview``.
     """
     try:
         await run.record.write()
@@ -69,9 +69,9 @@ async def show_run(run: Run, model: str, *, ended: bool) -> None:
 
 
 async def keep_job(training_job: str, use_case: UseCase, model: str, ending: str | None = None) -> None:
-    """Bring a training job's row up to date; ``ending`` is the id of its run that is just about to end.
+    """Update a training job's row; ``ending`` is the id of a run of it that is about to end.
 
-    With it the training job's history is written too, and a new version of the model's page.
+    If given, the training job's history and a new version of the model's page are written too.
     """
     name = block_name(use_case.usecase_id)
     async with get_client() as client:
@@ -88,9 +88,9 @@ async def keep_job(training_job: str, use_case: UseCase, model: str, ending: str
 
 
 async def refresh() -> list[OverviewRow]:
-    """Go over every run and every registered use case: write the overview, put tags right; the rows.
+    """Rebuild the overview from every run and every registered use case, and correct tags; returns the rows.
 
-    A use case whose account cannot be asked keeps the rows that it had, and the page says so.
+    A use case whose account cannot be read keeps its earlier rows, and the page says so.
     """
     async with get_client() as client:
         earlier = {row.key: row for row in await stored_rows(client)}
@@ -110,7 +110,7 @@ async def refresh() -> list[OverviewRow]:
 
 
 async def ensure_overview() -> None:
-    """Write the overview where there is none yet, without asking AWS: the page says what to do first."""
+    """Write the overview if there is none yet, without AWS calls: the page shows the first steps."""
     async with get_client() as client:
         if await latest_artifact(client, OVERVIEW) is None:
             await _write(client, in_order(each.row for each in await jobs_with_runs(client)))
@@ -127,17 +127,17 @@ async def jobs_with_runs(client: PrefectClient) -> list[TrainingJobRuns]:
 
 
 async def stored_rows(client: PrefectClient) -> list[OverviewRow]:
-    """The rows as they were last written."""
+    """The rows as last written."""
     latest = await latest_artifact(client, ROWS_KEY)
     try:
         return _rows.validate_json(str(latest.data)) if latest and latest.data else []
     except ValidationError:
-        # Another version of this program wrote them, or a person; the next refresh makes them anew.
+        # Another version of this program, or a person, wrote them; the next refresh rebuilds them.
         return []
 
 
 def true_tags(run: JobRun) -> list[str]:
-    """The run's tags with those that say how it ended as they should be: a killed process could not set them."""
+    """The run's tags with its final status corrected, as a killed process could not set it."""
     state = run.run.state
     if state is None or not state.is_final():
         return run.run.tags
@@ -189,7 +189,7 @@ async def _never_compiled(
             continue
         notes += [f"Use case {usecase_id}: {sentence}" for sentence in sorted(unread)]
         if finished.cut:
-            notes.append(f"Of use case {usecase_id} only the {LOOKED_AT} newest training jobs without a run are shown.")
+            notes.append(f"Use case {usecase_id}: only the {LOOKED_AT} newest training jobs without a run are shown.")
         deployment = deployments.get(name)
         rows += [
             OverviewRow(
@@ -206,7 +206,7 @@ async def _never_compiled(
 
 
 async def _deployments(client: PrefectClient, use_cases: Iterable[str]) -> dict[str, UUID]:
-    """The use cases' own deployments, whose forms people start runs from."""
+    """The use cases' own deployments, by use case."""
     found = {}
     for name in use_cases:
         try:
@@ -220,7 +220,7 @@ async def _write(client: PrefectClient, rows: Sequence[OverviewRow], notes: Sequ
     data = json.dumps([row.model_dump(mode="json") for row in rows])
     await keep_artifact(client, ROWS_KEY, "table", data, "For programs. For people: training-jobs")
     page = overview_page(rows, datetime.now(UTC), page_ui(), notes)
-    await keep_artifact(client, OVERVIEW, "markdown", page, "Every training job, and where its compilation stands")
+    await keep_artifact(client, OVERVIEW, "markdown", page, "Every training job and the status of its compilation")
 
 
 async def _write_history(client: PrefectClient, training_job: str, runs: Sequence[JobRun]) -> None:

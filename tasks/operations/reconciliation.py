@@ -1,7 +1,7 @@
-"""Finding flow runs whose process died, and letting them go on: what they had in AWS is adopted by its name.
+"""Finding flow runs whose process died, and restarting them: they adopt their resources in AWS by name.
 
-A run that may be alive is never touched: what is not seen is looked for twice, and right before a state is changed
-it is read once more. Two reconciliations at the same time find the same, and the later one finds the state changed.
+A run that may be alive is never touched: missing evidence is re-checked, and a state is read again right before it is
+changed. Of two concurrent reconciliations, the later one finds the state already changed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from dda_core.pages.markdown import cell, link, table
 from dda_core.runs.flows import HOUSEKEEPING, FlowName
 from dda_core.runs.liveness import IN_PROGRESS, RESTARTED_WITHIN, Action, Limits, Process, Resumption, Verdict, judge
 from dda_core.settings import load_settings
-from tasks.operations.crash_reversal import undo_false_alarms
-from tasks.operations.liveness_probes import Probe, Processes, limits_of, signs_of
+from tasks.operations.crash_reversal import reverse_crashes
+from tasks.operations.liveness_probes import Probe, Processes, limits_of, liveness_of
 from tasks.store.queries import PAGE
 from tasks.store.transitions import set_state, transition_id
 from tasks.store.ui_links import run_link
@@ -42,14 +42,14 @@ from tasks.store.ui_links import run_link
 logger = get_logger("dda.reconcile")
 
 CRASHED_LOOKED_AT = 20
-"""The newest crashed runs that are looked at."""
+"""How many of the newest crashed runs are considered."""
 GONE_SECONDS = 5.0
-"""A process that was not seen is looked for again after so long: its worker may just be saying what became of it."""
+"""The wait before a missing process is probed again: its worker may be about to report its end."""
 SILENT_SECONDS = 75.0
-"""As much for a run that is silent: after an outage of the server, its next heartbeats come within this time."""
+"""The same for a silent run: after a server outage its next heartbeats arrive within this time."""
 
 
-class Healed(NamedTuple):
+class LostRun(NamedTuple):
     """A run that had lost its process, what was done about it, and the evidence as a sentence."""
 
     flow_run_id: str
@@ -60,9 +60,9 @@ class Healed(NamedTuple):
 
     def __str__(self) -> str:
         done = {
-            Action.RESTART: "goes on",
-            Action.CANCEL: "is cancelled, and its compilation jobs are stopped",
-            Action.CRASH: "is marked Crashed",
+            Action.RESTART: "was restarted",
+            Action.CANCEL: "was cancelled, and its compilation jobs stopped",
+            Action.CRASH: "was marked Crashed",
         }[self.action]
         return f"{self.flow} {self.name} {done}. {self.evidence}"
 
@@ -78,23 +78,23 @@ async def reconcile_runs(
     probe: Callable[[bool], Probe] = Processes,
     clock: Callable[[], datetime] = _now,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> list[Healed]:
-    """Find the runs without a living process, and do what has to be done about each.
+) -> list[LostRun]:
+    """Find the runs without a live process, and restart, cancel or mark each of them.
 
     Args:
         own: the id of the flow run that calls this; it is alive.
-        ended_before: every process that took a run before this moment is known to have ended.
-        probe: takes a new look at processes, and is told whether this machine has them all.
-        clock: tells the time, with its time zone.
-        sleep: waits for so many seconds between the first look and the second.
+        ended_before: all processes that started a run before this moment are known to have ended.
+        probe: probes processes; its argument says whether this machine has them all.
+        clock: returns the time, with its time zone.
+        sleep: waits that many seconds between the first probe and the second.
     """
     settings = load_settings()
     limits = limits_of(settings, ended_before)
-    healed = []
+    lost = []
     async with get_client() as client:
         look = partial(probe, settings.single_host)
         runs = await _runs(client, own, clock())
-        left = await _undo_false_alarms(client, runs, limits, look, clock)
+        left = await _reverse_crashes(client, runs, limits, look, clock)
         runs = [(run, flow) for run, flow in runs if run.id not in left]
         found = await _judge(client, runs, limits, look, clock)
         doubtful = [each for each in found if not each.verdict.certain]
@@ -106,18 +106,18 @@ async def reconcile_runs(
         for each in found:
             try:
                 if await _act(client, each.run, each.flow, each.verdict):
-                    healed.append(
-                        Healed(str(each.run.id), each.flow, each.run.name, each.verdict.action, each.verdict.evidence)
+                    lost.append(
+                        LostRun(str(each.run.id), each.flow, each.run.name, each.verdict.action, each.verdict.evidence)
                     )
             except ObjectNotFound:
-                continue  # deleted meanwhile
-    return healed
+                continue  # deleted in the meantime
+    return lost
 
 
 async def forget_overdue(before: datetime) -> int:
-    """Delete runs of the scheduled housekeeping that fell due before ``before``, but for each deployment's newest.
+    """Delete overdue scheduled housekeeping runs, due before ``before``, except each deployment's newest.
 
-    A stack that was down has one for every interval it missed; each would only do once more what the first does.
+    A stack that was down has one for every missed interval; each would only repeat the first.
     """
     newest: set[object] = set()
     forgotten = 0
@@ -132,16 +132,18 @@ async def forget_overdue(before: datetime) -> int:
     return forgotten
 
 
-def healed_page(healed: Sequence[Healed]) -> str:
-    """What was found and done, as markdown."""
+def lost_runs_page(lost: Sequence[LostRun]) -> str:
+    """What was found and done, as Markdown."""
     rows = [
         [link(cell(each.name), run_link(each.flow_run_id)), cell(each.flow), each.action, cell(each.evidence)]
-        for each in healed
+        for each in lost
     ]
-    return "\n\n".join(["# Runs that had lost their process", table(["run", "flow", "done", "evidence"], rows)]) + "\n"
+    return (
+        "\n\n".join(["# Runs that had lost their process", table(["run", "flow", "action", "evidence"], rows)]) + "\n"
+    )
 
 
-async def _undo_false_alarms(
+async def _reverse_crashes(
     client: PrefectClient,
     runs: Sequence[tuple[FlowRun, str]],
     limits: Limits,
@@ -152,7 +154,7 @@ async def _undo_false_alarms(
     if not crashed:
         return set()
     processes = await asyncio.to_thread(look)
-    return await undo_false_alarms(client, crashed, processes, clock(), all_ended=limits.ended_before is not None)
+    return await reverse_crashes(client, crashed, processes, clock(), all_ended=limits.ended_before is not None)
 
 
 class _Judged(NamedTuple):
@@ -163,7 +165,7 @@ class _Judged(NamedTuple):
 
 
 async def _runs(client: PrefectClient, own: str | None, now: datetime) -> list[tuple[FlowRun, str]]:
-    """The runs that have, or should have, a process, and those that crashed; each with its flow's name."""
+    """The runs that have or should have a process, and those that crashed, each with its flow's name."""
     in_progress = [StateType(state) for state in IN_PROGRESS]
     found = await _in_states(client, (FlowName.COMPILE, *HOUSEKEEPING), in_progress)
     ended_after = now - RESTARTED_WITHIN - timedelta(hours=1)
@@ -181,7 +183,7 @@ async def _in_states(
     ended_after: datetime | None = None,
     limit: int | None = None,
 ) -> list[tuple[FlowRun, str]]:
-    """The runs of those flows in those states, the newest first, each with its flow's name."""
+    """The runs of those flows in those states, newest first, each with its flow's name."""
     names = {
         flow.id: flow.name
         for flow in await client.read_flows(flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))))
@@ -211,7 +213,7 @@ async def _judge(
     look: Callable[[], Probe],
     clock: Callable[[], datetime],
 ) -> list[_Judged]:
-    """Those about which something is to be done."""
+    """The runs that need action."""
     if not runs:
         return []
     processes = await asyncio.to_thread(look)
@@ -220,17 +222,17 @@ async def _judge(
         if run.state is None:
             continue
         now = clock()
-        signs = await signs_of(client, run, processes, limits, now)
+        liveness = await liveness_of(client, run, processes, limits, now)
         if flow in HOUSEKEEPING:
-            signs = signs.model_copy(update={"restartable": False})
-        verdict = judge(signs, limits, now)
+            liveness = liveness.model_copy(update={"restartable": False})
+        verdict = judge(liveness, limits, now)
         if verdict.action is not Action.LEAVE:
-            judged.append(_Judged(run, flow, signs.process, verdict))
+            judged.append(_Judged(run, flow, liveness.process, verdict))
     return judged
 
 
 async def _act(client: PrefectClient, run: FlowRun, flow: str, verdict: Verdict) -> bool:
-    """Change the run's state as was decided. False where it has changed already: it lives, or somebody was faster."""
+    """Change the run's state as decided. False if it has already changed: the run is alive, or another was faster."""
     assert run.state is not None
     if await _moved(client, run):
         return False
@@ -244,7 +246,7 @@ async def _act(client: PrefectClient, run: FlowRun, flow: str, verdict: Verdict)
     elif not run.state.is_crashed():
         await set_state(client, run.id, Crashed(message=verdict.evidence), transition_id(verdict.crash))
     if verdict.action is Action.RESTART:
-        again: State[None] = AwaitingRetry(message="Goes on where it was: scheduled again by reconcile.")
+        again: State[None] = AwaitingRetry(message="Restarted by reconcile.")
         await set_state(client, run.id, again, transition_id(Resumption.RESUMED))
     logger.info("%s %s: %s. %s", flow, run.name, verdict.action, verdict.evidence)
     return True
@@ -256,8 +258,8 @@ async def _moved(client: PrefectClient, run: FlowRun) -> bool:
 
 
 async def _stop_jobs(run: FlowRun) -> bool:
-    """Stop the compilation jobs that the run started; False where AWS or the use case does not let us, for now."""
-    # Few reconciliations come this far, so the rest does not wait for AWS's libraries.
+    """Stop the compilation jobs that the run started; False if AWS or the use case does not allow it yet."""
+    # Imported here, because few reconciliations need AWS's libraries.
     from botocore.exceptions import BotoCoreError, ClientError
 
     from dda_core.aws.clients import AwsClients

@@ -1,7 +1,7 @@
 """Retrying failed targets: finding them in the history, and scheduling their runs again.
 
-A retry is Prefect's own: the same flow run gets the state AwaitingRetry, so that its state history holds every try.
-What it may do again stands in its tags.
+A retry is Prefect's own: the same flow run gets the state AwaitingRetry, so its state history holds every try. Its
+tags hold the scope of the retry.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from tasks.store.refusals import refusal_of
 from tasks.store.transitions import retry_id, set_state
 
 REJECTED = "approval:rejected"
-"""The tag of a run whose components a person does not want published."""
+"""The tag of a run whose components a person rejected for publishing."""
 _FAILED = (TargetStatus.FAILED, TargetStatus.STOPPED)
 
 
 async def failed_targets(client: PrefectClient, jobs: Iterable[Sequence[JobRun]]) -> list[FailedTarget]:
-    """The targets that did not become deployable, each as the newest run that had it left it.
+    """The targets that did not become deployable, each from the newest run that had it.
 
     Args:
-        client: speaks to the Prefect server.
-        jobs: the runs of each training job, of any use case, the oldest first.
+        client: of the Prefect server.
+        jobs: the runs of each training job, of any use case, oldest first.
     """
     found = [failure for runs in jobs for failure in _newest_failures(runs)]
     deployments = await _deployments(client, {each.run.run.deployment_id for each in found})
@@ -48,7 +48,7 @@ async def failed_targets(client: PrefectClient, jobs: Iterable[Sequence[JobRun]]
     failed = []
     for each in found:
         run = each.run.run
-        # A run of one process has one end, so most runs need no further look.
+        # A run with one process has one end, so most runs need no further request.
         if run.id not in states:
             states[run.id] = await client.read_flow_run_states(run.id) if run.run_count > 1 else []
         failed.append(_failed_target(each, states[run.id], _obstacle(run, deployments)))
@@ -56,7 +56,7 @@ async def failed_targets(client: PrefectClient, jobs: Iterable[Sequence[JobRun]]
 
 
 class _Failure(NamedTuple):
-    """A failed target in the newest run that had it; ``target`` is None where the run never knew its targets."""
+    """A failed target in the newest run that had it; ``target`` is None if the run never knew its targets."""
 
     run: JobRun
     target: str | None
@@ -75,7 +75,7 @@ def _newest_failures(runs: Sequence[JobRun]) -> Iterator[_Failure]:
                 if target not in seen and record.status in _FAILED:
                     yield _Failure(run, target, record)
             if not records:
-                # It was to do all that there are, so no older run counts any more.
+                # It was to do all targets, so older runs no longer count.
                 state = run.run.state
                 if not seen and state and state.is_final() and not state.is_completed():
                     yield _Failure(run, None, TargetRecord(status=TargetStatus.FAILED, reason=state.message))
@@ -87,12 +87,12 @@ def _failed_target(failure: _Failure, states: Sequence[State[Any]], obstacle: st
     run, target, record = failure
     ends = _ends(run, target)
     line = next((each for each in run.lines if each.target == target), None)
-    if line is not None and line.status.ended and ends and not _later_process_told_nothing(run, states):
+    if line is not None and line.status.ended and ends and not _last_process_wrote_nothing(run, states):
         ended, kind = ends[-1]
         attempts = sum(each is kind for _, each in ends)
         reason, cause = record.reason, record.cause
     else:
-        # What the target says is not what ended the run, so the run's state tells.
+        # The target's line does not explain the run's end, so the run's state does.
         state = run.run.state
         lost = state is not None and (state.is_crashed() or (line is not None and not line.status.ended))
         reason, cause = (state.message if state else None) or record.reason, record.cause if lost else None
@@ -117,12 +117,12 @@ def _failed_target(failure: _Failure, states: Sequence[State[Any]], obstacle: st
 
 
 def _refused_class(run: FlowRun) -> RetryClass:
-    """The class of a run that ended before it told of any target: what its tag says."""
+    """The class of a run that ended before it recorded any target, from its tag."""
     return refusal_of(run.tags) or earlier_records.refused_class(run.state.message if run.state else None)
 
 
 def _ends(run: JobRun, target: str | None) -> list[tuple[datetime, RetryClass]]:
-    """When the target failed in this run, and how; the oldest first. A line that was kept as it was counts once."""
+    """When and how the target failed in this run, oldest first. A line kept from an earlier process counts once."""
     found = {}
     for writing in run.writings:
         for line in writing.lines:
@@ -133,14 +133,14 @@ def _ends(run: JobRun, target: str | None) -> list[tuple[datetime, RetryClass]]:
     return sorted(found.items())
 
 
-def _later_process_told_nothing(run: JobRun, states: Sequence[State[Any]]) -> bool:
-    """Whether the run's last process ended before it wrote anything about targets, as when it was refused at once."""
+def _last_process_wrote_nothing(run: JobRun, states: Sequence[State[Any]]) -> bool:
+    """Whether the run's last process ended before it wrote anything about targets, as when it was refused."""
     began = [state.timestamp for state in states if state.is_running()]
     return bool(began) and run.writings[-1].last < began[-1]
 
 
 async def _deployments(client: PrefectClient, ids: Iterable[UUID | None]) -> set[UUID]:
-    """Those of the deployments that exist."""
+    """The deployments among ``ids`` that exist."""
     wanted = [each for each in ids if each is not None]
     found: set[UUID] = set()
     for start in range(0, len(wanted), PAGE):
@@ -153,15 +153,15 @@ def _obstacle(run: FlowRun, deployments: set[UUID]) -> str | None:
     if run.state is None or not run.state.is_final():
         return f"its run is in progress ({run.state.name if run.state else 'no state'})"
     if run.deployment_id not in deployments:
-        return "its run has no deployment, or not any more, so no worker can begin it again; compile again instead"
+        return "its run has no deployment, or it was deleted, so no worker can run it; compile again instead"
     return None
 
 
 async def sweep(by: str) -> list[RetryDecision]:
-    """Decide about every failed target that there is, and schedule the runs of those that are retried.
+    """Decide about every failed target, and schedule the runs of those to retry.
 
     Args:
-        by: who does it, for the state's message.
+        by: who retries, for the state's message.
     """
     async with get_client() as client:
         failed = await failed_targets(client, (await all_runs(client)).values())
@@ -171,13 +171,13 @@ async def sweep(by: str) -> list[RetryDecision]:
 async def carry_out(
     client: PrefectClient, decisions: Sequence[RetryDecision], by: str, *, force: bool = False
 ) -> list[RetryDecision]:
-    """Schedule the runs of the targets that are retried; the decisions as they came out.
+    """Schedule the runs of the targets to retry; returns the decisions, updated with what Prefect refused.
 
     Args:
-        client: speaks to the Prefect server.
-        decisions: what was decided, of any number of runs.
-        by: who decided it, for the state's message.
-        force: tell the runs to compile anew.
+        client: of the Prefect server.
+        decisions: the decisions, for any number of runs.
+        by: who decided, for the state's message.
+        force: tell the runs to compile again.
     """
     refused = {}
     for first in {decision.flow_run_id: decision for decision in decisions if decision.retry}.values():
@@ -195,20 +195,20 @@ async def carry_out(
 async def _reschedule(
     client: PrefectClient, decision: RetryDecision, targets: Sequence[str], by: str, force: bool
 ) -> str | None:
-    """Schedule a run that has ended once more, to do these targets (none: all that failed); why not, or None.
+    """Schedule a run that has ended for these targets (if none, all that failed); why that failed, or None.
 
-    Of two callers at the same time one is told that the other was faster.
+    Of two concurrent callers only one succeeds.
     """
     try:
         run = await client.read_flow_run(UUID(decision.flow_run_id))
     except ObjectNotFound:
         return "its run was deleted"
     if run.state is None or not run.state.is_final() or str(run.state.id) != decision.state_id:
-        return f"its run has changed meanwhile ({run.state.name if run.state else 'no state'})"
+        return f"its run has changed in the meantime ({run.state.name if run.state else 'no state'})"
     tags = [tag for tag in run.tags if not tag.startswith(RETRY)]
     await client.update_flow_run(run.id, tags=[*tags, *retry_tags(targets, force=force)])
     state: State[None] = AwaitingRetry(message=f"Retried by {by}: {', '.join(targets) or 'all that failed'}")
-    # By the server's own rules, which take one of several who ask.
+    # Not forced: the server's rules accept only one of several callers.
     result = await set_state(client, run.id, state, retry_id(run.state.id), force=False)
     if result.status is SetStateStatus.ACCEPT:
         return None

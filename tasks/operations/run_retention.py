@@ -1,4 +1,4 @@
-"""Keeping few of a scheduled flow's own runs: those that found nothing to do would bury everybody else's."""
+"""Deleting idle runs of scheduled flows, which would otherwise crowd out all others."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ KEPT = 12
 
 
 async def forget_idle_runs(keep: int = KEPT) -> None:
-    """Tag the flow run that calls this as idle, and delete the older idle runs of the same flow but for the newest.
+    """Tag the calling flow run as idle, and delete all but the newest ``keep`` completed idle runs of the same flow.
 
-    ``keep`` counts without the caller's run, which has not ended yet. Besides, only scheduled runs are deleted that
-    were cancelled before they began, so one that did something, failed or crashed stays.
+    Scheduled runs that were cancelled before they started are deleted too. A run that did something, failed or crashed
+    stays.
     """
     own = str(flow_run.get_id())
     await set_tags(own, sorted({*await tags_of(own), IDLE}))
@@ -45,7 +45,7 @@ async def forget_idle_runs(keep: int = KEPT) -> None:
             offset=keep,
             limit=200,
         )
-        # The deployment's limit cancelled what fell due while an earlier run was still at work.
+        # The deployment's concurrency limit cancelled runs that came due while an earlier one was still running.
         too_soon = await client.read_flow_runs(
             flow_filter=flow,
             flow_run_filter=FlowRunFilter(
@@ -54,6 +54,6 @@ async def forget_idle_runs(keep: int = KEPT) -> None:
             limit=200,
         )
         for run in [*old, *(run for run in too_soon if run.auto_scheduled and not run.run_count)]:
-            # Another run of the flow may tidy up at the same time.
+            # Another run of the flow may delete them at the same time.
             with suppress(ObjectNotFound):
                 await client.delete_flow_run(run.id)

@@ -1,4 +1,4 @@
-"""Fetching the events of completed training jobs from a use case's queue, and starting a run for each."""
+"""Draining a use case's queue of completed training jobs, and starting a run for each."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from dda_core.training.events import (
     QueuedMessage,
     TrainingEvent,
     TrainingQueue,
+    dead_letter_queue_name,
     find_queue,
     queue_name,
-    undelivered_name,
 )
 from tasks.store.ui_links import run_link
 from tasks.store.use_cases import load_use_case
 
 TRIGGER = "trigger:queue"
 MOST_BATCHES = 100
-"""Batches that are fetched from one queue in one go; the next run goes on."""
+"""The most batches received from one queue per run; the next run continues."""
 
 
 class Drained(NamedTuple):
-    """What came of one use case: its training jobs with a new run, those that had theirs, and what went wrong."""
+    """The result for one use case: training jobs with a new run, those that already had one, and problems."""
 
     use_case: str
     started: tuple[str, ...] = ()
@@ -45,24 +45,24 @@ class Drained(NamedTuple):
 
 
 async def drain(name: str, *, undelivered: bool = False) -> Drained:
-    """Start a run for every event that waits for the use case registered as ``name``.
+    """Start a run for every waiting event of the use case registered as ``name``.
 
-    A message is deleted once the server has its run. What cannot be taken stays, for the queue's own rule to put it
-    with the undelivered ones. Without a queue there is nothing to do; a failure is an answer too.
+    A message is deleted once the server has its run. A message that cannot be processed stays, and the queue's redrive
+    policy moves it to the dead-letter queue. Without a queue there is nothing to do; a failure is a result too.
 
     Args:
         name: of the use case's block and deployment.
-        undelivered: take those as well that a webhook, or an earlier drain, could not deliver.
+        undelivered: also drain the dead-letter queue, for events that a webhook or an earlier drain could not deliver.
     """
     logger = get_run_logger()
     try:
-        queues = await _queues(name, [queue_name(name), *([undelivered_name(name)] if undelivered else [])])
+        queues = await _queues(name, [queue_name(name), *([dead_letter_queue_name(name)] if undelivered else [])])
     except ClientError as error:
-        # Most use cases have no queue, and nobody then allows the worker to look for one.
-        logger.warning("Whether use case %s has a queue of training events cannot be told: %s", name, _reason(error))
+        # Most use cases have no queue, and their workers then have no permission to look for one.
+        logger.warning("Cannot tell whether use case %s has a queue of training events: %s", name, _reason(error))
         return Drained(name)
     except (DdaError, BotoCoreError) as error:
-        logger.error("The training events of use case %s cannot be fetched: %s", name, _reason(error))
+        logger.error("The training events of use case %s cannot be received: %s", name, _reason(error))
         return Drained(name, problems=(_reason(error),))
     parts = [await _drain_queue(name, queue) for queue in queues]
     return Drained(
@@ -100,7 +100,7 @@ async def _drain_queue(name: str, queue: TrainingQueue) -> Drained:
                     await _delete(queue, message)
                     (started if new else known).append(event.training_job)
                     link = run_link(str(run.id))
-                    logger.info("%s %s: %s", event.training_job, "starts" if new else "has its run already", link)
+                    logger.info("%s %s: %s", event.training_job, "starts" if new else "already has its run", link)
     except (ClientError, BotoCoreError) as error:
         problems.append(f"{queue.name} cannot be read: {_reason(error)}")
         logger.error("%s", problems[-1])
@@ -108,11 +108,11 @@ async def _drain_queue(name: str, queue: TrainingQueue) -> Drained:
 
 
 async def start_run_of(client: PrefectClient, event: TrainingEvent, use_case: str) -> tuple[FlowRun, bool]:
-    """The event's one run, and whether it is new. ``use_case`` is the name of the use case's deployment.
+    """The event's only run, and whether it is new. ``use_case`` is the name of the use case's deployment.
 
     Raises:
         ObjectNotFound: the use case has no deployment.
-        PrefectHTTPStatusError: the server does not take the run.
+        PrefectHTTPStatusError: the server refuses the run.
     """
     key = event.idempotency_key(use_case)
     there = await client.read_flow_runs(
@@ -126,7 +126,7 @@ async def start_run_of(client: PrefectClient, event: TrainingEvent, use_case: st
         parameters={"training_job_name": event.training_job},
         name=event.training_job,
         tags=[TRIGGER],
-        # Not the look above but this makes it one run: the server keeps the key unique.
+        # This, not the check above, ensures a single run: the server keeps the key unique.
         idempotency_key=key,
     )
     return run, True
@@ -136,13 +136,13 @@ async def _delete(queue: TrainingQueue, message: QueuedMessage) -> None:
     try:
         await asyncio.to_thread(queue.delete, message)
     except (ClientError, BotoCoreError) as error:
-        # It comes again, and finds its run.
-        get_run_logger().warning("A message stays in %s although it has its run: %s", queue.name, _reason(error))
+        # It will be received again, and find its run.
+        get_run_logger().warning("A message with a run stays in %s: %s", queue.name, _reason(error))
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ObjectNotFound):
-        return "the use case has no deployment; `dda use-case save FILE` makes it"
+        return "the use case has no deployment; `dda use-case save FILE` creates it"
     if isinstance(error, PrefectHTTPStatusError):
         return redact(f"the server answered {error.response.status_code}: {error.response.text}", mask_accounts=True)
     return redact(error_text(error), mask_accounts=True)

@@ -1,4 +1,4 @@
-"""The decision about publishing: what the form in the UI and `dda approve` give, and what a run was given."""
+"""The approval decision: the UI form and `dda approve` write it, and runs read it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dda_core.sanitise import redact
 
 
 class Approval(RunInput):
-    """What the form asks; programs give the same words."""
+    """The form's fields; programs use the same values."""
 
     decision: Literal["publish", "reject"] = Field(description="Whether the components are published")
     who: str = Field(min_length=1, max_length=100, description="Your name")
-    why: str = Field("", max_length=500, description="Why, for those who look back")
+    why: str = Field("", max_length=500, description="Why, for the history")
 
     @field_validator("who", "why")
     @classmethod
@@ -30,7 +30,7 @@ class Approval(RunInput):
 
     @property
     def rejects(self) -> bool:
-        """Nothing is published."""
+        """Whether nothing is published."""
         return self.decision == "reject"
 
     @property
@@ -40,7 +40,7 @@ class Approval(RunInput):
 
 
 async def decision_of(client: PrefectClient, flow_run_id: str, retry: int) -> Approval | None:
-    """What was decided about this retry of the run; None where nothing was."""
+    """The decision about this retry of the run; None if there is none."""
     text = await _input(client, flow_run_id, retry, "response")
     try:
         return Approval.model_validate(json.loads(text)) if text else None
@@ -49,9 +49,9 @@ async def decision_of(client: PrefectClient, flow_run_id: str, retry: int) -> Ap
 
 
 async def given_for(client: PrefectClient, flow_run_id: str, retry: int, packages: Sequence[str]) -> Approval | None:
-    """The decision that holds for these packages now, or None: the one about this retry of the run, whatever it is.
+    """The decision that applies to these packages, or None: the one about this retry of the run, if there is one.
 
-    Else an approval in an earlier one that had shown every one of the packages, which are named by their content.
+    Otherwise the approval of an earlier retry that listed all of the packages, which are named by their content.
     """
     if now := await decision_of(client, flow_run_id, retry):
         return now
@@ -66,7 +66,7 @@ async def given_for(client: PrefectClient, flow_run_id: str, retry: int, package
 async def _input(
     client: PrefectClient, flow_run_id: str, retry: int, what: Literal["response", "description"]
 ) -> str | None:
-    """A run input of the suspension. The names are Prefect's: state, pause key, and what it is."""
+    """A run input of the suspension. Prefect builds its key from state, pause key and ``what``."""
     key = keyset_from_base_key(f"suspended-{pause_key(retry)}")[what]
     try:
         return await client.read_flow_run_input(UUID(flow_run_id), key)
@@ -77,5 +77,5 @@ async def _input(
 
 
 def pause_key(retry: int) -> str:
-    """The key under which a retry of a run suspends: Prefect suspends once under each."""
+    """The key with which a retry of a run suspends; Prefect suspends once per key."""
     return f"approval-{retry}"

@@ -1,4 +1,4 @@
-"""Artifacts that are kept: one page under a stable key, changed in place."""
+"""Artifacts with a stable key, updated in place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import ArtifactCollection
 
 
 async def latest_artifact(client: PrefectClient, key: str) -> ArtifactCollection | None:
-    """The latest version of the artifact of that key; None where there is none."""
+    """The latest version of the artifact with that key; None if there is none."""
     found = await client.read_latest_artifacts(
         artifact_filter=ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[key])), limit=1
     )
@@ -17,9 +17,9 @@ async def latest_artifact(client: PrefectClient, key: str) -> ArtifactCollection
 
 
 async def keep_artifact(client: PrefectClient, key: str, kind: str, data: str, description: str) -> None:
-    """Write the latest version of an artifact in place, or the first one.
+    """Update the latest version of an artifact in place, or create the first.
 
-    Two writers at once may each make a first one: the later stays, and the next writer changes that.
+    Two concurrent writers may each create a first one; the later one stays and is updated from then on.
     """
     latest = await latest_artifact(client, key)
     if latest is None:

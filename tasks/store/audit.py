@@ -1,6 +1,6 @@
-"""Who started what, when and from where, with which parameters, and what came of it: read from Prefect's own runs.
+"""The audit: who started which run, when, from where, with which parameters and result, read from Prefect's runs.
 
-The runs are the audit: it reaches back as far as they are kept. Runs that left their training job alone are in it too.
+It covers the time that runs are kept, including runs that ignored their training job.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Approved(BaseModel):
 class AuditRow(BaseModel):
     """One flow run. Keys are a contract.
 
-    ``who`` is None where nobody knows: the UI of an open-source server has one account for everybody. ``result`` is
-    the run's message, ``retries`` how often it was begun again after it had ended, ``crashes`` how often it died.
+    ``who`` is None if unknown: an open-source server has one account for all UI users. ``result`` is the run's
+    message, ``retries`` how often it was retried after it had ended, ``crashes`` how often its process died.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,11 +61,11 @@ class AuditRow(BaseModel):
 
 
 async def audit(client: PrefectClient, since: datetime | None = None) -> list[AuditRow]:
-    """Every run that was started, the oldest first; with ``since`` those from then on."""
-    turns = asyncio.Semaphore(_AT_ONCE)
+    """Every run, oldest first; with ``since``, those from then on."""
+    slots = asyncio.Semaphore(_AT_ONCE)
 
     async def row(run: FlowRun) -> AuditRow:
-        async with turns:
+        async with slots:
             return await _row(client, run)
 
     begun = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=since)) if since else None
@@ -76,7 +76,7 @@ async def _row(client: PrefectClient, run: FlowRun) -> AuditRow:
     started = run.start_time or run.expected_start_time or run.created
     assert started is not None
     states: Sequence[State[Any]] = []
-    # Most runs have one life, and need no second look.
+    # Most runs have one process, and need no further request.
     if run.run_count > 1 or any(tag.startswith("approval:") for tag in run.tags) or not _ended_well(run):
         states = await client.read_flow_run_states(run.id)
     ends = times_ended(states)

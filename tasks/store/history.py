@@ -1,4 +1,4 @@
-"""Reading back runs from the Prefect API: their states, tags and records. Nothing else holds the history."""
+"""Reading runs from the Prefect API: their states, tags and records. The history is stored nowhere else."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from tasks.store.record import artifact_key
 from tasks.store.use_cases import block_name, load_use_case
 
 IGNORED = "status:ignored"
-"""The tag of a run that left its training job alone, because it belongs to another use case."""
+"""The tag of a run that ignored its training job, because the job belongs to another use case."""
 LOST = "The flow run's process ended before this target did."
-LOST_REMEDY = "Retry the run, or compile again: what is finished is kept, and running compilation jobs are joined."
+LOST_REMEDY = "Retry the run, or compile again: finished work is kept, and running compilation jobs are joined."
 CANCELLED = "the run was cancelled"
 
 
 class Writing(NamedTuple):
-    """What one process of a run wrote: the lines of its targets, and when it wrote first and last."""
+    """What one process of a run wrote: its targets' lines, and when it first and last wrote."""
 
     lines: list[TargetLine]
     began: datetime
@@ -55,29 +55,29 @@ class Writing(NamedTuple):
 
 
 class JobRun(NamedTuple):
-    """One run of a training job with all that its processes wrote, the oldest first."""
+    """One run of a training job with what its processes wrote, oldest first."""
 
     run: FlowRun
     writings: Sequence[Writing]
 
     @property
     def training_job(self) -> str:
-        """The training job that the run is of."""
+        """The run's training job."""
         return training_job_of(self.run)
 
     @property
     def lines(self) -> list[TargetLine]:
-        """The targets as the last process left them."""
+        """The targets' lines from the last process."""
         return self.writings[-1].lines if self.writings else []
 
     @property
     def use_case(self) -> str:
-        """The name of the run's use case, as its block and its deployment have it."""
+        """The name of the block and deployment of the run's use case."""
         return block_name(str(self.run.parameters.get("use_case", "")))
 
     @property
     def began(self) -> datetime:
-        """When the run began, or is to begin."""
+        """The run's actual or expected start."""
         return _began(self.run)
 
     @property
@@ -98,7 +98,7 @@ class JobRun(NamedTuple):
 
 
 def training_job_of(run: FlowRun) -> str:
-    """The training job that a flow run is of."""
+    """The training job of a flow run."""
     return str(run.parameters.get("training_job_name", run.name))
 
 
@@ -108,7 +108,7 @@ async def view_of(client: PrefectClient, run: FlowRun) -> RunView:
 
 
 async def last_lines(client: PrefectClient, flow_run_id: str, training_job: str) -> dict[str, TargetLine]:
-    """The targets of a run, each as the last process that had begun it left it."""
+    """The targets of a run, each from the last process that had started it."""
     lines: dict[str, TargetLine] = {}
     for writing in await _writings_of(client, UUID(flow_run_id), training_job):
         for line in writing.lines:
@@ -118,12 +118,12 @@ async def last_lines(client: PrefectClient, flow_run_id: str, training_job: str)
 
 
 async def own_jobs_of(client: PrefectClient, flow_run_id: str, training_job: str) -> dict[str, int]:
-    """The compilation jobs that a run has recorded as created by it, each with the retry of the run that it was in."""
+    """The compilation jobs that a run has recorded as its own, each with the retry of the run it was in."""
     return _own_jobs(await _writings_of(client, UUID(flow_run_id), training_job))
 
 
 async def recorded_maker(client: PrefectClient, training_job: str, job: str) -> str | None:
-    """The run of the training job that has recorded the compilation job as created by it; None where there is none."""
+    """The run of the training job that has recorded the compilation job as its own; None if there is none."""
     runs = await runs_of(client, training_job)
     return next((str(run.run.id) for run in reversed(runs) if job in _own_jobs(run.writings)), None)
 
@@ -135,9 +135,9 @@ def _own_jobs(writings: Iterable[Writing]) -> dict[str, int]:
 async def view_of_runs(
     runs: Sequence[JobRun], training_job: str = "", use_cases: dict[str, UseCase | None] | None = None
 ) -> RunView:
-    """What the runs of one training job, the oldest first, make together.
+    """The combined view of the runs of one training job, oldest first.
 
-    ``use_cases`` keeps what was loaded from one call to the next; None stands for one that is not there.
+    ``use_cases`` caches loaded use cases between calls; None stands for one that does not exist.
     """
     if not runs:
         return RunView(
@@ -157,10 +157,10 @@ async def view_of_runs(
 
 
 async def runs_of(client: PrefectClient, training_job: str) -> list[JobRun]:
-    """Every run of a training job, the oldest first, whatever came of it."""
+    """Every run of a training job, oldest first, whatever its result."""
     key = ArtifactFilterKey(any_=[artifact_key("record", training_job)])
     by_run = await every_artifact(client, ArtifactFilter(key=key))
-    # A run that died before it wrote a record is known by its name or its tags.
+    # A run that died before it wrote a record is found by its name or tags.
     found: dict[UUID, FlowRun] = {}
     for run_filter in (
         *(FlowRunFilter(id=chunk) for chunk in _chunks(list(by_run))),
@@ -175,7 +175,7 @@ async def runs_of(client: PrefectClient, training_job: str) -> list[JobRun]:
 
 
 async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
-    """Every run of every training job, the oldest first, by training job."""
+    """Every run of every training job, oldest first, by training job."""
     by_run = await every_artifact(client, ArtifactFilter(key=ArtifactFilterKey(like_="record-%")))
     jobs: dict[str, list[JobRun]] = {}
     for run in sorted(await _concerned(client, FlowRunFilter()), key=_began):
@@ -184,7 +184,7 @@ async def all_runs(client: PrefectClient) -> dict[str, list[JobRun]]:
 
 
 async def newest_runs(client: PrefectClient, run_filter: FlowRunFilter, limit: int) -> list[JobRun]:
-    """The newest runs that a filter lets through, the newest first."""
+    """The newest runs that match a filter, newest first."""
     runs = await client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.COMPILE])),
         flow_run_filter=run_filter,
@@ -199,17 +199,17 @@ async def newest_runs(client: PrefectClient, run_filter: FlowRunFilter, limit: i
 
 
 def history_of(runs: Iterable[JobRun]) -> list[HistoryRow]:
-    """Every attempt of every target, the oldest first. A ``skipped`` target adds no row."""
+    """Every attempt of every target, oldest first. A ``skipped`` target adds no row."""
     rows = []
     for run in runs:
-        told: set[tuple[str, int | None, datetime]] = set()
+        seen: set[tuple[str, int | None, datetime]] = set()
         for number, writing in reversed(list(enumerate(run.writings))):
             superseded = number < len(run.writings) - 1
             for line in writing.lines:
                 for each in _attempts(run, writing, line, superseded):
-                    # A process that goes on with an attempt tells it again; the last one knows how it ended.
-                    if (key := (line.target, each.attempt, each.started)) not in told:
-                        told.add(key)
+                    # A process that continues an attempt records it again; the last one knows how it ended.
+                    if (key := (line.target, each.attempt, each.started)) not in seen:
+                        seen.add(key)
                         rows.append(_row(run, line.target, each))
         if not run.writings and run.run.state and run.run.state.is_final():
             for target in run.run.parameters.get("targets") or []:
@@ -219,30 +219,30 @@ def history_of(runs: Iterable[JobRun]) -> list[HistoryRow]:
 
 
 def status_of(runs: Sequence[JobRun], targets: Mapping[str, TargetRecord], ending: str | None = None) -> RunStatus:
-    """Where a training job with these runs, the oldest first, and these targets stands.
+    """The status of a training job with these runs, oldest first, and these targets.
 
-    ``ending`` is the id of a run that counts as ended: it says so of itself, just before Prefect does.
+    ``ending`` is the id of a run that is about to end and counts as ended, before Prefect knows.
     """
     final = [bool(run.run.state and run.run.state.is_final()) or str(run.run.id) == ending for run in runs]
     for run, ended in zip(runs, final, strict=True):
         waiting = run.run.state is None or run.run.state.type in (StateType.SCHEDULED, StateType.PENDING)
-        # Never begun, it waits for a worker. Scheduled again after a crash, it is on its way.
+        # A run that never started waits for a worker. One scheduled again after a crash is in progress.
         waiting = waiting and not run.run.run_count
         if not ended and not waiting:
             return RunStatus.IN_PROGRESS
-    # Nothing works, so the newest run waits for a worker; earlier runs make that progress, none makes it a start.
+    # No run has a process, so the newest waits for a worker: in progress if there were earlier runs, else not started.
     if not final[-1]:
         return RunStatus.NOT_STARTED if len(runs) == 1 else RunStatus.IN_PROGRESS
-    # What stands per target outweighs the state of the last run, which may have done one of many targets.
+    # The targets outweigh the state of the last run, which may have done only one of them.
     if targets:
         return run_status(targets)
-    # It ended before its targets were known, so its own state is all there is.
+    # It ended before its targets were known, so only its own state is left.
     newest = runs[-1].run.state
     return RunStatus.COMPLETED if newest and newest.is_completed() else RunStatus.FAILED
 
 
 def records_of(run: JobRun) -> dict[str, TargetRecord]:
-    """The record of each target as the run left it, or as it stands."""
+    """The run's current or final record of each target."""
     if not run.writings:
         records = {str(target): TargetRecord() for target in run.run.parameters.get("targets") or []}
     else:
@@ -254,14 +254,14 @@ def records_of(run: JobRun) -> dict[str, TargetRecord]:
 
 
 def records_over(runs: Sequence[JobRun]) -> dict[str, TargetRecord]:
-    """Per target the latest entry that is not ``skipped``: of runs side by side the one that changed last."""
+    """Per target, the latest entry that is not ``skipped``; of concurrent runs, the one that changed last."""
     entries = [(_changed(run, target), {target: record}) for run in runs for target, record in records_of(run).items()]
     latest = merged(entry for _, entry in sorted(entries, key=lambda each: each[0]))
     return {target: latest[target] for run in runs for target in records_of(run)}
 
 
 def _changed(run: JobRun, target: str) -> datetime:
-    """When the target last changed in the run; of runs one after the other the server's clock says which is later."""
+    """When the target last changed in the run, bounded by the run's times, which are the server's."""
     phases = next((line.phases for line in run.lines if line.target == target), ())
     return min(max(run.began, phases[-1].at), run.last_change) if phases else run.began
 
@@ -274,7 +274,7 @@ def _attempts(run: JobRun, writing: Writing, line: TargetLine, superseded: bool)
 
 
 def _with_attempt(writing: Writing, line: TargetLine) -> TargetLine:
-    """The line, with an attempt also where the target ended before there was a compilation job."""
+    """The line, with an attempt even if the target ended before there was a compilation job."""
     if line.attempts or line.status not in (TargetStatus.FAILED, TargetStatus.STOPPED):
         return line
     status = AttemptStatus(line.status.value)
@@ -283,7 +283,7 @@ def _with_attempt(writing: Writing, line: TargetLine) -> TargetLine:
 
 
 def _ended_with(run: JobRun, attempt: Attempt, at: datetime | None) -> Attempt:
-    """The attempt as its run's end leaves it; of a run in progress it stays as it is."""
+    """The attempt, ended by the end of its run; unchanged while the run is in progress."""
     state = run.run.state
     if state is None or not state.is_final():
         return attempt
@@ -295,7 +295,7 @@ def _ended_with(run: JobRun, attempt: Attempt, at: datetime | None) -> Attempt:
 
 
 def _at_the_end(record: TargetRecord, state: State[Any], *, refused: bool) -> TargetRecord:
-    """A target of a run that has ended: one that had not come to its end is stopped by a cancel, refused, or lost."""
+    """A target's record after its run ended: an unfinished target was stopped by a cancel, refused, or lost."""
     if record.status.ended:
         return record
     if state.type is StateType.CANCELLED:
@@ -313,7 +313,7 @@ def _row(run: JobRun, target: str, attempt: Attempt) -> HistoryRow:
 async def _all_whole(
     records: dict[str, TargetRecord], run: FlowRun, use_cases: dict[str, UseCase | None]
 ) -> dict[str, TargetRecord]:
-    """The records with the account id that artifacts do not hold, from the use case."""
+    """The records with the use case's account id filled in, which artifacts do not hold."""
     name = str(run.parameters.get("use_case", ""))
     if name not in use_cases:
         try:
@@ -362,5 +362,5 @@ def _chunks(ids: Sequence[UUID]) -> list[FlowRunFilterId]:
 
 
 async def _concerned(client: PrefectClient, run_filter: FlowRunFilter) -> list[FlowRun]:
-    """Every run of the flow but for those that had nothing to do with their training job."""
+    """Every run of the flow except those that ignored their training job."""
     return [run for run in await every_run(client, run_filter) if IGNORED not in run.tags]

@@ -20,7 +20,7 @@ NOUNS = {Product.COMPILED: "compiled archive", Product.PACKAGE: "package", Produ
 
 
 class FoundJob(NamedTuple):
-    """A compilation job that a run followed, in the account of ``use_case``; ``saved_log`` is where its log goes."""
+    """A compilation job of a run, in the account of ``use_case``; ``saved_log`` is the URI of its saved log."""
 
     name: str
     use_case: UseCase
@@ -30,10 +30,10 @@ class FoundJob(NamedTuple):
 async def find_job(
     client: PrefectClient, training_job: str, target: str, attempt: int | None = None
 ) -> FoundJob | None:
-    """The target's compilation job of that attempt, by default the latest; None where no run has one.
+    """The target's compilation job of that attempt, by default the latest; None if no run has one.
 
     Raises:
-        UnknownUseCase, InvalidUseCase: the use case of the run is gone, or cannot be used.
+        UnknownUseCase, InvalidUseCase: the run's use case was deleted, or is invalid.
     """
     runs = await runs_of(client, training_job)
     found = _newest_job(runs, target, attempt)
@@ -50,12 +50,12 @@ async def find_job(
 async def find_products(
     client: PrefectClient, training_job: str, use_case: str | None = None
 ) -> dict[str, dict[Product, tuple[str, UseCase]]]:
-    """By target, the newest ``s3://`` URI of everything that its runs made, with the use case that it belongs to.
+    """By target, the newest ``s3://`` URI of each product of its runs, with its use case.
 
     Args:
         client: of the Prefect server.
-        training_job: whose targets.
-        use_case: count only the runs of the use case registered under this name.
+        training_job: the targets' training job.
+        use_case: only consider runs of the use case registered under this name.
     """
     products: dict[str, dict[Product, tuple[str, UseCase]]] = {}
     for run in await runs_of(client, training_job):
@@ -72,7 +72,7 @@ async def find_products(
 
 
 async def find_product(client: PrefectClient, training_job: str, target: str, what: Product) -> tuple[str, UseCase]:
-    """The newest ``s3://`` URI of one thing of a target, with the use case that it belongs to.
+    """The newest ``s3://`` URI of one product of a target, with its use case.
 
     Raises:
         ArtifactMissing: no run has made it.
@@ -88,7 +88,7 @@ async def find_product(client: PrefectClient, training_job: str, target: str, wh
         training_job=training_job,
         target=target,
         made=products,
-        remedy=f"`dda status {training_job}` tells where its targets stand; `dda compile {training_job}` makes them.",
+        remedy=f"`dda status {training_job}` shows the status of its targets; `dda compile {training_job}` makes them.",
     )
 
 
@@ -97,7 +97,7 @@ def _newest_job(runs: Sequence[JobRun], target: str, attempt: int | None) -> tup
     for row in reversed(history_of(runs)):
         if row.target == target and row.compilation_job and attempt in (None, row.attempt):
             return row.compilation_job, by_id[row.flow_run_id]
-    # A server that was set up anew may know of a job only through a run that skipped the target.
+    # A newly set up server may know a job only through a run that skipped the target.
     for run in reversed(runs):
         record = records_of(run).get(target)
         if record and record.compilation_job and attempt in (None, record.attempt):
@@ -106,7 +106,7 @@ def _newest_job(runs: Sequence[JobRun], target: str, attempt: int | None) -> tup
 
 
 def _uris(run: JobRun, target: str, job: str | None = None) -> dict[Product, str]:
-    """What the run's record of the target names; with ``job`` only where it is about that compilation job."""
+    """The URIs in the run's record of the target; with ``job``, only if it is about that compilation job."""
     uris: dict[Product, str] = {}
     for line in run.lines:
         if line.target == target and job in (None, line.compilation_job):

@@ -1,4 +1,4 @@
-"""Who or what started a flow run, as far as its tags and the server tell."""
+"""Who or what started a flow run, from its tags and the server."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 from prefect.client.schemas.objects import FlowRun
 
 _NOBODY = ("SCHEDULE", "AUTOMATION", "DEPLOYMENT")
-"""Makers of runs that are no persons."""
+"""Creators of runs that are not people."""
 
 TRIGGER, PERSON = "trigger:", "by:"
-"""What the tags begin with that say what started a run, and who."""
+"""Prefixes of the tags that say what started a run, and who."""
 
 
 def trigger_of(run: FlowRun) -> str:
@@ -19,9 +19,9 @@ def trigger_of(run: FlowRun) -> str:
 
 
 def person_of(run: FlowRun) -> str | None:
-    """Who started the run: from its tag ``by:<name>``, else the account that the server knows; None where neither.
+    """Who started the run: its tag ``by:<name>``, else the server's account; None if there is neither.
 
-    An open-source server has one shared account and knows none.
+    An open-source server does not know accounts.
     """
     maker = run.created_by
     known = maker.display_value if maker and (maker.type or "").upper() not in _NOBODY else None

@@ -1,4 +1,4 @@
-"""What Prefect's API keeps of the flow, read page by page: its runs, and their artifacts."""
+"""Paginated queries of Prefect's API: the flow's runs and their artifacts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 from dda_core.runs.flows import FlowName
 
 PAGE = 200
-"""The most that Prefect's API gives at once."""
+"""The most items that Prefect's API returns per request."""
 
 
 async def every_artifact(client: PrefectClient, artifact_filter: ArtifactFilter) -> dict[UUID, list[Artifact]]:
-    """Every artifact, page by page: by flow run, the oldest first."""
+    """Every matching artifact by flow run, oldest first."""
     found: dict[UUID, Artifact] = {}
     for offset in itertools.count(0, PAGE):
         page = await client.read_artifacts(
             artifact_filter=artifact_filter, sort=ArtifactSort.CREATED_DESC, limit=PAGE, offset=offset
         )
-        # By id: what was made meanwhile moves the pages, and an artifact comes twice.
+        # By id: artifacts created in the meantime shift the pages, so one may be returned twice.
         found |= {artifact.id: artifact for artifact in page}
         if len(page) < PAGE:
             break
@@ -35,7 +35,7 @@ async def every_artifact(client: PrefectClient, artifact_filter: ArtifactFilter)
 
 
 async def every_run(client: PrefectClient, run_filter: FlowRunFilter | None = None) -> list[FlowRun]:
-    """Every run of the flow that the filter lets through, the newest first."""
+    """Every run of the flow that matches the filter, newest first."""
     found: dict[UUID, FlowRun] = {}
     for offset in itertools.count(0, PAGE):
         page = await client.read_flow_runs(

@@ -1,9 +1,9 @@
-"""The record of a run's targets, kept up to date in the Prefect UI while the run goes on.
+"""The record of a run's targets, kept up to date in the Prefect UI while the run is in progress.
 
-A table artifact carries it for programs (its rows are ``TargetLine``; history and status are read back from it), a
-markdown artifact for people, and a progress artifact per target for the run's graph. None holds an account id. A
-process that goes on with a run writes artifacts of its own, so nothing that was recorded is ever overwritten. A server
-that cannot be reached delays the record, never the run.
+A table artifact holds it for programs (its rows are ``TargetLine``; history and status are read from it), a Markdown
+artifact for people, and a progress artifact per target for the run's graph. None holds an account id. Each process of
+a run writes its own artifacts, so nothing recorded is ever overwritten. An unreachable server delays the record, never
+the run.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from dda_core.sanitise import sanitise
 logger = get_logger("dda.record")
 
 WRITE_SECONDS = 1.0
-"""The least time between two writes; what changes in between is written once."""
+"""The minimum time between two writes; changes in between are written together."""
 CLAIM_SECONDS = 10.0
-"""How long a job without tags waits for the server to take its claim; the run goes on without."""
+"""How long an untagged job waits for its claim to be written; the run then continues without."""
 LAST_TRIES = 5
-"""How often the last write is tried: what it holds is the run's history."""
+"""How often the last write is tried, since it holds the run's history."""
 
 
 def artifact_key(prefix: str, name: str) -> str:
@@ -43,16 +43,16 @@ def artifact_key(prefix: str, name: str) -> str:
 
 
 class RecordWriter:
-    """Writes what the ledger of one run holds, whenever it has changed.
+    """Writes the ledger of one run whenever it changes.
 
-    Used as an asynchronous context manager: it writes in the background inside the block, and once more at its end.
+    An asynchronous context manager: it writes in the background inside the block, and once more at its end.
 
     Args:
         ledger: what it writes.
-        training_job: whose targets they are.
+        training_job: the targets' training job.
         flow_run_id: the run that the artifacts belong to.
-        link_of: the address of a flow run's page.
-        poll_seconds: how long nothing may change before durations are brought up to date.
+        link_of: returns the URL of a flow run's page.
+        poll_seconds: the time without changes after which durations are updated.
     """
 
     def __init__(
@@ -77,19 +77,19 @@ class RecordWriter:
         ledger.watch(self._mark)
 
     def describe(self, context: PageContext) -> None:
-        """What the run's page says besides the targets."""
+        """Set what the run's page shows besides the targets."""
         self.context = context
         self._mark()
 
     def write_now(self) -> bool:
-        """Write what has changed, from another thread than the loop's; False where the server did not take it."""
+        """Write changes, from a thread other than the loop's; False if the server did not accept them."""
         try:
             return asyncio.run_coroutine_threadsafe(self.write(), self._loop).result(CLAIM_SECONDS)
         except TimeoutError:
             return False
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per target. ARNs are left out: they hold the account's id, and can be computed."""
+        """One row per target. ARNs are left out, because they hold the account id and can be computed."""
         names = [self.training_job, self.context.model_name or ""]
         return [
             {
@@ -112,7 +112,7 @@ class RecordWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Never cancelled in mid-write: an artifact that the server made but this process does not know would be twice.
+        # Never cancelled mid-write: an artifact that the server created without our knowledge would be duplicated.
         self._closing.set()
         self._changed.set()
         if self._writer:
@@ -136,14 +136,14 @@ class RecordWriter:
                 await asyncio.wait_for(self._closing.wait(), WRITE_SECONDS)
 
     async def write(self) -> bool:
-        """Write what has changed since the last time; False where the server took not all of it."""
+        """Write what has changed since the last write; False if the server did not accept all of it."""
         if not self.ledger.targets:
             return True
         try:
             async with self._writing, get_client() as client:
-                # One by one: SQLite, behind a small server, answers writes side by side with 503.
+                # One at a time: a server on SQLite answers concurrent writes with 503.
                 await self._put(client, "record", "table", json.dumps(self.rows()), "For programs; people: targets-…")
-                title = f"Where each target of {self.training_job} stands"
+                title = f"The status of each target of {self.training_job}"
                 await self._put(client, "targets", "markdown", self.page(), title)
                 for line in self.ledger.targets.values():
                     title = f"{line.target} of {self.training_job}: {line.status}"
@@ -172,7 +172,7 @@ class RecordWriter:
 
 
 def _masked(value: Any, keep: list[str]) -> Any:
-    """The value with every text in it free of secrets and account ids; the digits of names to ``keep`` stay."""
+    """The value with secrets and account ids masked in all its texts; the digits of names in ``keep`` stay."""
     if isinstance(value, str):
         return sanitise(value, mask_accounts=True, keep=keep)
     if isinstance(value, list | tuple):

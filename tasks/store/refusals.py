@@ -1,4 +1,4 @@
-"""The tag of a run that ended before it told of any target: whether a retry can help, ``refused:backoff``."""
+"""The tag of a run that ended before it recorded any target, with its retry class: ``refused:backoff``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dda_core.runs.retry_class import RetryClass
 
 REFUSED = "refused:"
-"""What the tag begins with; the run's retry class follows."""
+"""The tag's prefix; the run's retry class follows."""
 
 
 def refusal_of(tags: Iterable[str]) -> RetryClass | None:
-    """The class that a run's tags tell; None where they tell none that is known."""
+    """The retry class in a run's tags; None if there is no known one."""
     words = {tag.removeprefix(REFUSED) for tag in tags if tag.startswith(REFUSED)}
     return next((kind for kind in RetryClass if kind in words), None)

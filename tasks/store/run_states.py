@@ -1,4 +1,4 @@
-"""What the states of a flow run tell, as the server keeps them."""
+"""What can be read from the states of a flow run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
 
 
 def last_stop(states: Sequence[State[Any]]) -> StateType | None:
-    """How the run's last process left it, of these states the oldest first; None where there was none."""
+    """The state type in which the run's last process left it, from its states, oldest first; None if there was none."""
     stops = [state.type for state in states if state.type in (*ENDS, StateType.PAUSED, StateType.CRASHED)]
     return stops[-1] if stops else None
 
 
 async def is_cancelling(flow_run_id: str) -> bool:
-    """Whether a person asked for the run to be cancelled. A worker's shutdown ends the process just the same way."""
+    """Whether a person asked for the run to be cancelled. A worker's shutdown ends the process in the same way."""
     async with get_client() as client:
         run = await client.read_flow_run(UUID(flow_run_id))
     return run.state is not None and (run.state.is_cancelled() or run.state.type == StateType.CANCELLING)

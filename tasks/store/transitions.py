@@ -1,8 +1,8 @@
-"""The states that this pipeline gives to runs, each with why as data: what decides later never reads a message.
+"""The states that this pipeline sets on runs, each with its reason as data, so that no decision reads a message.
 
-A state's details take no field that Prefect does not know. The id of a transition is there for its maker to choose, so
-it says why the state was set. An automation sets no details, only type, name and message of a state: it tells by the
-name, one of Prefect's own, which its UI filters by. States that say neither are read as those of earlier versions.
+State details cannot hold custom fields, but the caller may choose the transition id, so the id encodes the reason. An
+automation can set only type, name and message of a state, so it uses the name, one of Prefect's own, which the UI can
+filter by. States with neither are read as those of earlier versions.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from dda_core.runs import earlier_records
 from dda_core.runs.liveness import CrashKind, Resumption
 
 SILENT_NAME = "TimedOut"
-"""The name of the state of type CRASHED that the automation for silent runs sets. Prefect itself has it for FAILED."""
+"""The name of the CRASHED state that the automation for silent runs sets. Prefect itself uses it for FAILED."""
 
 
 def transition_id(why: CrashKind | Resumption) -> UUID:
-    """The id of every transition that is made for this reason."""
+    """The id of every transition made for this reason."""
     return uuid5(NAMESPACE_OID, f"dda/{type(why).__name__}/{why}")
 
 
 def retry_id(left: UUID) -> UUID:
-    """The id of the transition in which a run that has ended is retried; ``left`` is the id of the state it leaves.
+    """The id of the transition that retries an ended run; ``left`` is the id of the state it leaves.
 
-    The server makes a transition once, so that of several who ask for it one retries the run.
+    The server makes each transition once, so only one of several callers retries the run.
     """
     return uuid5(NAMESPACE_OID, f"retry/{left}")
 
 
 def crash_kind(state: State[Any]) -> CrashKind:
-    """The kind of crash that a state of type CRASHED tells of."""
+    """The kind of crash of a state of type CRASHED."""
     if state.name == SILENT_NAME:
         return CrashKind.SILENT
     return _CRASHES.get(state.state_details.transition_id) or earlier_records.crash_kind(state.message)
 
 
 def resumption(crashed: State[Any], following: State[Any]) -> Resumption | None:
-    """How a run went on from one state to the next; None where that is no crash and a new beginning."""
+    """How a run continued from one state to the next; None if it was not scheduled again after a crash."""
     if crashed.type is not StateType.CRASHED or following.type is not StateType.SCHEDULED:
         return None
     known = {**_RESUMPTIONS, retry_id(crashed.id): Resumption.RETRIED}
@@ -55,17 +55,17 @@ def resumption(crashed: State[Any], following: State[Any]) -> Resumption | None:
 async def set_state(
     client: PrefectClient, flow_run_id: UUID, state: State[None], why: UUID, *, force: bool = True
 ) -> OrchestrationResult[None]:
-    """Give a run a state, and say why by the id of the transition; the client's own method would make up an id.
+    """Set a run's state with a given transition id; the client's own method would generate one.
 
     Args:
         client: of the Prefect server.
         flow_run_id: the run.
         state: its new state.
-        why: the id of the transition.
-        force: whatever the server's own rules say.
+        why: the transition id, which encodes the reason.
+        force: bypass the server's orchestration rules.
 
     Raises:
-        ObjectNotFound: the run is not there, or not any more.
+        ObjectNotFound: the run does not exist, or was deleted.
     """
     proposed = to_state_create(state)
     proposed.state_details.flow_run_id = flow_run_id

@@ -1,4 +1,4 @@
-"""The addresses of this profile's UI, for logs, for the terminal, and for the UI's own pages."""
+"""URLs of this profile's UI, for logs, the terminal and the UI's own pages."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dda_core.pages.links import Ui
 
 
 def ui() -> Ui:
-    """The UI at its absolute address."""
+    """The UI at its absolute URL."""
     return Ui.at(PREFECT_UI_URL.value())
 
 
 def page_ui() -> Ui:
-    """The UI as pages inside it link to it."""
+    """The UI, for links on its own pages."""
     return Ui.within(PREFECT_UI_URL.value())
 
 
 def run_link(flow_run_id: str) -> str:
-    """The address of a flow run's page."""
+    """The URL of a flow run's page."""
     return ui().run(flow_run_id)
 
 
 def artifact_link(key: str) -> str:
-    """The address of an artifact's page."""
+    """The URL of an artifact's page."""
     return ui().artifact(key)

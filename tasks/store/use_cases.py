@@ -1,4 +1,4 @@
-"""Use cases as Prefect blocks, which people edit in the UI."""
+"""Use cases as Prefect blocks, which people can edit in the UI."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class UseCaseBlock(Block):
 
     _block_type_name = "UseCase"
     _description = (
-        "Where a use case's models live: AWS account, Region, bucket, roles, and the targets it compiles for."
+        "Where a use case's models are stored: AWS account, Region, bucket, roles, and the targets to compile for."
     )
 
     usecase_id: str = Field(description="The use case's id; components carry it as the tag dda-portal:usecase-id")
@@ -34,37 +34,37 @@ class UseCaseBlock(Block):
     region: str = Field(description="The AWS Region of bucket, jobs and components, such as eu-central-1")
     s3_bucket: str = Field(description="The bucket for models and packages; devices may read dda-* and *-dda-*")
     sagemaker_execution_role_arn: str | None = Field(
-        None, description="The role SageMaker Neo works with; empty: DDASageMakerExecutionRole of the account"
+        None, description="The role SageMaker Neo assumes; empty: DDASageMakerExecutionRole of the account"
     )
     cross_account_role_arn: str | None = Field(
         None, description="A role to assume in the use case's account; empty: the worker's own credentials"
     )
-    external_id: SecretStr | None = Field(None, description="The external id that the role's trust policy asks for")
+    external_id: SecretStr | None = Field(None, description="The external id that the role's trust policy requires")
     fleet: Annotated[str | None, WithJsonSchema({"type": "string", "enum": list(fleet_names())})] = Field(
         None,
-        description="Which LocalServer components the devices have, and what is compiled when nobody says so; "
-        f"{new_fleet().name}: today's, {SAVED_BEFORE}: as of a use case that was saved before there was a choice",
+        description="The devices' LocalServer components and the default targets; "
+        f"{new_fleet().name}: today's, {SAVED_BEFORE}: for a use case saved before fleets existed",
     )
     startup_wait_seconds: int = Field(
         DEFAULT_STARTUP_WAIT_SECONDS,
         description="How long a device waits for LocalServer's files before it converts a model; 0: not at all",
     )
     own_targets: list[dict[str, Any]] = Field(
-        default_factory=list, description="Targets beside those of the table, as the use case's targets_file had them"
+        default_factory=list, description="Targets in addition to the table's, from the use case's targets_file"
     )
     localserver: dict[str, str] = Field(
-        default_factory=dict, description="The LocalServer component, by target, where it is not the fleet's"
+        default_factory=dict, description="The LocalServer component by target, if it differs from the fleet's"
     )
-    targets: list[str] = Field(default_factory=list, description="The targets compiled when nobody says which")
-    tags: dict[str, str] = Field(default_factory=dict, description="Tags for every AWS resource that is created")
+    targets: list[str] = Field(default_factory=list, description="The default targets; empty: the fleet's")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags for every created AWS resource")
     require_approval: bool = Field(False, description="Whether a person must approve what a run is about to publish")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The form's schema: the fleet has to be chosen.
+        """The form's schema, which requires a choice of fleet.
 
-        A form fills defaults in where a saved use case has no value. Saving it, for whatever reason, would then move
-        its fleet unasked, and without a default a new use case would have the oldest.
+        The form fills in defaults where a saved use case has no value, so saving it for any reason would silently
+        change its fleet; without a value a new use case would get the oldest one.
         """
         found = handler.resolve_ref_schema(handler(schema))
         found["properties"]["fleet"].pop("default", None)
@@ -79,7 +79,7 @@ class UseCaseBlock(Block):
 
 
 def block_name(usecase_id: str) -> str:
-    """The name that a use case's block and deployment have: its id as a slug."""
+    """The name of a use case's block and deployment: its id as a slug."""
     return re.sub(r"[^a-z0-9]+", "-", usecase_id.lower()).strip("-")
 
 
@@ -87,8 +87,8 @@ async def load_use_case(name: str) -> UseCase:
     """The use case registered under ``name``.
 
     Raises:
-        UnknownUseCase: there is none; the message lists those there are.
-        InvalidUseCase: its block holds a value that cannot be used.
+        UnknownUseCase: there is none; the message lists the registered ones.
+        InvalidUseCase: its block has an invalid value.
     """
     use_case = await find_use_case(name)
     if use_case is None:
@@ -103,10 +103,10 @@ async def load_use_case(name: str) -> UseCase:
 
 
 async def find_use_case(name: str) -> UseCase | None:
-    """The use case registered under ``name``; None where there is none.
+    """The use case registered under ``name``; None if there is none.
 
     Raises:
-        InvalidUseCase: its block holds a value that cannot be used.
+        InvalidUseCase: its block has an invalid value.
     """
     document = await _document(name)
     if document is None:
@@ -118,16 +118,16 @@ async def find_use_case(name: str) -> UseCase | None:
 async def _document(name: str) -> BlockDocument | None:
     async with get_client() as client:
         try:
-            # The document and not the block: loading a block sends an event, and commands that only read send none.
+            # The document, not the block: loading a block emits an event, and read-only commands should not.
             return await client.read_block_document_by_name(name, UseCaseBlock.get_block_type_slug())
         except ObjectNotFound:
             return None
 
 
 async def saved_fleet(name: str) -> str | None:
-    """The name of the fleet that the use case registered under ``name`` has; None where there is no such use case.
+    """The fleet of the use case registered under ``name``; None if there is no such use case.
 
-    The rest of its block may be such that it cannot be used: saving it again mends that.
+    The rest of its block may be invalid: saving it again repairs it.
     """
     document = await _document(name)
     return None if document is None else str(document.data.get("fleet") or SAVED_BEFORE)
@@ -137,13 +137,12 @@ async def find_target_names(names: Iterable[str], use_case: str | None = None) -
     """The targets' own names for names or aliases, each once, in the order given.
 
     Args:
-        names: of rows of the table, or of rows that use cases brought.
-        use_case: the use case that shall compile for them, by its id; without it any registered one may have the row.
+        names: of rows of the table or of use cases' own rows.
+        use_case: the id of the use case to compile for; without it, rows of all registered ones are searched.
 
     Raises:
-        UnknownTarget, TargetUnavailable: no row has the name; or nothing can be compiled for it, or not for these
-            devices.
-        UnknownUseCase, InvalidUseCase: there is no such use case, or it cannot be used.
+        UnknownTarget, TargetUnavailable: no row has the name; or it cannot be compiled for, or not for these devices.
+        UnknownUseCase, InvalidUseCase: there is no such use case, or it is invalid.
     """
     if use_case:
         asked = await load_use_case(block_name(use_case))
@@ -152,7 +151,7 @@ async def find_target_names(names: Iterable[str], use_case: str | None = None) -
     own: list[CompilationTarget] = []
     if not all(map(look_up, names)):
         for each in await use_case_names():
-            with suppress(InvalidUseCase, UnknownUseCase):  # one that cannot be used must not hide the others' rows
+            with suppress(InvalidUseCase, UnknownUseCase):  # an invalid one must not hide the others' rows
                 own += (await load_use_case(each)).own_targets
     return [target.name for target in find_targets(names, own)]
 
@@ -163,7 +162,7 @@ async def use_case_names() -> list[str]:
         try:
             documents = await client.read_block_documents_by_type(block_type_slug=UseCaseBlock.get_block_type_slug())
         except PrefectHTTPStatusError as error:
-            # Before the first use case the server does not know the type of block.
+            # Before the first use case the server does not know the block type.
             if error.response.status_code == 404:
                 return []
             raise

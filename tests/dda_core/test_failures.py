@@ -190,7 +190,7 @@ def test_the_specific_beats_the_general():
     assert "malformed" in explain(denied + "null on resource: null").cause
     assert "execution role" in explain(denied + "iam:PassRole on resource: r").cause
     assert "trust policy" in explain(denied + "sts:AssumeRole on resource: r").cause
-    assert "S3 refused" in explain(denied + "s3:GetObject on resource: r").cause
+    assert "S3 denied" in explain(denied + "s3:GetObject on resource: r").cause
     assert "IAM permission" in explain(denied + "sagemaker:CreateCompilationJob on resource: r").cause
 
 
@@ -273,7 +273,7 @@ def test_exceptions_are_explained(error, retry):
 
 
 def test_a_publish_that_failed_for_an_unknown_reason_is_explained_as_such():
-    assert "could not make the component version" in guidance_for(PublishFailed("t", reason="nobody knows")).cause
+    assert "could not create the component version" in guidance_for(PublishFailed("t", reason="nobody knows")).cause
 
 
 def test_a_wrapped_aws_error_is_explained_by_its_cause():

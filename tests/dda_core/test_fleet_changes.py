@@ -23,7 +23,8 @@ def test_what_todays_fleet_changes_for_a_use_case_saved_before():
     assert all(line.startswith(("-", "+++ ", "@@")) for line in jetson.diff)
     assert [name for name, change in changes.targets.items() if change.diff] == ["jetson-xavier"]
     assert changes.sentence() == (
-        "original becomes current (compiled by default now: jetson-xavier-jp5; not any more: jetson-xavier; "
+        "original becomes current (added to the default targets: jetson-xavier-jp5; "
+        "removed from the default targets: jetson-xavier; "
         f"LocalServer of jetson-xavier: {PREFIX}arm64 becomes none)"
     )
 

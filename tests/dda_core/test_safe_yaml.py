@@ -115,7 +115,7 @@ def test_a_merged_mapping_may_be_overridden() -> None:
 def test_a_key_that_is_there_twice_is_refused_with_its_place(text: str, line: int, column: int, key: str) -> None:
     found = refused(text)
     assert (found.line, found.column) == (line, column)
-    assert f"the key {key} is there twice" in str(found)
+    assert f"duplicate key {key}" in str(found)
     assert str(found).startswith(f"line {line}, column {column}: ")
 
 
@@ -127,7 +127,7 @@ def test_a_key_that_is_there_twice_is_refused_with_its_place(text: str, line: in
         ("a: 1\nb: !!python/name:os.system x\n", 2, 4, "tag"),
         ("a: 1\nb: !secret x\n", 2, 4, "tag"),
         ("a: 1\nb: 2024-02-30\n", 2, 4, "no value of type timestamp"),
-        ("a: &a [1, *a]\n", 1, 11, "the alias *a is inside of what it stands for"),
+        ("a: &a [1, *a]\n", 1, 11, "the alias *a refers to a node that contains it"),
         ("a: 1\n--- \nb: 1\n", 2, 1, "document"),
         ("a: 1\n[1]: 2\n", 2, 1, "unhashable"),
         ("a: \x01\n", None, None, "control characters"),

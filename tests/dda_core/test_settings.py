@@ -41,7 +41,7 @@ def test_a_misspelt_setting_is_told_with_the_nearest(monkeypatch, name, nearest)
     monkeypatch.setenv(name, "5")
     assert unknown_variables() == [(name, nearest)]
     told = str(unknown_variables()[0])
-    assert told.startswith(f"{name} is no setting")
+    assert told.startswith(f"{name} is not a setting")
     assert (nearest or "dda config show") in told
 
 

@@ -56,7 +56,7 @@ def test_a_target_that_needs_an_onnx_file_is_known_and_refused_with_the_reason(n
     assert (row.runtime, row.platform) == ("onnx", "aarch64")
     assert row.manifest_keys == ("model_graph", "dataset", "runtime", "runtime_artifact")
     assert name not in target_names()
-    with pytest.raises(TargetUnavailable, match="no trained archive brings") as refused:
+    with pytest.raises(TargetUnavailable, match="trained archives do not contain") as refused:
         find_target(name)
     assert (refused.value.target, refused.value.reason) == (name, row.unavailable)
     assert "jetson-xavier-jp6" in refused.value.remedy
@@ -110,12 +110,12 @@ def test_adding_a_target_is_adding_a_row(tmp_path, monkeypatch):
     [
         ({"arch": "ARMV7"}, "arch"),
         ({"platform": "x86_64"}, "platform"),
-        ({"platform": "amd64"}, "platform amd64 is not aarch64, which arch ARM64 is"),
+        ({"platform": "amd64"}, "platform amd64 must be aarch64 for arch ARM64"),
         ({"runtime": "onnx"}, "runtime onnx needs `unavailable`"),
         ({"runtime": "pytorch"}, "runtime"),
         ({"unavailable": ""}, "unavailable"),
-        ({"compiler_options": "[]"}, "Neo's options are a JSON object"),
-        ({"compiler_options": '{"cuda-ver": "new"}'}, "cuda-ver 'new' is no version"),
+        ({"compiler_options": "[]"}, "Neo's options must be a JSON object"),
+        ({"compiler_options": '{"cuda-ver": "new"}'}, "cuda-ver 'new' is not a version"),
         ({"accelerator": "AMD"}, "accelerator"),
         ({"name": "Jetson Orin"}, "name"),
         ({"suffix": "much-too-long"}, "suffix"),
@@ -123,7 +123,7 @@ def test_adding_a_target_is_adding_a_row(tmp_path, monkeypatch):
         ({"compiler_options": "{'cuda-ver': '11.4'}"}, "compiler_options"),
         ({"compiler_options": '{"cuda-ver": "12.2"}'}, "cuda-ver 12.2 is over SageMaker Neo's ceiling"),
         ({"colour": "blue"}, "colour"),
-        ({"name": "x86_64-cpu"}, "x86_64-cpu stands in two rows"),
+        ({"name": "x86_64-cpu"}, "x86_64-cpu is in two rows"),
         ({"name": "x86-64-cpu"}, "component name x86-64-cpu"),
         ({"suffix": "x86cpu"}, "suffix x86cpu"),
         ({"aliases": ["aarch64"]}, "aarch64"),
@@ -156,8 +156,8 @@ def test_own_rows_stand_beside_the_table_and_are_found_by_name_and_alias(tmp_pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"name": "jetson"}, "the name or alias jetson stands in two rows"),
-        ({"name": "onnx-jetson-xavier-jp7"}, "onnx-jetson-xavier-jp7 stands in two rows"),
+        ({"name": "jetson"}, "the name or alias jetson is in two rows"),
+        ({"name": "onnx-jetson-xavier-jp7"}, "onnx-jetson-xavier-jp7 is in two rows"),
         ({"aliases": ["arm64-cpu"]}, "the name or alias arm64-cpu"),
         ({"suffix": "jetsonjp7"}, "the suffix jetsonjp7"),
         ({"name": "x86-64-cuda"}, "the component name x86-64-cuda"),
@@ -170,14 +170,14 @@ def test_an_own_row_shares_nothing_with_ours_and_names_its_localserver(tmp_path,
     assert said in str(refused.value)
 
 
-def test_every_word_that_stands_twice_is_said(tmp_path):
+def test_every_word_in_two_rows_is_reported(tmp_path):
     path = table(tmp_path / "targets.yaml", *ROWS, {**ORIN, "name": "x86_64-cpu", "suffix": "x86cpu"})
     with pytest.raises(InvalidCatalogue) as refused:
         read_table(path)
     assert str(refused.value).split(": ", 1)[1].split("; the ") == [
-        "the name or alias x86_64-cpu stands in two rows; each must be unique",
-        "suffix x86cpu stands in two rows; each must be unique",
-        "component name x86-64-cpu stands in two rows; each must be unique",
+        "the name or alias x86_64-cpu is in two rows; each must be unique",
+        "suffix x86cpu is in two rows; each must be unique",
+        "component name x86-64-cpu is in two rows; each must be unique",
     ]
 
 

@@ -80,8 +80,8 @@ def test_a_missing_field_is_named(tmp_path, field):
         ({"s3_bucket": "DDA"}, "s3_bucket"),
         ({"s3_bucket": "dda..lids"}, "two dots in a row"),
         ({"s3_bucket": "192.168.5.4"}, "the form of an IP address"),
-        ({"s3_bucket": "xn--dda"}, "S3 keeps names that begin with 'xn--'"),
-        ({"s3_bucket": "dda-lids--x-s3"}, "S3 keeps names that end in '--x-s3'"),
+        ({"s3_bucket": "xn--dda"}, "S3 reserves names that begin with 'xn--'"),
+        ({"s3_bucket": "dda-lids--x-s3"}, "S3 reserves names that end in '--x-s3'"),
         ({"usecase_id": "a b"}, "usecase_id"),
         ({"cross_account_role_arn": "Cross"}, "cross_account_role_arn"),
         ({"sagemaker_execution_role_arn": "arn:aws:iam::1:role/x"}, "sagemaker_execution_role_arn"),
@@ -105,7 +105,7 @@ def test_a_missing_field_is_named(tmp_path, field):
         ({"startup_wait_seconds": True}, "startup_wait_seconds"),
         ({"startup_wait_seconds": "600"}, "startup_wait_seconds"),
         ({"startup_wait_seconds": 86_401}, "startup_wait_seconds"),
-        ({"targets": ["jetson-xavier-jp7"]}, "no trained archive brings an ONNX file yet"),
+        ({"targets": ["jetson-xavier-jp7"]}, "trained archives do not contain an ONNX file yet"),
         ({"targets": ["jetson"], "fleet": "current"}, "in fleet current: JetPack 4 is retired"),
         ({"own_targets": [{"name": "orin"}]}, "own_targets.0.suffix"),
     ],
@@ -158,14 +158,14 @@ def test_a_file_that_is_no_yaml_is_said_to_be_so_in_one_line_without_its_secrets
 def test_a_key_that_is_there_twice_is_refused_with_its_place(tmp_path):
     path = tmp_path / "lids.yaml"
     path.write_text(yaml.safe_dump(FIELDS) + "tags:\n  team: vision\nregion: us-east-1\n")
-    with pytest.raises(InvalidUseCase, match=r"line 7, column 1: the key 'region' is there twice"):
+    with pytest.raises(InvalidUseCase, match=r"line 7, column 1: duplicate key 'region'"):
         read_use_case(path)
 
 
 def test_a_file_of_targets_is_read_as_carefully(tmp_path):
     rows = tmp_path / "rows.yaml"
     for text, what in (
-        ("- name: a\n  name: b\n", "line 2, column 3: the key 'name' is there twice"),
+        ("- name: a\n  name: b\n", "line 2, column 3: duplicate key 'name'"),
         ("- &a [1, 2]\n" + "- [" + "*a, " * 30_000 + "]\n", "more than 20000 values"),
         ("[" * 5000, "nested deeper than 100 levels"),
     ):
@@ -278,7 +278,7 @@ def test_an_own_row_brings_its_localserver(tmp_path):
 
 def test_a_wrong_own_row_names_its_file(tmp_path):
     path = with_rows(tmp_path, {**ORIN, "suffix": "x86cpu"})
-    with pytest.raises(InvalidCatalogue, match="the suffix x86cpu stands in two rows") as refused:
+    with pytest.raises(InvalidCatalogue, match="the suffix x86cpu is in two rows") as refused:
         read_use_case(path)
     assert str(tmp_path / "rows" / "own.yaml") in str(refused.value)
 

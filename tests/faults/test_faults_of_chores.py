@@ -76,11 +76,11 @@ async def _drain() -> State[Any]:
 
 CHORES = {
     "refresh-overview": Chore(_refresh_overview, OVERVIEW, "could not be listed", without=NO_TAGS),
-    "reconcile": Chore(_reconcile, orphans.KEY, "its account could not be asked", unneeded=("s3:",), without=NO_TAGS),
-    "refresh-devices": Chore(_refresh_devices, None, "Could not be asked: the devices of local"),
+    "reconcile": Chore(_reconcile, orphans.KEY, "its account could not be checked", unneeded=("s3:",), without=NO_TAGS),
+    "refresh-devices": Chore(_refresh_devices, None, "Could not read the devices of local"),
     # Most use cases have no queue, and then the worker lacks the permission to look for one.
     "drain-training-events": Chore(
-        _drain, None, "Not taken: local:", unneeded=("sqs:GetQueueUrl", "sqs:DeleteMessage", "sts:AssumeRole")
+        _drain, None, "Not processed: local:", unneeded=("sqs:GetQueueUrl", "sqs:DeleteMessage", "sts:AssumeRole")
     ),
 }
 

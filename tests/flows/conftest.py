@@ -28,7 +28,7 @@ FAST = {
     "DDA_BACKOFF_SECONDS": "0.05",
     "DDA_QUOTA_WAIT_SECONDS": "0.05",
     "DDA_MAX_ATTEMPTS": "2",
-    # Nothing is asked of the Prefect server for a call, which would cost more than the calls here.
+    # No rate limits: asking the Prefect server would take longer than the calls here.
     "DDA_COMPONENT_VERSIONS_PER_SECOND": "0",
     "DDA_COMPILATION_JOBS_PER_SECOND": "0",
     "DDA_SAGEMAKER_CALLS_PER_SECOND": "0",
@@ -47,7 +47,7 @@ class Pipeline(NamedTuple):
         return self.aws.train(name, archive, **options)
 
     async def run(self, training_job: str = "lid-7", **parameters: Any) -> RunView:
-        """A new flow run, to its end."""
+        """Run a new flow run to its end."""
         async with get_client() as client:
             run = await client.create_flow_run(
                 compile_training_job,
@@ -56,7 +56,7 @@ class Pipeline(NamedTuple):
         return await self.go_on(run.id)
 
     async def go_on(self, flow_run_id: UUID, *, retry: bool = False) -> RunView:
-        """Run a flow run that exists; with ``retry`` one that has ended, as the UI's Retry does."""
+        """Run an existing flow run; with ``retry``, one that has ended, as the UI's Retry does."""
         async with get_client() as client:
             if retry:
                 await client.set_flow_run_state(flow_run_id, Scheduled(name="AwaitingRetry"), force=True)
@@ -113,7 +113,7 @@ async def forget_other_use_cases() -> None:
 
 @pytest.fixture
 def aws_options() -> dict[str, Any]:
-    """What differs from an embedded AWS where everything ends at once; a test may parametrize it."""
+    """Options of the embedded AWS, where by default everything ends immediately; a test may parametrize it."""
     return {}
 
 

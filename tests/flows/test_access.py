@@ -25,13 +25,13 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/DDASageMakerExecutionRole"
 
 
 def take_from_role(pipeline: Pipeline) -> None:
-    """Leave the SageMaker role no permission on the bucket."""
+    """Remove the SageMaker role's permissions on the bucket."""
     iam = pipeline.aws.client("iam")
     trust = json.dumps(policy("sagemaker-execution-trust"))
     iam.create_role(RoleName="DDASageMakerExecutionRole", AssumeRolePolicyDocument=trust)
 
 
-async def test_a_role_that_cannot_reach_the_bucket_fails_the_run_before_any_job(pipeline: Pipeline) -> None:
+async def test_a_role_without_bucket_access_fails_the_run_before_any_job(pipeline: Pipeline) -> None:
     pipeline.train()
     take_from_role(pipeline)
     began = time.monotonic()
@@ -51,7 +51,7 @@ async def test_a_role_that_cannot_reach_the_bucket_fails_the_run_before_any_job(
     assert pipeline.aws.calls["s3:CreateMultipartUpload"] + pipeline.aws.calls["s3:PutObject"] == 1  # its archive
 
 
-async def test_a_retry_after_the_remedy_goes_on(pipeline: Pipeline) -> None:
+async def test_a_retry_after_the_remedy_succeeds(pipeline: Pipeline) -> None:
     pipeline.train()
     take_from_role(pipeline)
     failed = await pipeline.run(targets=["x86_64-cpu"])
@@ -65,7 +65,7 @@ async def test_a_retry_after_the_remedy_goes_on(pipeline: Pipeline) -> None:
     assert (await pipeline.go_on(run.id, retry=True)).status is RunStatus.COMPLETED
 
 
-async def test_an_unknown_training_job_is_told_before_access_is_looked_at(pipeline: Pipeline) -> None:
+async def test_an_unknown_training_job_is_reported_before_access_is_checked(pipeline: Pipeline) -> None:
     take_from_role(pipeline)
     state = await pipeline.state(await pipeline.run("nobody"))
     assert "training job 'nobody' is not in account" in str(state.message)
@@ -91,7 +91,7 @@ async def test_what_could_not_be_checked_fails_no_run(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 1}])
-async def test_a_session_that_ends_in_mid_run_is_renewed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_expires_mid_run_is_renewed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.train()
     iam = pipeline.aws.client("iam")
     # The caller of the embedded AWS is a user, so the policy's role becomes that user.
@@ -132,5 +132,5 @@ async def test_a_session_that_ends_in_mid_run_is_renewed(pipeline: Pipeline, mon
     assert pipeline.aws.calls["sts:AssumeRole"] == 1
     ahead[0] = timedelta(minutes=50)
     assert (await running).status is RunStatus.COMPLETED
-    # Sessions of the emulated STS keep to its own clock, so each of the new ones is about to end as well.
+    # The emulated STS uses its own clock, so each of the new sessions is about to expire too.
     assert pipeline.aws.calls["sts:AssumeRole"] > 1

@@ -1,7 +1,7 @@
-"""Runs that the previous version began: what it kept and recorded is read, or done again without a second job.
+"""Runs that the previous version started: its results and records are read, or redone without a second job.
 
-``previous_version.json`` holds what the version before the modules were moved into rooms wrote: kept results, which
-name classes by modules that are gone, and the rows of a run's record. The dates in the rows were changed.
+``previous_version.json`` was written by the version before the modules were moved into packages: persisted results,
+which name classes by removed modules, and the rows of a run's record. The dates in the rows were changed.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ PREVIOUS = json.loads((Path(__file__).parents[1] / "fixtures" / "previous_versio
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Path]:
-    """Where results are kept: a folder of the test's own, since it changes every file in it."""
+    """The result storage: a separate folder, because the test changes every file in it."""
     folder = tmp_path / "results"
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: folder}):
         yield folder
 
 
 def what_it_is(result: Any) -> str:
-    """The name under which the fixture has a kept result."""
+    """The name of a persisted result in the fixture."""
     match result:
         case CompiledModel():
             return result.compilation_job
@@ -64,7 +64,7 @@ def what_it_is(result: Any) -> str:
 
 
 def written_by_the_previous_version(storage: Path, results: dict[str, str]) -> None:
-    """Put what the previous version kept into the files that this one reads."""
+    """Write the previous version's results into the files that this one reads."""
     written = set()
     for path in storage.iterdir():
         record: ResultRecord[Any] = ResultRecord.deserialize(path.read_bytes())
@@ -81,7 +81,7 @@ def forget(storage: Path) -> None:
 
 
 async def recorded_by_the_previous_version(run: UUID, rows: list[dict[str, Any]]) -> None:
-    """Put what the previous version wrote into the place of the run's record."""
+    """Replace the run's record with the previous version's."""
     async with get_client() as client:
         of_run = ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(like_="record-%")
@@ -92,13 +92,13 @@ async def recorded_by_the_previous_version(run: UUID, rows: list[dict[str, Any]]
 
 
 async def history(training_job: str, run: UUID) -> list[HistoryRow]:
-    """The attempts of one run; other cases have runs of the same name on the session's server."""
+    """The attempts of one run; other tests have runs of the same name on the session's server."""
     async with get_client() as client:
         return [row for row in history_of(await runs_of(client, training_job)) if row.flow_run_id == str(run)]
 
 
 @pytest.mark.parametrize("kept", sorted({name for run in PREVIOUS.values() for name in run["results"]}))
-def test_the_fixture_names_classes_by_modules_that_are_gone(kept: str) -> None:
+def test_the_fixture_names_classes_by_removed_modules(kept: str) -> None:
     for run in PREVIOUS.values():
         blob = base64.b64decode(run["results"].get(kept, ""))
         if not blob or kept in ("attempts", "failure"):
@@ -108,7 +108,7 @@ def test_the_fixture_names_classes_by_modules_that_are_gone(kept: str) -> None:
 
 
 @pytest.mark.parametrize("found", [True, False], ids=["results that cannot be read", "results under other keys"])
-async def test_a_run_that_was_suspended_before_an_upgrade_publishes_after_it_what_it_had_compiled(
+async def test_a_run_suspended_before_an_upgrade_publishes_what_it_had_compiled(
     asking: Asking, storage: Path, found: bool
 ) -> None:
     pipeline, previous = asking.pipeline, PREVIOUS["suspended"]
@@ -119,7 +119,7 @@ async def test_a_run_that_was_suspended_before_an_upgrade_publishes_after_it_wha
     if found:
         written_by_the_previous_version(storage, previous["results"])
     else:
-        # A step whose source was changed looks for its result under another key.
+        # A step with changed source has a different cache key.
         forget(storage)
 
     await give_decision("suspended-before", "publish", who="Ada")
@@ -128,7 +128,7 @@ async def test_a_run_that_was_suspended_before_an_upgrade_publishes_after_it_wha
     assert pipeline.jobs() == jobs
     assert pipeline.versions() == ["model-suspended-before-arm64-cpu 1.0.0", "model-suspended-before-x86-64-cpu 1.0.0"]
     rows = await history("suspended-before", run)
-    # The attempt that the previous version began is the one that this version ends.
+    # This version ends the attempt that the previous version started.
     assert [(row.target, row.attempt, row.status) for row in rows] == [
         (line["target"], 1, "deployable")
         for line in sorted(previous["record"], key=lambda line: line["attempts"][0]["started"])
@@ -136,7 +136,7 @@ async def test_a_run_that_was_suspended_before_an_upgrade_publishes_after_it_wha
     assert all(row.started < UPGRADE for row in rows)
 
 
-async def test_a_run_that_failed_before_an_upgrade_is_retried_after_it_without_a_second_job(
+async def test_a_run_that_failed_before_an_upgrade_is_retried_without_a_second_job(
     pipeline: Pipeline, storage: Path
 ) -> None:
     previous = PREVIOUS["partial"]
@@ -151,7 +151,7 @@ async def test_a_run_that_failed_before_an_upgrade_is_retried_after_it_without_a
     view = await pipeline.go_on(run, retry=True)
     assert {record.status for record in view.targets.values()} == {TargetStatus.DEPLOYABLE}
     assert pipeline.jobs() == jobs
-    # What could not be installed is made anew, and nothing else.
+    # Only what could not be installed is made again.
     assert set(pipeline.versions()) - set(made) == {"model-failed-before-arm64-cpu 2.0.0"}
     rows = sorted(await history("failed-before", run), key=lambda row: (row.target, row.started))
     assert [(row.target, row.attempt, row.status, row.started < UPGRADE) for row in rows] == [

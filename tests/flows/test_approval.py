@@ -1,4 +1,4 @@
-"""A use case that asks for approval: the run suspends once before it publishes, and goes on as a person decides."""
+"""A use case that requires approval: the run suspends once before publishing, and resumes with a person's decision."""
 
 from __future__ import annotations
 
@@ -98,14 +98,14 @@ async def test_a_run_waits_without_a_process_and_publishes_once_it_is_approved(a
     assert "Publishing was **approved** by Ada: looked at the masks" in await asking.page(run)
     async with get_client() as client:
         rows = history_of(await runs_of(client, "caps-1"))
-    # To wait is no crash: each target has the one attempt that began before the wait and ended after it.
+    # Waiting is not a crash: each target has one attempt, which started before the wait and ended after it.
     assert sorted((row.target, row.attempt, row.status) for row in rows) == [
         ("arm64-cpu", 1, "deployable"),
         ("x86_64-cpu", 1, "deployable"),
     ]
 
 
-async def test_what_is_rejected_is_not_published_and_the_reason_stands_at_each_target(asking: Asking) -> None:
+async def test_a_rejection_publishes_nothing_and_each_target_has_the_reason(asking: Asking) -> None:
     run = await asking.start("caps-2", PAIR)
     await give_decision("caps-2", "reject", who="Ada", why="the lid is upside down")
     view = await asking.pipeline.go_on(run)
@@ -119,10 +119,10 @@ async def test_what_is_rejected_is_not_published_and_the_reason_stands_at_each_t
 
 
 @pytest.mark.slow
-async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: Asking) -> None:
+async def test_approval_does_not_wait_for_failed_targets_and_shows_the_rest(asking: Asking) -> None:
     asking.pipeline.aws.faults.add("compile", target="x86_64-cpu", reason="ClientError: No model file found.")
     run = await asking.start("caps-3", PAIR)
-    assert "Not among them: x86_64-cpu: failed" in await asking.page(run)
+    assert "Not included: x86_64-cpu: failed" in await asking.page(run)
     await give_decision("caps-3", "publish", who="Ada")
     view = await asking.pipeline.go_on(run)
     assert view.status is RunStatus.PARTIAL
@@ -130,7 +130,7 @@ async def test_a_failed_target_is_not_waited_for_and_the_rest_is_shown(asking: A
 
 
 @pytest.mark.slow
-async def test_it_asks_once_also_when_the_run_crashes_or_fails_after_the_approval(asking: Asking) -> None:
+async def test_it_asks_once_even_if_the_run_crashes_or_fails_after_approval(asking: Asking) -> None:
     pipeline = asking.pipeline
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason=NO_SLOT)
     run = await asking.start("caps-4", ["arm64-cpu"])
@@ -140,7 +140,7 @@ async def test_it_asks_once_also_when_the_run_crashes_or_fails_after_the_approva
             await client.set_flow_run_state(run, state, force=True)
     view = await pipeline.go_on(run)
     assert view.targets["arm64-cpu"].status is TargetStatus.FAILED
-    # A retry publishes the very package that was approved.
+    # A retry publishes the same package that was approved.
     view = await pipeline.go_on(run, retry=True)
     assert view.status is RunStatus.COMPLETED
 

@@ -1,4 +1,4 @@
-"""The main job end to end: the real flow on a real Prefect API, against the embedded AWS, all in this process."""
+"""The main flow end to end: on a real Prefect API, against the embedded AWS, all in this process."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ async def test_nothing_stays_pending_behind_a_failed_target(pipeline: Pipeline) 
 
 
 async def ended_task_runs(flow_run_id: UUID, count: int) -> list[TaskRun]:
-    """The run's task runs, once ``count`` of them are there and ended: the server records them a little later."""
+    """The run's task runs, once ``count`` of them have ended: the server records them with a delay."""
     async with get_client() as client, asyncio.timeout(30):
         while True:
             tasks = await client.read_task_runs(
@@ -135,7 +135,7 @@ async def ended_task_runs(flow_run_id: UUID, count: int) -> list[TaskRun]:
             await asyncio.sleep(0.2)
 
 
-async def test_a_failure_that_may_pass_gets_two_new_attempts(pipeline: Pipeline) -> None:
+async def test_a_transient_failure_gets_two_new_attempts(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compile", target="arm64-cpu", reason=INTERNAL, times=2)
     view = await pipeline.run(targets=["arm64-cpu"])
@@ -145,7 +145,7 @@ async def test_a_failure_that_may_pass_gets_two_new_attempts(pipeline: Pipeline)
 
 
 @pytest.mark.slow
-async def test_a_failure_that_does_not_pass_ends_after_three_attempts(pipeline: Pipeline) -> None:
+async def test_a_persistent_failure_ends_after_three_attempts(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compile", target="arm64-cpu", reason=INTERNAL, times=9)
     view = await pipeline.run(targets=["arm64-cpu"])
@@ -188,11 +188,11 @@ async def test_another_friendly_name_makes_another_version_of_the_same_package(p
 
 
 @pytest.mark.slow
-async def test_force_compiles_anew_and_a_retry_of_that_run_does_not(pipeline: Pipeline) -> None:
+async def test_force_recompiles_and_a_retry_of_that_run_does_not(pipeline: Pipeline) -> None:
     pipeline.train()
     await pipeline.run(targets=["arm64-cpu"])
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason="artifact gone", times=1)
-    # The same content would meet the version that is there; another name makes this run publish.
+    # The same content would match the existing version; another name makes this run publish.
     forced = await pipeline.run(targets=["arm64-cpu"], force=True, friendly_name="Anew")
     assert forced.targets["arm64-cpu"].attempt == 2
     assert forced.status is RunStatus.FAILED
@@ -266,7 +266,7 @@ async def test_a_full_quota_is_waited_for(pipeline: Pipeline) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"concurrent_compilation_jobs": 1}])
-async def test_who_waits_for_a_slot_says_so_and_goes_on(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
+async def test_waiting_for_a_slot_is_shown_and_ends(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
     async def page() -> str:
         async with get_client() as client:
             return str(getattr(await latest_artifact(client, "targets-lid-slot"), "data", ""))
@@ -333,7 +333,7 @@ async def test_the_hook_stops_what_a_killed_process_could_not(pipeline: Pipeline
 
 @pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
-async def test_any_other_end_of_the_process_leaves_the_jobs_alone(pipeline: Pipeline) -> None:
+async def test_any_other_end_of_the_process_leaves_jobs_running(pipeline: Pipeline) -> None:
     pipeline.train()
     running = asyncio.create_task(pipeline.run(targets=["arm64-cpu"]))
     await pipeline.until(lambda: pipeline.jobs())
@@ -346,7 +346,7 @@ async def test_any_other_end_of_the_process_leaves_the_jobs_alone(pipeline: Pipe
 
 
 @pytest.mark.slow
-async def test_throttled_and_broken_polls_are_no_failed_job(pipeline: Pipeline) -> None:
+async def test_throttled_and_broken_polls_do_not_fail_a_job(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("call", operation="DescribeCompilationJob", error="ThrottlingException", nth=3, times=5)
     pipeline.aws.faults.add("call", operation="DescribeComponent", error="InternalServerException", nth=2, times=4)
@@ -355,7 +355,7 @@ async def test_throttled_and_broken_polls_are_no_failed_job(pipeline: Pipeline) 
 
 
 @pytest.mark.slow
-async def test_a_create_that_answers_with_an_error_after_its_effect_makes_no_second_job(pipeline: Pipeline) -> None:
+async def test_a_create_that_fails_after_its_effect_makes_no_second_job(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add(
         "call", operation="CreateCompilationJob", error="InternalServerException", times=2, after_effect=True
@@ -370,7 +370,7 @@ async def test_a_create_that_answers_with_an_error_after_its_effect_makes_no_sec
 
 
 @pytest.mark.slow
-async def test_a_job_is_gone_on_with_even_where_nobody_may_read_whose_it_is(
+async def test_a_job_is_adopted_even_if_its_owner_cannot_be_read(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     pipeline.train()
@@ -378,7 +378,7 @@ async def test_a_job_is_gone_on_with_even_where_nobody_may_read_whose_it_is(
     pipeline.aws.faults.add("call", operation="ListTags", error="ValidationException", nth=2, times=9)
     view = await pipeline.run(targets=["arm64-cpu"])
     assert view.status is RunStatus.COMPLETED
-    assert f"arm64-cpu: whose compilation job {pipeline.jobs()[0]} is could not be read" in caplog.text
+    assert f"arm64-cpu: the owner of compilation job {pipeline.jobs()[0]} could not be read" in caplog.text
 
 
 async def test_a_component_that_ends_failed_fails_its_target_and_the_next_run_makes_the_next_version(
@@ -418,7 +418,7 @@ async def test_targets_come_from_the_training_jobs_tag(pipeline: Pipeline) -> No
     assert list(view.targets) == ["arm64-cpu", "x86_64-cpu"]
 
 
-async def test_a_device_would_refuse_it_so_no_job_is_started(pipeline: Pipeline) -> None:
+async def test_a_model_that_devices_would_refuse_starts_no_job(pipeline: Pipeline) -> None:
     from tests.fixtures.archives import model_graph, trained_archive
 
     graph: dict[str, Any] = model_graph(threshold=None)
@@ -451,7 +451,7 @@ async def test_names_with_twelve_digits_stay_and_account_ids_do_not(pipeline: Pi
 
 
 @pytest.mark.slow
-async def test_a_server_that_takes_no_tags_fails_no_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_refuses_tags_fails_no_run(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(flow_run_id: str, tags: list[str]) -> None:
         raise OSError("the database is locked")
 
@@ -462,10 +462,10 @@ async def test_a_server_that_takes_no_tags_fails_no_run(pipeline: Pipeline, monk
     assert view.state == "Completed"
 
 
-async def test_a_misspelt_setting_is_told_in_the_runs_log(
+async def test_a_misspelt_setting_is_in_the_runs_log(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDA_POLL_SECOND", "1")
     await pipeline.run("no-such-job")
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert any("DDA_POLL_SECOND is no setting" in each and "DDA_POLL_SECONDS?" in each for each in told)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any("DDA_POLL_SECOND is not a setting" in each and "DDA_POLL_SECONDS?" in each for each in warnings)

@@ -1,4 +1,4 @@
-"""Two models whose names give one component: the second is refused, before anything is compiled for it."""
+"""Two models whose names give the same component: the second is refused before anything is compiled for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.flows.conftest import Pipeline
 pytestmark = [pytest.mark.xdist_group("prefect")]
 
 
-async def test_another_models_component_is_refused_before_a_job_is_made(pipeline: Pipeline) -> None:
+async def test_another_models_component_is_refused_before_a_job_is_created(pipeline: Pipeline) -> None:
     pipeline.train("lid-1", model_name="Lid A")
     pipeline.train("lid-2", model_name="lid-a")
     assert (await pipeline.run("lid-1", targets=["arm64-cpu"])).status is RunStatus.COMPLETED
@@ -33,7 +33,7 @@ async def test_another_models_component_is_refused_before_a_job_is_made(pipeline
 
 
 @pytest.mark.slow
-async def test_a_component_that_another_model_takes_meanwhile_is_refused_when_it_is_published(
+async def test_a_component_taken_in_the_meantime_is_refused_when_published(
     pipeline: Pipeline,
 ) -> None:
     pipeline.train("lid-1", model_name="Lid A")
@@ -55,7 +55,7 @@ async def test_a_component_that_another_model_takes_meanwhile_is_refused_when_it
     pipeline.aws.holds.release("compile", "arm64-cpu")
     record = (await second).targets["arm64-cpu"]
     assert record.status is TargetStatus.FAILED
-    assert "is of model 'Lid A' of use case 'local'" in str(record.reason)
+    assert "belongs to model 'Lid A' of use case 'local'" in str(record.reason)
     assert pipeline.versions() == ["model-lid-a-arm64-cpu 1.0.0"]
 
 

@@ -1,4 +1,4 @@
-"""DEPLOYABLE means that it runs on the device: what none could load ends its target failed, with cause and remedy."""
+"""DEPLOYABLE means that it runs on the device: a model that no device could load fails its target."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SPOILT = {
     "jetson-xavier-jp5": Spoil.WRONG_MACHINE,
     "jetson-xavier-jp6": Spoil.TWO_GRAPHS,
 }
-"""What each target's compiled archive lacks; arm64-cpu's is whole."""
+"""What each target's compiled archive lacks; arm64-cpu's is complete."""
 
 
-async def test_everything_that_is_published_for_today_s_fleets_runs_on_the_device(pipeline: Pipeline) -> None:
+async def test_everything_published_for_current_fleets_runs_on_the_device(pipeline: Pipeline) -> None:
     pipeline.train("lid-7", model_name="Lid")
     targets = ["jetson-xavier-jp5", "jetson-xavier-jp6", "x86_64-cpu", "x86_64-cuda", "arm64-cpu", "jetson-xavier"]
     assert (await pipeline.run("lid-7", targets=targets)).status is RunStatus.COMPLETED
@@ -56,7 +56,7 @@ async def test_an_archive_that_a_device_cannot_load_fails_its_target_and_no_othe
 
 
 @pytest.mark.slow
-async def test_such_an_archive_is_adopted_and_refused_again_until_it_is_compiled_anew(pipeline: Pipeline) -> None:
+async def test_such_an_archive_is_refused_again_until_it_is_recompiled(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compiled", target="x86_64-cpu", spoil=Spoil.WRAPPER_FOLDER.value)
     for _ in range(2):
@@ -78,7 +78,7 @@ async def test_code_for_an_accelerator_on_a_cpu_target_is_a_warning_in_the_log(
 
 @pytest.mark.slow
 async def test_a_deployable_version_that_a_device_cannot_run_does_not_count(pipeline: Pipeline) -> None:
-    """As an earlier release left them: DEPLOYABLE, ours, and without the loader's library."""
+    """As an earlier release made them: DEPLOYABLE, and without the loader's library."""
     pipeline.train()
     first = (await pipeline.run(targets=["x86_64-cpu"])).targets["x86_64-cpu"]
     bad = publish_without_loader(pipeline, str(first.arn), "2.0.0")
@@ -96,7 +96,7 @@ async def test_a_deployable_version_that_a_device_cannot_run_does_not_count(pipe
 
 
 def publish_without_loader(pipeline: Pipeline, arn: str, version: str) -> str:
-    """A further version of that component, with the same tags and a package that lacks libdlr.so; its ARN."""
+    """Create another version of that component, with the same tags and a package without libdlr.so; its ARN."""
     s3, greengrass = pipeline.aws.client("s3"), pipeline.aws.client("greengrassv2")
     made = greengrass.get_component(arn=arn)
     recipe = json.loads(made["recipe"])

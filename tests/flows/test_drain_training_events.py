@@ -1,4 +1,4 @@
-"""Completed training jobs that wait in a queue: an emulated EventBridge and SQS, and the session's Prefect server."""
+"""Events of completed training jobs in a queue: emulated EventBridge and SQS, and the session's Prefect server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect.exceptions import ObjectNotFound
 
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.training import events
-from dda_core.training.events import queue_name, undelivered_name
+from dda_core.training.events import dead_letter_queue_name, queue_name
 from dda_core.use_case import UseCase
 from deployments.server.registration import save_use_case
 from deployments.webhook.stack import QUEUE_TEMPLATE, install
@@ -47,7 +47,7 @@ class Queue(NamedTuple):
         self.sqs.send_message(QueueUrl=self.url(name), MessageBody=body)
 
     def left(self, name: str = queue_name("local")) -> int:
-        """Messages in the queue, read ones that were not deleted included."""
+        """Messages in the queue, including received ones that were not deleted."""
         names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
         found = self.sqs.get_queue_attributes(QueueUrl=self.url(name), AttributeNames=names)["Attributes"]
         return sum(int(value) for value in found.values())
@@ -75,7 +75,7 @@ async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     use_case = UseCase(usecase_id="local", account_id="123456789012", region="us-east-1", s3_bucket=aws.bucket)
     deployment = await save_use_case(use_case)
     made = Queue(pipeline, deployment)
-    # Other tests of this server may have had a use case of the same name.
+    # Other tests on this server may have had a use case of the same name.
     await made.forget_runs()
     yield made
     await made.forget_runs()
@@ -85,7 +85,7 @@ async def queue(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 @pytest.mark.slow
-async def test_a_completed_training_job_comes_to_its_components_by_the_queue(queue: Queue):
+async def test_a_completed_training_job_gets_components_through_the_queue(queue: Queue):
     queue.pipeline.train("pulled-1")
     queue.pipeline.train("pulled-2", status="Failed")
     assert queue.left() == 1, "the rule takes completed ones alone"
@@ -101,20 +101,20 @@ async def test_a_completed_training_job_comes_to_its_components_by_the_queue(que
     assert {target.status for target in view.targets.values()} == {TargetStatus.DEPLOYABLE}
 
 
-async def test_events_that_come_again_late_or_out_of_order_have_one_run_each(queue: Queue):
+async def test_duplicate_late_and_unordered_events_have_one_run_each(queue: Queue):
     first, second = sagemaker_event("again-1"), sagemaker_event("again-2")
     for event in (second, first, first, second, first):
         queue.send(event)
     state = await queue.drain()
     assert "2 runs started" in str(state.message)
-    assert "3 events of training jobs that have their run already" in str(state.message)
+    assert "3 events of training jobs that already have a run" in str(state.message)
     queue.send({**first, "id": "another", "time": "2020-01-01T00:00:00Z"})
     assert "0 runs started; 1 events" in str((await queue.drain()).message)
     assert sorted(run.name for run in await queue.runs()) == ["again-1", "again-2"]
     assert queue.left() == 0
 
 
-async def test_drains_at_the_same_time_make_one_run(queue: Queue):
+async def test_concurrent_drains_make_one_run(queue: Queue):
     for _ in range(10):
         queue.send(sagemaker_event("raced-1"))
     states = await asyncio.gather(*(queue.drain() for _ in range(3)))
@@ -122,42 +122,42 @@ async def test_drains_at_the_same_time_make_one_run(queue: Queue):
     assert [run.name for run in await queue.runs()] == ["raced-1"]
 
 
-async def test_a_message_that_is_no_event_stays_and_is_reported_and_the_others_are_served(queue: Queue):
+async def test_an_invalid_message_stays_and_is_reported_and_the_others_are_processed(queue: Queue):
     queue.send("no event")
     queue.send(sagemaker_event("stopped-1", status="Stopped"))
     queue.send(sagemaker_event("good-1"))
     state = await queue.drain()
     assert state.type == "FAILED"
-    assert str(state.message).startswith("1 runs started: good-1 (local). Not taken: local: message ")
-    assert "holds no JSON" in str(state.message)
+    assert str(state.message).startswith("1 runs started: good-1 (local). Not processed: local: message ")
+    assert "is not JSON" in str(state.message)
     assert "found 'Stopped'" in str(state.message)
     assert "dda-training-local" in str(state.message)
     assert queue.left() == 2
     assert [run.name for run in await queue.runs()] == ["good-1"]
 
 
-async def test_a_message_is_kept_until_its_run_is_made(queue: Queue):
+async def test_a_message_is_kept_until_its_run_exists(queue: Queue):
     async with get_client() as client:
         await client.delete_deployment(queue.deployment)
     queue.send(sagemaker_event("kept-1"))
     state = await queue.drain()
     assert state.type == "FAILED"
-    assert "the use case has no deployment; `dda use-case save FILE` makes it" in str(state.message)
+    assert "the use case has no deployment; `dda use-case save FILE` creates it" in str(state.message)
     assert queue.left() == 1
     assert await queue.runs() == []
 
 
-async def test_what_a_webhook_could_not_deliver_is_taken_when_a_person_says_so(queue: Queue):
-    queue.send(sagemaker_event("undelivered-1"), undelivered_name("local"))
-    assert (await queue.drain()).message == "no training job has completed since the last time"
-    assert queue.left(undelivered_name("local")) == 1
+async def test_the_dead_letter_queue_is_drained_on_request(queue: Queue):
+    queue.send(sagemaker_event("undelivered-1"), dead_letter_queue_name("local"))
+    assert (await queue.drain()).message == "no training job has completed since the last run"
+    assert queue.left(dead_letter_queue_name("local")) == 1
     assert "1 runs started: undelivered-1" in str((await queue.drain(undelivered=True)).message)
-    assert queue.left(undelivered_name("local")) == 0
+    assert queue.left(dead_letter_queue_name("local")) == 0
 
 
-async def test_where_nothing_came_the_run_is_idle(queue: Queue):
+async def test_without_messages_the_run_is_idle(queue: Queue):
     state = await queue.drain()
-    assert (state.type, state.message) == ("COMPLETED", "no training job has completed since the last time")
+    assert (state.type, state.message) == ("COMPLETED", "no training job has completed since the last run")
     assert state.state_details.flow_run_id is not None
     async with get_client() as client:
         run = await client.read_flow_run(state.state_details.flow_run_id)
@@ -188,7 +188,7 @@ async def test_one_use_cases_failure_does_not_stop_the_others(queue: Queue):
     queue.send(sagemaker_event("other-1"))
     state = await queue.drain()
     assert state.type == "FAILED"
-    assert "1 runs started: other-1 (local). Not taken: elsewhere: " in str(state.message)
+    assert "1 runs started: other-1 (local). Not processed: elsewhere: " in str(state.message)
     assert "cannot be assumed" in str(state.message)
     assert "123456789012" not in str(state.message)
 
@@ -201,13 +201,13 @@ async def test_a_queue_that_may_not_be_read_is_reported(queue: Queue):
     assert "dda-training-local cannot be read: AccessDenied: no" in str(state.message)
 
 
-async def test_a_caller_who_may_not_look_for_queues_is_warned_of_it(queue: Queue, caplog: pytest.LogCaptureFixture):
+async def test_a_caller_who_may_not_look_for_queues_is_warned(queue: Queue, caplog: pytest.LogCaptureFixture):
     queue.pipeline.aws.faults.add("call", operation="sqs:GetQueueUrl", error="AccessDenied", message="no", times=20)
     assert (await queue.drain()).type == "COMPLETED"
-    assert "Whether use case local has a queue of training events cannot be told: AccessDenied: no" in caplog.text
+    assert "Cannot tell whether use case local has a queue of training events: AccessDenied: no" in caplog.text
 
 
-async def test_a_message_that_cannot_be_deleted_comes_again_and_finds_its_run(queue: Queue):
+async def test_a_message_that_cannot_be_deleted_is_received_again_and_finds_its_run(queue: Queue):
     queue.send(sagemaker_event("stays-1"))
     queue.pipeline.aws.faults.add("call", operation="sqs:DeleteMessage", error="InternalError", times=2)
     assert "1 runs started" in str((await queue.drain()).message)

@@ -1,4 +1,4 @@
-"""What people fetch and look up of finished runs: logs, links, downloads, devices. Run against a Prefect server."""
+"""Logs, links, downloads and devices of finished runs, against a Prefect server."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ OPERATORS = "ClientError: OperatorNotImplemented: The following operators are no
 
 
 async def cli(*arguments: object, code: int = 0) -> Result:
-    """``dda`` with these arguments, in a thread, as it runs an event loop of its own."""
+    """``dda`` with these arguments, in a thread, because it runs its own event loop."""
     result = await asyncio.to_thread(dda, *arguments)
     assert result.exit_code == code, result.output
     return result
 
 
 async def fetched(url: str) -> bytes:
-    """What anybody gets at a URL, without credentials."""
+    """The response at a URL, without credentials."""
 
     def read() -> bytes:
         with urllib.request.urlopen(url) as answer:
@@ -76,14 +76,14 @@ async def test_the_log_of_the_latest_and_of_an_earlier_attempt(pipeline: Pipelin
 
 
 @pytest.mark.slow
-async def test_a_log_that_cloudwatch_has_no_more_is_shown_as_it_was_saved(pipeline: Pipeline) -> None:
+async def test_a_log_deleted_from_cloudwatch_is_shown_from_its_saved_copy(pipeline: Pipeline) -> None:
     pipeline.train("log-2")
     await pipeline.run("log-2", targets=["arm64-cpu"])
     pipeline.aws.client("logs").delete_log_group(logGroupName=LOG_GROUP)
     assert "ended with status COMPLETED" in (await cli("logs", "log-2", "arm64-cpu")).stdout
 
 
-async def test_a_log_that_is_not_there_is_said_so_and_is_no_error(pipeline: Pipeline) -> None:
+async def test_a_missing_log_is_reported_and_not_an_error(pipeline: Pipeline) -> None:
     pipeline.train("log-3")
     await pipeline.run("log-3", targets=["arm64-cpu"])
     for words in (["log-3", "x86_64-cpu"], ["nobody", "arm64-cpu"], ["log-3", "arm64-cpu", "--attempt", 7]):
@@ -126,9 +126,7 @@ async def test_links_and_downloads_of_each_product(pipeline: Pipeline, tmp_path:
 
 
 @pytest.mark.slow
-async def test_a_bucket_named_after_the_account_is_found_though_its_record_masks_it(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+async def test_a_bucket_named_after_the_account_is_found_despite_masking(pipeline: Pipeline, tmp_path: Path) -> None:
     bucket = f"dda-models-{ACCOUNT}"
     pipeline.aws.client("s3").create_bucket(Bucket=bucket)
     use_case = UseCase(usecase_id="named", account_id=ACCOUNT, region="us-east-1", s3_bucket=bucket)
@@ -149,13 +147,13 @@ async def test_a_link_for_another_time_is_a_usage_error(expires: str) -> None:
     assert "at most 12h" in (await cli("artifacts", "link", "x", "arm64-cpu", f"--expires={expires}", code=2)).stderr
 
 
-async def test_what_no_run_has_made_is_said_with_what_to_do(pipeline: Pipeline, tmp_path: Path) -> None:
+async def test_a_product_that_no_run_made_is_reported_with_a_remedy(pipeline: Pipeline, tmp_path: Path) -> None:
     result = await cli("artifacts", "get", "nobody", "arm64-cpu", "-o", tmp_path / "f", code=2)
     assert "no run of nobody has made the compiled archive of arm64-cpu" in result.stderr
     assert os.listdir(tmp_path) == []
 
 
-async def test_artifact_links_puts_links_on_its_runs_page_and_removes_those_that_have_expired(
+async def test_artifact_links_puts_links_on_its_runs_page_and_removes_expired_ones(
     pipeline: Pipeline,
 ) -> None:
     pipeline.train("link-1")
@@ -185,10 +183,10 @@ async def test_artifact_links_puts_links_on_its_runs_page_and_removes_those_that
         await client.delete_artifact(page.id)
 
 
-async def test_artifact_links_without_anything_to_link_says_so(pipeline: Pipeline) -> None:
+async def test_artifact_links_fails_without_anything_to_link(pipeline: Pipeline) -> None:
     state = await artifact_links("nobody", "local", return_state=True)
     assert state.is_failed()
-    assert "has made anything" in str(state.message)
+    assert "in this use case still exists" in str(state.message)
 
 
 async def test_the_form_of_artifact_links_allows_twelve_hours_at_most() -> None:
@@ -230,7 +228,7 @@ async def test_refresh_devices_writes_one_artifact_per_component_and_updates_it(
     pipeline.aws.add_device(thing="press-2", installed=[])
     await refresh_devices(return_state=True)
     [third] = await artifacts(any_=["component-model-dev-b"])
-    assert "on no core device" in str(third.data), "a component that has gone says so"
+    assert "on no core device" in str(third.data), "the page of a deleted component says so"
 
 
 async def test_refresh_devices_fails_with_the_reason_and_keeps_what_it_knew(pipeline: Pipeline) -> None:

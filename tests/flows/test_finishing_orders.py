@@ -1,4 +1,4 @@
-"""Four targets can finish in 24 orders: the record, the history, the page and the components are the same in all."""
+"""Four targets can finish in 24 orders: record, history, page and components are the same for all of them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
 FOUR = ["jetson-xavier", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
 TIMES = {"at", "started", "ended", "seconds", "queue_seconds", "compile_seconds", "log_tail"}
-# The embedded AWS packs the same compiled files into other bytes now and then; the package's key is of the files.
+# The embedded AWS sometimes packs the same compiled files into different bytes; the package's key depends on the files.
 PACKED = {"model_digest", "bytes_out"}
 first_result: list[Any] = []
-"""What the first order gave, which every other one must give too."""
+"""The result of the first order, which all others must match."""
 
 
 @pytest.mark.parametrize("order", permutations(FOUR), ids=lambda order: "-".join(str(FOUR.index(t)) for t in order))
-async def test_every_order_in_which_four_targets_finish_gives_the_same(
+async def test_every_finishing_order_of_four_targets_gives_the_same_result(
     pipeline: Pipeline,
     order: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
@@ -65,12 +65,12 @@ async def test_every_order_in_which_four_targets_finish_gives_the_same(
 
 
 async def everything_but_times(pipeline: Pipeline, view: RunView) -> Any:
-    """All that a run leaves behind, without times and without the run's own id."""
+    """Everything that a run produces, without times and the run's id."""
     flow_run = await pipeline.flow_run(view)
     async with get_client() as client:
         of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
         artifacts = {str(each.key): str(each.data) for each in await client.read_artifacts(artifact_filter=of_run)}
-        # The session's server has the runs of the other orders too.
+        # The session's server also has the runs of the other orders.
         runs = [run for run in await runs_of(client, "lid-7") if run.run.id == UUID(view.flow_run_id)]
     page = artifacts["targets-lid-7"]
     greengrass, s3 = pipeline.aws.client("greengrassv2"), pipeline.aws.client("s3")

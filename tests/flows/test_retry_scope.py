@@ -1,4 +1,4 @@
-"""What a retried run does again: what its tags say, and nothing else of what failed."""
+"""The scope of a retry: what the run's tags say, and no other failed target."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def failed_pair(pipeline: Pipeline, job: str) -> str:
     return str(view.flow_run_id)
 
 
-async def test_a_named_target_is_done_again_and_the_other_stays_as_it_was(pipeline: Pipeline) -> None:
+async def test_a_named_target_is_retried_and_the_other_unchanged(pipeline: Pipeline) -> None:
     run = await failed_pair(pipeline, "named-1")
     before = await history("named-1")
     await tag(run, "somebody:else", *retry_tags(["arm64-cpu"], force=False))
@@ -60,7 +60,7 @@ async def test_a_named_target_is_done_again_and_the_other_stays_as_it_was(pipeli
     assert not [each for each in flow_run.tags if each.startswith("retry:")]
     assert {"somebody:else", "status:partial", "failed:x86_64-cpu"} <= set(flow_run.tags)
     assert flow_run.run_count == 2
-    # What stays as it was is no new attempt.
+    # An unchanged target has no new attempt.
     after = await history("named-1")
     assert [(row.target, row.attempt, row.status) for row in after] == [
         *((row.target, row.attempt, row.status) for row in before),
@@ -69,7 +69,7 @@ async def test_a_named_target_is_done_again_and_the_other_stays_as_it_was(pipeli
 
 
 @pytest.mark.slow
-async def test_without_tags_every_failed_target_is_done_again(pipeline: Pipeline) -> None:
+async def test_without_tags_every_failed_target_is_retried(pipeline: Pipeline) -> None:
     run = await failed_pair(pipeline, "all-1")
     view = await pipeline.go_on(UUID(run), retry=True)
     assert {record.status for record in view.targets.values()} == {TargetStatus.DEPLOYABLE}
@@ -77,7 +77,7 @@ async def test_without_tags_every_failed_target_is_done_again(pipeline: Pipeline
 
 
 @pytest.mark.slow
-async def test_forced_it_compiles_anew_instead_of_adopting(pipeline: Pipeline) -> None:
+async def test_a_forced_retry_recompiles_instead_of_adopting(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("publish", target="arm64-cpu", reason="the artifact cannot be read")
     view = await pipeline.run(targets=["arm64-cpu"])
@@ -89,7 +89,7 @@ async def test_forced_it_compiles_anew_instead_of_adopting(pipeline: Pipeline) -
 
 
 @pytest.mark.slow
-async def test_an_order_holds_for_the_one_retry(pipeline: Pipeline) -> None:
+async def test_a_scope_holds_for_one_retry(pipeline: Pipeline) -> None:
     run = await failed_pair(pipeline, "once-1")
     await tag(run, *retry_tags(["arm64-cpu"], force=False))
     await pipeline.go_on(UUID(run), retry=True)
@@ -97,26 +97,26 @@ async def test_an_order_holds_for_the_one_retry(pipeline: Pipeline) -> None:
     assert {record.status for record in view.targets.values()} == {TargetStatus.DEPLOYABLE}
 
 
-RETRIED, MENDED = AwaitingRetry(), AwaitingRetry(state_details={"transition_id": transition_id(Resumption.RESUMED)})
+RETRIED, RESTARTED = AwaitingRetry(), AwaitingRetry(state_details={"transition_id": transition_id(Resumption.RESUMED)})
 
 
 @pytest.mark.parametrize(
     ("states", "ended"),
     [
         ([Running()], 0),
-        ([Running(), Crashed(), MENDED, Running()], 0),
+        ([Running(), Crashed(), RESTARTED, Running()], 0),
         ([Running(), Crashed(), RETRIED, Running()], 1),
-        ([Running(), Failed(), RETRIED, Running(), Crashed(), MENDED, Running()], 1),
+        ([Running(), Failed(), RETRIED, Running(), Crashed(), RESTARTED, Running()], 1),
         ([Running(), Failed(), RETRIED, Running(), Crashed(), RETRIED, Running()], 2),
         ([Running(), Suspended(), Scheduled(name="Resuming"), Running()], 0),
         ([Running(), Cancelled(), RETRIED, Pending(), Running()], 1),
     ],
 )
-def test_a_mended_crash_is_no_end_and_a_retried_one_is(states: list[State[Any]], ended: int) -> None:
+def test_a_restarted_crash_is_not_an_end_and_a_retried_one_is(states: list[State[Any]], ended: int) -> None:
     assert times_ended(states) == ended
 
 
-async def test_a_run_that_was_refused_says_why_at_each_target_that_it_was_asked_for(pipeline: Pipeline) -> None:
+async def test_a_refused_run_has_the_reason_at_each_requested_target(pipeline: Pipeline) -> None:
     view = await pipeline.run("nowhere-1", targets=PAIR)
     assert {record.status for record in view.targets.values()} == {TargetStatus.FAILED}
     reasons = {str(record.reason) for record in view.targets.values()}
@@ -124,7 +124,7 @@ async def test_a_run_that_was_refused_says_why_at_each_target_that_it_was_asked_
     assert "training job 'nowhere-1' is not in account 123456789012, Region us-east-1" in reasons.pop()
 
 
-def test_the_tags_say_what_they_are_made_of() -> None:
+def test_the_tags_round_trip() -> None:
     order = order_of(["model:x", *retry_tags(["a", "b"], force=True)])
     assert (order.targets, order.force) == (("a", "b"), True)
     assert order.leaves_alone("c")
@@ -140,7 +140,7 @@ async def test_a_training_job_of_another_use_case_is_ignored(pipeline: Pipeline)
     assert str(state.message).startswith("ignored: training job other-1 does not belong to use case 'local'")
     assert "status:ignored" in (await pipeline.flow_run(view)).tags
     assert pipeline.jobs() == []
-    # No history speaks of it, and no overview.
+    # Neither history nor overview mentions it.
     assert await history("other-1") == []
 
 

@@ -1,4 +1,4 @@
-"""Secrets in what AWS answers reach neither the server's database nor what a run keeps: all of it is searched."""
+"""Secrets in AWS's responses reach neither the server's database nor a run's files, all of which are searched."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def database() -> Path:
 
 
 def rows() -> dict[str, list[str]]:
-    """Every table of the database, each row as one text. The one that keeps blocks is encrypted by Prefect."""
+    """Every table of the database, each row as one text. Prefect encrypts the table of blocks."""
     with closing(sqlite3.connect(database(), timeout=60)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {table: [repr(row) for row in connection.execute(f'SELECT * FROM "{table}"')] for table in tables}
 
 
 def kept_files(since: float) -> list[Path]:
-    """What Prefect has written beside the database since then: results above all."""
+    """What Prefect has written outside the database since then, mostly results."""
     folders = [Path(PREFECT_HOME.value()), Path(get_current_settings().results.local_storage_path)]
     files = [
         path for folder in folders for path in folder.rglob("*") if path.is_file() and path.stat().st_mtime >= since
@@ -52,7 +52,7 @@ def kept_files(since: float) -> list[Path]:
 
 
 async def written(marker: str) -> dict[str, list[str]]:
-    """The database once logs, events and task runs have come to rest in it."""
+    """The database once it has received all logs, events and task runs."""
     async with asyncio.timeout(60):
         while True:
             every = await asyncio.to_thread(rows)
@@ -62,7 +62,7 @@ async def written(marker: str) -> dict[str, list[str]]:
 
 
 async def with_external_id(pipeline: Pipeline) -> None:
-    """Let the use case work with a role that asks for its external id."""
+    """Give the use case a role that requires its external id."""
     role = role_that_asks(pipeline.aws.client("iam"), ACCOUNT, pipeline.aws.bucket)
     use_case = UseCase(
         usecase_id="local",
@@ -75,7 +75,7 @@ async def with_external_id(pipeline: Pipeline) -> None:
     await UseCaseBlock.of(use_case).asave("local", overwrite=True)
 
 
-async def test_failures_that_hold_secrets_leave_none_in_database_logs_and_results(
+async def test_failures_with_secrets_leave_none_in_database_logs_and_results(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -91,7 +91,7 @@ async def test_failures_that_hold_secrets_leave_none_in_database_logs_and_result
     assert view.status in (RunStatus.PARTIAL, RunStatus.FAILED)
     failed = [target for target in view.targets.values() if target.status is TargetStatus.FAILED]
     assert len(failed) >= 2
-    # What is left of the reasons still tells the cause.
+    # The masked reasons still show the cause.
     assert any("compile-marker" in str(target.reason) and "***" in str(target.reason) for target in failed)
 
     every = await written("compile-marker")
@@ -104,9 +104,7 @@ async def test_failures_that_hold_secrets_leave_none_in_database_logs_and_result
     assert leaks(caplog.text) == []
 
 
-async def test_a_run_that_cannot_begin_keeps_the_secrets_to_itself(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_that_cannot_start_reveals_no_secrets(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise RoleNotAssumable(reason("begin-marker"), role="r", remedy="Mend it")
 
@@ -119,9 +117,7 @@ async def test_a_run_that_cannot_begin_keeps_the_secrets_to_itself(
     assert {table: found for table, each in every.items() if (found := leaks("\n".join(each)))} == {}
 
 
-async def test_what_a_person_says_about_publishing_is_kept_without_secrets(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_approvals_text_is_stored_without_secrets(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     role = role_that_asks(pipeline.aws.client("iam"), ACCOUNT, pipeline.aws.bucket)
     use_case = UseCase(
         usecase_id="talkative",
@@ -143,7 +139,7 @@ async def test_what_a_person_says_about_publishing_is_kept_without_secrets(
     with pytest.raises(Pause):
         await pipeline.go_on(run.id)
     why = f"key {SECRETS['access key']}, {SECRETS['external id']}, said-marker"
-    # As a command line of its own, which has not loaded the use case yet.
+    # As a separate command line, which has not loaded the use case yet.
     monkeypatch.setattr(sanitise, "_known", {})
     await give_decision("secret-9", "reject", who=f"Ada (password={SECRETS['password']})", why=why)
     view = await pipeline.go_on(run.id)

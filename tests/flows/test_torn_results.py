@@ -1,4 +1,4 @@
-"""A process that is killed while Prefect writes a result leaves a file that is cut off: it must count as none."""
+"""A process killed while Prefect writes a result leaves a truncated file, which must count as missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def results(since: set[Path] | None = None) -> set[Path]:
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5], ids=["empty", "half"])
-async def test_a_run_goes_on_where_every_result_was_cut_off(pipeline: Any, kept: float) -> None:
+async def test_a_run_continues_when_every_result_is_truncated(pipeline: Any, kept: float) -> None:
     before = results()
     name = f"torn-{int(100 * kept)}"
     pipeline.train(name)

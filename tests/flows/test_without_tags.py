@@ -1,4 +1,4 @@
-"""Runs whose caller may not tag jobs or read their tags, as the earlier portal's role: names and records decide."""
+"""Runs whose caller may not tag jobs or read tags, like the earlier portal's role: names and records decide."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ async def own_jobs(run: FlowRun) -> dict[str, int]:
 
 
 async def killed(running: asyncio.Task[RunView]) -> None:
-    """End the process of a run, as far as that can be done from inside."""
+    """End a run's process, as nearly as possible from inside it."""
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
 
 
 async def cancelled(run: FlowRun, running: asyncio.Task[RunView]) -> None:
-    """What a person's cancel does to a run."""
+    """Cancel a run as a person does."""
     async with get_client() as client:
         await client.set_flow_run_state(run.id, Cancelling())
     await killed(running)
@@ -88,7 +88,7 @@ async def test_a_run_without_the_permission_to_tag_ends_deployable_and_is_adopte
 
 
 @pytest.mark.slow
-async def test_a_forced_run_that_failed_takes_what_it_compiled_for_its_own(untagged: Pipeline) -> None:
+async def test_a_failed_forced_run_adopts_its_own_compilations(untagged: Pipeline) -> None:
     await untagged.run(targets=["arm64-cpu"])
     untagged.aws.faults.add("publish", target="arm64-cpu", reason="The artifact could not be read", times=1)
     forced = await untagged.run(targets=["arm64-cpu"], force=True, friendly_name="Lids")
@@ -100,10 +100,10 @@ async def test_a_forced_run_that_failed_takes_what_it_compiled_for_its_own(untag
 
 
 @pytest.mark.slow
-async def test_what_the_run_is_about_to_make_is_on_the_server_before_it_is_made(
+async def test_a_claim_is_on_the_server_before_its_job_is_created(
     untagged: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # After its first writing the record writes nothing more by itself.
+    # After its first write the record writes nothing more on its own.
     monkeypatch.setattr("tasks.store.record.WRITE_SECONDS", 3600.0)
     untagged.aws.holds.hold("compile", "arm64-cpu")
     running = asyncio.create_task(untagged.run(targets=["arm64-cpu"]))
@@ -115,7 +115,7 @@ async def test_what_the_run_is_about_to_make_is_on_the_server_before_it_is_made(
 @pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
 @pytest.mark.parametrize("how", ["in its process", "by the worker's hook"])
-async def test_cancelling_stops_the_runs_own_jobs_and_not_those_that_it_joined(
+async def test_cancelling_stops_the_runs_own_jobs_but_not_joined_ones(
     untagged: Pipeline, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     first = asyncio.create_task(untagged.run(targets=["arm64-cpu"]))
@@ -140,7 +140,7 @@ async def test_cancelling_stops_the_runs_own_jobs_and_not_those_that_it_joined(
 @pytest.mark.slow
 @pytest.mark.parametrize("forgetful", [False, True])
 @pytest.mark.parametrize("force", [False, True])
-async def test_a_restart_after_a_crash_makes_no_second_job_and_stops_its_own_when_it_is_cancelled(
+async def test_a_restart_makes_no_second_job_and_stops_its_own_when_cancelled(
     untagged: Pipeline, forgetful: bool, force: bool
 ) -> None:
     if force:
@@ -163,14 +163,14 @@ async def test_a_restart_after_a_crash_makes_no_second_job_and_stops_its_own_whe
 
 
 @pytest.mark.slow
-async def test_a_forced_run_that_crashed_goes_on_with_what_it_had_compiled(untagged: Pipeline) -> None:
+async def test_a_crashed_forced_run_continues_with_its_compilations(untagged: Pipeline) -> None:
     await untagged.run(targets=["arm64-cpu"])
     untagged.aws.holds.hold("publish", "arm64-cpu")
     running = asyncio.create_task(untagged.run(targets=["arm64-cpu"], force=True, friendly_name="Lids"))
     await untagged.until(lambda: len(untagged.versions()) == 2)
     await killed(running)
     untagged.aws.holds.release("publish", "arm64-cpu")
-    # Nothing of what the run has kept is there any more but its record.
+    # Only the record is left of what the run persisted.
     with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}):
         view = await untagged.go_on((await newest_run()).id)
     assert view.status is RunStatus.COMPLETED
@@ -179,7 +179,7 @@ async def test_a_forced_run_that_crashed_goes_on_with_what_it_had_compiled(untag
 
 
 @pytest.mark.slow
-async def test_tags_that_are_given_but_may_not_be_read_are_made_up_for_by_the_record(pipeline: Pipeline) -> None:
+async def test_the_record_replaces_tags_that_may_not_be_read(pipeline: Pipeline) -> None:
     pipeline.train()
     deny(pipeline.aws, "sagemaker:ListTags")
     pipeline.aws.holds.hold("compile", "arm64-cpu")

@@ -131,7 +131,7 @@ def test_property_4(targets: list[TargetLine]) -> None:
         assert (heading in page) == bool(line.reason)
         if line.reason:
             section = page.split(heading)[1].split("\n## ")[0]
-            for label in ("Reason, as it was given", "Cause", "What to do", "Will a retry help?"):
+            for label in ("Reason", "Cause", "What to do", "Will a retry help?"):
                 assert f"**{label}:** " in section
 
 

@@ -33,12 +33,12 @@ from dda_core.pages.links import Ui
 from dda_core.pages.overview import NEXT_STEPS, OverviewRow, TargetGlance
 from dda_core.runs import liveness
 from dda_core.runs.history import CompilationFacts, TargetLine
-from dda_core.runs.liveness import CRASHED, IN_PROGRESS, CrashKind, Limits, Process, Resumption, Signs, judge
+from dda_core.runs.liveness import CRASHED, IN_PROGRESS, CrashKind, Limits, Liveness, Process, Resumption, judge
 from dda_core.runs.retry_class import RetryClass, retry_class_of
 from dda_core.runs.retry_policy import decide
 from dda_core.runs.status import RunStatus, TargetStatus
 from dda_core.settings import Settings
-from tasks.operations.crash_reversal import undo_false_alarms
+from tasks.operations.crash_reversal import reverse_crashes
 from tasks.operations.liveness_probes import _own_crashes
 from tasks.operations.retries import failed_targets
 from tasks.run import times_ended
@@ -248,7 +248,7 @@ def test_reconciliation_does_not_depend_on_the_wording_of_evidence(
 
     For any liveness evidence, the action, its certainty and the kind of crash are the same in any words.
     """
-    signs = Signs(state=state, since=NOW - timedelta(seconds=seconds), process=process, crashes=crashes)
+    signs = Liveness(state=state, since=NOW - timedelta(seconds=seconds), process=process, crashes=crashes)
     limits = Limits(
         silence=timedelta(seconds=300),
         pending=timedelta(seconds=600),
@@ -282,7 +282,7 @@ def test_crash_reversal_does_not_depend_on_messages(
     server: Any = Server(states, NOW if beats else None)
     probe: Any = type("Probe", (), {"look": staticmethod(lambda run: process)})
     now = NOW + timedelta(minutes=1, hours=1 if late else 0)
-    left = asyncio.run(undo_false_alarms(server, [run], probe, now))
+    left = asyncio.run(reverse_crashes(server, [run], probe, now))
     lives = process is Process.ALIVE or (process is Process.UNKNOWN and beats)
     put_back = [StateType.PAUSED] if waited else [StateType.RUNNING] if lives else []
     alarm = kind == CrashKind.SILENT

@@ -1,4 +1,4 @@
-"""No task and no flow is without the wrapper that takes secrets out of exceptions."""
+"""Every task and flow has the wrapper that masks secrets in exceptions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODULES = [path for folder in FOLDERS for path in sorted(folder.rglob("*.py")) i
 
 
 def found(kind: type[Any]) -> dict[str, Any]:
-    """Every task or flow of ours, by module and name."""
+    """Every task or flow of the pipeline, by module and name."""
     every = {}
     for path in MODULES:
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
@@ -62,7 +62,7 @@ def test_no_module_takes_the_decorators_from_prefect(path: Path) -> None:
     assert taken & {"task", "flow"} == set()
 
 
-def test_a_kept_result_is_found_under_the_key_that_it_had_without_the_wrapper() -> None:
+def test_the_wrapper_does_not_change_a_results_cache_key() -> None:
     from tasks.compilation import compile_model
 
     plain = inspect.unwrap(compile_model.fn)
@@ -71,7 +71,7 @@ def test_a_kept_result_is_found_under_the_key_that_it_had_without_the_wrapper() 
     assert inspect.signature(compile_model.fn) == inspect.signature(plain)
 
 
-def test_a_flow_has_the_version_of_its_own_file() -> None:
+def test_a_flows_version_is_the_hash_of_its_own_file() -> None:
     from flows import reconcile
 
     assert reconcile.reconcile.version == file_hash(str(reconcile.__file__))
@@ -91,7 +91,7 @@ async def failing_flow(text: str) -> None:
         raise RuntimeError(text) from error
 
 
-async def test_what_leaves_is_the_same_class_without_the_secret() -> None:
+async def test_an_exception_keeps_its_class_and_loses_its_secret() -> None:
     with pytest.raises(KeyError, match=r"\*\*\*") as left:
         failing.fn(f"key {KEY}")
     assert KEY not in repr(left.value)
@@ -103,7 +103,7 @@ async def test_what_leaves_is_the_same_class_without_the_secret() -> None:
 
 
 @pytest.mark.parametrize("module", ["tasks.run", "flows.compile_training_job", "flows.reconcile"])
-def test_a_process_that_imports_our_code_writes_no_secret_into_a_log(module: str) -> None:
+def test_importing_any_package_keeps_secrets_out_of_logs(module: str) -> None:
     code = f"import logging, {module}; logging.getLogger('any').error('key %s', {KEY!r})"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr

@@ -32,7 +32,7 @@ QUIET = {
 
 @pytest.fixture
 def account() -> str:
-    """An account of the test's own, whose limits nobody else knows."""
+    """An account id used by this test only, so that its limits are not shared."""
     return str(next(ACCOUNTS))
 
 
@@ -82,11 +82,11 @@ def test_which_limit_a_call_counts_against(service: str, operation: str, limit: 
     assert limit_of(service, operation) is limit
 
 
-def test_a_second_s_calls_may_be_made_at_once_and_one_at_least():
+def test_there_are_slots_for_one_second_and_at_least_one():
     assert [slots(rate) for rate in (0.01, 0.9, 1, 1.9, 20)] == [1, 1, 1, 1, 20]
 
 
-def test_without_a_rate_the_server_is_never_asked(aws: LocalAws, account: str, monkeypatch: pytest.MonkeyPatch):
+def test_without_a_rate_the_server_is_never_called(aws: LocalAws, account: str, monkeypatch: pytest.MonkeyPatch):
     def never(*words: Any, **named: Any) -> None:
         raise AssertionError("the server was asked")
 
@@ -98,14 +98,12 @@ def test_without_a_rate_the_server_is_never_asked(aws: LocalAws, account: str, m
 
 
 @pytest.mark.usefixtures("forgotten")
-async def test_a_limit_that_is_not_there_is_made_and_said(
-    aws: LocalAws, account: str, caplog: pytest.LogCaptureFixture
-):
+async def test_a_missing_limit_is_created_and_logged(aws: LocalAws, account: str, caplog: pytest.LogCaptureFixture):
     clients = limited_clients(use_case(account), settings(greengrass_calls_per_second=4))
     with caplog.at_level(logging.INFO, "prefect.dda.limits"):
         await asyncio.to_thread(clients.greengrass.list_components)
     name = f"dda-greengrass-{account}-us-east-1"
-    assert f"Made the limit {name} (4 per second), which was not there" in caplog.text
+    assert f"Created the missing limit {name} (4 per second)" in caplog.text
     made = await on_server(Limit.GREENGRASS, account)
     assert (made.limit, made.slot_decay_per_second) == (4, 4)
     caplog.clear()
@@ -114,7 +112,7 @@ async def test_a_limit_that_is_not_there_is_made_and_said(
 
 
 @pytest.mark.usefixtures("forgotten")
-async def test_calls_are_as_far_apart_as_the_limit_says_whoever_makes_them(aws: LocalAws, account: str):
+async def test_calls_are_spaced_by_the_limit_across_clients(aws: LocalAws, account: str):
     rates = settings(sagemaker_calls_per_second=3, greengrass_calls_per_second=1000)
     await ensure_limit(Limit.SAGEMAKER, account, REGION, settings(sagemaker_calls_per_second=1.5))
     at: list[float] = []
@@ -126,12 +124,12 @@ async def test_calls_are_as_far_apart_as_the_limit_says_whoever_makes_them(aws: 
 
     await asyncio.gather(*(asyncio.to_thread(call) for _ in range(3)))
     at.sort()
-    # The server's rate counts, which the deployment step set, not that of one worker.
+    # The server's rate, set by the deployment step, counts, not that of one worker.
     assert min(later - earlier for earlier, later in itertools.pairwise(at)) > 0.6
 
 
 @pytest.mark.usefixtures("forgotten")
-async def test_a_changed_rate_changes_the_limit_and_the_same_one_does_not(account: str):
+async def test_a_limit_is_updated_only_if_its_rate_changes(account: str):
     for rate in (0.9, 0.9, 5):
         await ensure_limit(Limit.COMPONENT_VERSIONS, account, REGION, settings(component_versions_per_second=rate))
     changed = await on_server(Limit.COMPONENT_VERSIONS, account)
@@ -141,7 +139,7 @@ async def test_a_changed_rate_changes_the_limit_and_the_same_one_does_not(accoun
 
 
 @pytest.mark.usefixtures("prefect_server")
-async def test_a_limit_that_cannot_be_made_is_reported_and_a_pace_kept(
+async def test_if_a_limit_cannot_be_created_the_process_limits_itself(
     aws: LocalAws, account: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def refused(*words: Any, **named: Any) -> None:
@@ -156,10 +154,10 @@ async def test_a_limit_that_cannot_be_made_is_reported_and_a_pace_kept(
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     [warning] = [text for text in warnings if "dda-greengrass" in text]
     assert "cannot be asked" in warning
-    assert "keeps 5 calls per second by itself" in warning
+    assert "limits itself to 5 calls per second" in warning
 
 
-async def test_a_server_that_cannot_be_asked_delays_no_call_for_long(
+async def test_an_unreachable_server_delays_no_call_for_long(
     aws: LocalAws, account: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     asked = []
@@ -185,15 +183,15 @@ async def test_a_limit_without_decay_is_reported(aws: LocalAws, account: str, ca
     assert "Only concurrency limits with slot decay can be used" in caplog.text
 
 
-async def test_a_cancelled_step_makes_no_call_when_its_turn_comes(
+async def test_a_cancelled_step_makes_no_call_when_it_gets_a_slot(
     aws: LocalAws, account: str, monkeypatch: pytest.MonkeyPatch
 ):
-    entered, turn = asyncio.Event(), asyncio.Event()
+    entered, slot = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def wait(*words: Any, **named: Any) -> None:
         loop.call_soon_threadsafe(entered.set)
-        asyncio.run_coroutine_threadsafe(turn.wait(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(slot.wait(), loop).result(10)
 
     monkeypatch.setattr(rate_limits, "rate_limit", wait)
     rates = settings(greengrass_calls_per_second=1, max_attempts=1)
@@ -205,7 +203,7 @@ async def test_a_cancelled_step_makes_no_call_when_its_turn_comes(
     for step in steps:
         with pytest.raises(asyncio.CancelledError):
             await step
-    turn.set()
+    slot.set()
     await asyncio.sleep(0.5)
     assert aws.calls["greengrassv2:ListComponents"] == 0
     await with_retries(rates, print, clients.greengrass.list_components)

@@ -1,4 +1,4 @@
-"""Component versions made by several processes at once; their Prefect server is killed meanwhile."""
+"""Component versions created by several processes concurrently, while their Prefect server is killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RATES = {
 
 
 def publish(worker: str, versions: int) -> None:
-    """One worker: a component of its own, and so many versions of it, each as soon as it is let."""
+    """One worker: its own component and that many versions of it, each as soon as the limit allows."""
     from tasks.rate_limits import limited_clients
 
     use_case = UseCase(usecase_id="lids", account_id=ACCOUNT, region=REGION, s3_bucket=BUCKET)
@@ -50,7 +50,7 @@ def publish(worker: str, versions: int) -> None:
 
 
 class Workers:
-    """Processes that publish at the same time, begun together."""
+    """Processes that publish concurrently, started together."""
 
     def __init__(self, server: Server, aws: LocalAws, count: int, versions: int, label: str, **environ: str) -> None:
         for worker, number in itertools.product(range(count), range(versions)):
@@ -122,12 +122,12 @@ def gaps(times: list[float]) -> list[float]:
 def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Server, aws: LocalAws, counted: Any):
     workers = Workers(server, aws, 5, 3, "a")
     until(lambda: len(made_at(aws)) >= 4, 180)
-    # One that has had turns, and waits for the next: nobody else waits for what it held.
+    # A process that has had slots and waits for the next: others do not wait for the slots it held.
     workers.processes[4].send_signal(signal.SIGKILL)
     said = workers.ended(slice(0, 4))
     assert len(said) == 12
     assert aws.calls["greengrassv2:CreateComponentVersion"] == len(made_at(aws)), "none was throttled, and repeated"
-    assert f"Made the limit {NAME}" in workers.log()
+    assert f"Created the missing limit {NAME}" in workers.log()
     assert "cannot be asked" not in workers.log()
     between = gaps(made_at(aws))
     assert min(between) >= 1.0, between
@@ -136,7 +136,7 @@ def test_no_two_component_versions_within_a_second_whoever_makes_them(server: Se
     print(f"least {min(between):.2f} s, most {max(between):.2f} s, mean {sum(between) / len(between):.2f} s")
 
 
-def test_limits_outlive_a_killed_server_and_turns_go_on(server: Server, aws: LocalAws, counted: Any):
+def test_limits_survive_a_killed_server(server: Server, aws: LocalAws, counted: Any):
     workers = Workers(server, aws, 3, 3, "b")
     until(lambda: len(made_at(aws)) >= 3, 180)
     before = limit(server)
@@ -146,17 +146,17 @@ def test_limits_outlive_a_killed_server_and_turns_go_on(server: Server, aws: Loc
     assert (after["id"], after["limit"], after["slot_decay_per_second"]) == (before["id"], 1, 0.9)
     assert len(workers.ended()) == 9
     if "cannot be asked" not in workers.log():
-        # No process had to go on alone meanwhile.
+        # No process had to limit itself in the meantime.
         assert min(gaps(made_at(aws))) >= 1.0
     counted("limits: component versions made while the Prefect server was killed", len(made_at(aws)))
 
 
-def test_without_a_server_each_process_keeps_the_pace_and_says_so(server: Server, aws: LocalAws):
+def test_without_a_server_each_process_limits_itself_and_logs_it(server: Server, aws: LocalAws):
     workers = Workers(server, aws, 1, 3, "c", PREFECT_CLIENT_MAX_RETRIES="0")
     until(lambda: made_at(aws), 180)
     server.kill()
     assert len(workers.ended()) == 3
-    assert "keeps 0.9 calls per second by itself" in workers.log()
+    assert "limits itself to 0.9 calls per second" in workers.log()
     assert min(gaps(made_at(aws))) >= 1.0
 
 

@@ -102,7 +102,7 @@ def test_anything_but_a_regular_file_is_refused_and_kept(
     path = Path("out")
     made(path)
     before = path.lstat()
-    with pytest.raises(NoPlainFile, match=f"out is {kind}, and stays as it is") as refused:
+    with pytest.raises(NoPlainFile, match=f"out is {kind} and was left unchanged") as refused:
         FileSink(path)
     assert (refused.value.path, refused.value.kind, refused.value.exit_code) == (path, kind, 2)
     after = path.lstat()

@@ -1,4 +1,4 @@
-"""Which compilation jobs of AWS's list are ours, and whose."""
+"""Which listed compilation jobs belong to the pipeline, and to which run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from dda_core.cleanup import orphaned_jobs
-from dda_core.cleanup.orphaned_jobs import OurJob, job_is_there, our_jobs
+from dda_core.cleanup.orphaned_jobs import OurJob, job_exists, our_jobs
 from dda_core.compilation.status import CompilationStatus
 from dda_core.use_case import UseCase
 
@@ -77,7 +77,7 @@ def request(
     }
 
 
-def test_a_job_is_what_its_tags_say() -> None:
+def test_a_job_is_described_by_its_tags() -> None:
     sagemaker = Listed().add(JOB, "InProgress")
     assert found(sagemaker) == [
         OurJob(
@@ -96,7 +96,7 @@ def test_a_job_is_what_its_tags_say() -> None:
     }
 
 
-def test_jobs_that_work_or_have_worked_to_the_end_are_given_in_the_order_of_the_list() -> None:
+def test_jobs_in_progress_and_completed_keep_the_lists_order() -> None:
     sagemaker = Listed()
     statuses = ["InProgress", "Failed", "Completed", "Stopping", "Starting", "Stopped"]
     for number, status in enumerate(statuses, 1):
@@ -114,19 +114,19 @@ def test_jobs_that_work_or_have_worked_to_the_end_are_given_in_the_order_of_the_
     ],
     ids=["another-use-case", "no-training-job", "no-use-case"],
 )
-def test_a_job_whose_tags_do_not_say_that_it_is_ours_is_passed_over(tags: dict[str, str]) -> None:
+def test_a_job_whose_tags_name_another_owner_is_skipped(tags: dict[str, str]) -> None:
     sagemaker = Listed().add(JOB, tags=tags).add("lid-7-x86cpu-0123abcd-2")
     assert [each.name[-1] for each in found(sagemaker)] == ["2"]
 
 
-def test_a_job_that_was_deleted_meanwhile_is_passed_over() -> None:
+def test_a_job_deleted_in_the_meantime_is_skipped() -> None:
     sagemaker = Listed().add(JOB, tags=refusal("ResourceNotFound")).add("lid-7-x86cpu-0123abcd-2")
     assert [each.name[-1] for each in found(sagemaker)] == ["2"]
     with pytest.raises(ClientError, match="InternalFailure"):
         found(Listed().add(JOB, tags=refusal("InternalFailure")))
 
 
-def test_a_job_whose_tags_may_not_be_read_is_what_its_request_says() -> None:
+def test_a_job_with_unreadable_tags_is_described_by_its_request() -> None:
     warnings: list[str] = []
     sagemaker = Listed().add(JOB, tags=refusal("AccessDeniedException"))
     sagemaker.requests[JOB] = request()
@@ -136,25 +136,25 @@ def test_a_job_whose_tags_may_not_be_read_is_what_its_request_says() -> None:
     assert "Allow sagemaker:ListTags on compilation-job/*" in warning
 
 
-def test_of_a_job_without_tags_the_whole_name_of_the_training_job_is_found_in_its_request() -> None:
+def test_an_untagged_jobs_full_training_job_name_comes_from_its_request() -> None:
     training_job = "lid-inspection-of-the-second-line-2026-05-04"
     name = f"{training_job[:40]}-x86cpu-0123abcd-12"
     sagemaker = Listed().add(name, tags={})
     sagemaker.requests[name] = request(name, training_job=training_job)
     assert [each.training_job for each in found(sagemaker)] == [training_job]
-    # Compiled from elsewhere: what its name holds is all there is.
+    # Compiled from elsewhere: only its name is left.
     sagemaker.requests[name] = request(name, training_job="elsewhere")
     assert [each.training_job for each in found(sagemaker)] == [training_job[:40]]
 
 
-def test_a_job_without_tags_that_writes_elsewhere_is_not_ours() -> None:
+def test_an_untagged_job_with_another_output_is_ignored() -> None:
     sagemaker = Listed().add(JOB, tags={})
     for elsewhere in (request(bucket="dda-cookies"), request(name="lid-7-x86cpu-0123abcd-2")):
         sagemaker.requests[JOB] = elsewhere
         assert found(sagemaker) == []
 
 
-def test_only_the_newest_jobs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_newest_jobs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphaned_jobs, "LOOKED_AT", 3)
     sagemaker = Listed().add("lid-7-x86cpu-0123abcd-9", "Failed")
     for number in range(1, 6):
@@ -163,15 +163,15 @@ def test_only_the_newest_jobs_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> 
     assert [each.name[-1] for each in found(sagemaker)] == ["1", "3"]
 
 
-def test_a_job_is_there_unless_sagemaker_does_not_know_it() -> None:
+def test_a_job_exists_unless_sagemaker_does_not_know_it() -> None:
     sagemaker = Listed()
-    assert not job_is_there(sagemaker, JOB)  # type: ignore[arg-type]
+    assert not job_exists(sagemaker, JOB)  # type: ignore[arg-type]
     sagemaker.requests[JOB] = request()
-    assert job_is_there(sagemaker, JOB)  # type: ignore[arg-type]
+    assert job_exists(sagemaker, JOB)  # type: ignore[arg-type]
 
     class Failing(Listed):
         def describe_compilation_job(self, **_: Any) -> dict[str, Any]:
             raise refusal("InternalFailure")
 
     with pytest.raises(ClientError, match="InternalFailure"):
-        job_is_there(Failing(), JOB)  # type: ignore[arg-type]
+        job_exists(Failing(), JOB)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def s3() -> Iterator[Any]:
 
 
 def later(client: Any, hours: float) -> None:
-    """Let the answers of S3 come that much later than what is in the bucket was made."""
+    """Date S3's responses that much later than the objects in the bucket."""
 
     def put_off(parsed: dict[str, Any], **_: Any) -> None:
         headers = parsed["ResponseMetadata"]["HTTPHeaders"]
@@ -50,7 +50,7 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(s3: Any):
     assert keys(s3) == ["model_artifacts/model-0123456789ab/b.zip"]
 
 
-def test_what_may_still_be_going_is_left_alone(s3: Any):
+def test_what_may_still_be_in_progress_is_left_alone(s3: Any):
     later(s3, hours=23)
     remove_stale_uploads(s3, BUCKET)
     assert sorted(open_uploads(s3)) == sorted(UPLOADS + OTHERS)
@@ -58,7 +58,7 @@ def test_what_may_still_be_going_is_left_alone(s3: Any):
 
 
 @pytest.mark.parametrize("operation", ["ListMultipartUploads", "AbortMultipartUpload", "ListObjectsV2", "DeleteObject"])
-def test_a_caller_that_may_not_do_it_goes_on(s3: Any, operation: str):
+def test_a_caller_without_permission_continues(s3: Any, operation: str):
     later(s3, hours=25)
 
     def refuse(**_: Any) -> None:

@@ -60,7 +60,7 @@ def s3() -> Iterator[Any]:
 
 
 def later(client: Any, **time: float) -> None:
-    """Let S3's clock be that much ahead of what it has stored."""
+    """Set S3's clock that much ahead of its stored objects."""
 
     def put_off(parsed: dict[str, Any], **_: Any) -> None:
         headers = parsed["ResponseMetadata"]["HTTPHeaders"]
@@ -78,13 +78,13 @@ def stored(key: str) -> StoredObject:
     )
 
 
-def test_only_keys_of_ours_are_looked_at(s3: Any) -> None:
+def test_only_the_pipelines_keys_are_considered(s3: Any) -> None:
     later(s3, days=31)
     assert sorted(each.key for each in stored_objects(s3, BUCKET, MONTH)) == sorted(OURS)
     assert {classify(key) for key in OTHERS} == {None}
 
 
-def test_what_was_compiled_for_a_use_cases_own_target_is_ours_too(s3: Any) -> None:
+def test_outputs_for_a_use_cases_own_target_are_included(s3: Any) -> None:
     key = "models/compilation/lid-7-orin-0a1b2c3d-1/jetson-orin/model.tar.gz"
     s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     later(s3, days=31)
@@ -92,7 +92,7 @@ def test_what_was_compiled_for_a_use_cases_own_target_is_ours_too(s3: Any) -> No
     assert key in [each.key for each in stored_objects(s3, BUCKET, MONTH, {"jetson-orin"})]
 
 
-def test_what_is_younger_is_not_offered(s3: Any) -> None:
+def test_younger_objects_are_not_offered(s3: Any) -> None:
     later(s3, days=29)
     assert list(stored_objects(s3, BUCKET, MONTH)) == []
     with pytest.raises(ValueError, match="under 1 day"):
@@ -100,7 +100,7 @@ def test_what_is_younger_is_not_offered(s3: Any) -> None:
 
 
 @given(st.text(max_size=40), st.sampled_from(["", "models/", "models/compilation/", "model_artifacts/", "x/"]))
-def test_no_other_key_is_ever_ours(name: str, prefix: str) -> None:
+def test_no_other_key_is_ever_offered(name: str, prefix: str) -> None:
     """**Feature: compilation-job-visibility, Property 35: Only names that the pipeline makes are offered.**"""
     found = classify(prefix + name)
     if found is not None:
@@ -129,14 +129,14 @@ def test_what_is_used_is_held(key: str, used: InUse) -> None:
     assert used.training_jobs or not any(used.holds(stored(other)) for other in others)
 
 
-def test_another_training_jobs_things_are_not_held() -> None:
+def test_another_training_jobs_objects_are_not_held() -> None:
     used = InUse(training_jobs=frozenset({"lid"}))
     assert not used.holds(stored(INPUT))
-    # What the name cannot tell apart stays.
+    # What the name cannot distinguish stays.
     assert used.holds(stored(COMPILED))
 
 
-def test_what_was_written_again_since_it_was_listed_stays(s3: Any) -> None:
+def test_an_object_overwritten_after_listing_stays(s3: Any) -> None:
     later(s3, days=31)
     listed = {each.key: each for each in stored_objects(s3, BUCKET, MONTH)}
     s3.put_object(Bucket=BUCKET, Key=INPUT, Body=b"new")
@@ -146,7 +146,7 @@ def test_what_was_written_again_since_it_was_listed_stays(s3: Any) -> None:
     assert PACKAGE not in keys(s3)
 
 
-def test_what_was_written_again_with_the_same_content_stays(s3: Any) -> None:
+def test_an_object_overwritten_with_the_same_content_stays(s3: Any) -> None:
     later(s3, days=31)
     [listed] = [each for each in stored_objects(s3, BUCKET, MONTH) if each.key == PACKAGE]
     assert not delete(s3, BUCKET, listed.model_copy(update={"modified": listed.modified - timedelta(seconds=1)}))
@@ -160,7 +160,7 @@ def aws() -> Iterator[LocalAws]:
         yield aws
 
 
-def test_components_and_compilations_say_what_they_use(aws: LocalAws) -> None:
+def test_components_and_compilations_report_what_they_use(aws: LocalAws) -> None:
     aws.client("s3").put_object(Bucket=aws.bucket, Key=PACKAGE, Body=b"zip")
     aws.client("s3").put_object(Bucket=aws.bucket, Key=INPUT, Body=b"tar")
     recipe = {
@@ -196,7 +196,7 @@ def test_components_and_compilations_say_what_they_use(aws: LocalAws) -> None:
 
 
 class Named:
-    """AWS IoT Greengrass or SageMaker, whose pages and descriptions a test gives."""
+    """AWS IoT Greengrass or SageMaker with the test's pages and descriptions."""
 
     def __init__(self, pages: dict[str, list[dict[str, Any]]], described: dict[str, Any]) -> None:
         self.pages = pages
@@ -234,7 +234,7 @@ def refusal(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "no"}}, "Call")
 
 
-def test_jobs_that_stop_are_in_use_and_one_that_was_deleted_meanwhile_holds_its_output() -> None:
+def test_stopping_jobs_are_in_use_and_a_deleted_one_holds_its_output() -> None:
     names = {"STARTING": "a", "INPROGRESS": "b", "STOPPING": "c", "COMPLETED": "d"}
     pages = [
         {"status": status, "CompilationJobSummaries": [{"CompilationJobName": name}]} for status, name in names.items()
@@ -258,7 +258,7 @@ class CountingSpacing(Spacing):
         self.taken += 1
 
 
-def test_a_version_that_was_deleted_since_it_was_listed_uses_nothing_and_calls_are_spaced() -> None:
+def test_a_version_deleted_after_listing_uses_nothing_and_calls_are_spaced() -> None:
     versions = [{"arn": f"v{number}"} for number in (1, 2, 3)]
     pages = {
         "list_components": [{"components": [{"arn": "c"}]}, {}],
@@ -279,7 +279,7 @@ def test_a_version_that_was_deleted_since_it_was_listed_uses_nothing_and_calls_a
         in_use_by_components(greengrass, spacing)  # type: ignore[arg-type]
 
 
-def test_what_is_as_old_as_was_asked_for_is_offered_with_all_that_s3_says_of_it() -> None:
+def test_an_object_of_exactly_the_given_age_is_offered_with_all_fields() -> None:
     written = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
     def listing(age: timedelta) -> Any:
@@ -300,7 +300,7 @@ def test_what_is_as_old_as_was_asked_for_is_offered_with_all_that_s3_says_of_it(
     ]
 
 
-def test_an_object_that_cannot_be_looked_at_is_an_error_and_one_that_is_gone_is_not_deleted() -> None:
+def test_an_unreadable_object_is_an_error_and_a_deleted_one_is_not() -> None:
     class Bucket:
         def __init__(self, code: str) -> None:
             self.code = code
@@ -315,7 +315,7 @@ def test_an_object_that_cannot_be_looked_at_is_an_error_and_one_that_is_gone_is_
         delete(Bucket("403"), "b", stored(INPUT))  # type: ignore[arg-type]
 
 
-def test_all_parts_are_held_together() -> None:
+def test_the_union_holds_all_parts() -> None:
     one = InUse(recipes=("a",), compilation_jobs=frozenset("b"), inputs=frozenset("c"), training_jobs=frozenset("d"))
     two = InUse(recipes=("e",), compilation_jobs=frozenset("f"), inputs=frozenset("g"), packaging=True)
     assert together(iter([one, two])) == InUse(

@@ -125,5 +125,5 @@ def test_the_page_names_what_it_does_not_know() -> None:
     gone = DeviceSurvey(use_case="c", region="eu-central-1")
     page = component_page("model-a", [known, unknown, gone], AT)
     assert "No core device has it." in page
-    assert "could not be asked: AccessDeniedException: no" in page
+    assert "could not be read: AccessDeniedException: no" in page
     assert "It is not in Greengrass, and on no core device." in page

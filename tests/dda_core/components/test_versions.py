@@ -159,7 +159,7 @@ def test_another_models_component_gets_no_version(aws: LocalAws) -> None:
     assert (taken.component, taken.version, taken.base) == ("model-lid-a-arm64-cpu", "1.0.0", "model-lid-a")
     assert (taken.model, taken.other_model) == ("lid-a", "Lid A")
     assert (taken.use_case, taken.other_use_case) == ("lids", "lids")
-    for words in ("'lid-a'", "'Lid A'", "component_name 'model-lid-a'"):
+    for words in ("'lid-a'", "'Lid A'", "component_name to 'model-lid-a'"):
         assert words in str(taken)
     assert list_versions(greengrass, plan(**LID_A).arn()) == ["1.0.0"]
     again = guidance_for(taken)
@@ -253,7 +253,7 @@ def test_the_owner_is_checked_again_after_a_conflict(aws: LocalAws) -> None:
             return getattr(greengrass, name)
 
     client: Any = Overtaken()
-    with pytest.raises(ComponentTaken, match=r"1\.0\.0 is of model 'Lid A'"):
+    with pytest.raises(ComponentTaken, match=r"1\.0\.0 belongs to model 'Lid A'"):
         ensure_version(client, plan(model_name="lid-a"), uri, compilation_job=JOB)
     assert list_versions(greengrass, plan(**LID_A).arn()) == ["1.0.0"]
 

@@ -232,7 +232,7 @@ def test_an_empty_model_file_is_refused(path: Path):
 def test_a_model_file_that_is_not_torchscript_is_refused(path: Path, content: bytes, kind: str | None):
     files = trained_files("marketplace") | {"mochi.pt": content}
     message = refused(path, ModelFileInvalid, files)
-    assert message.startswith(f"mochi.pt in {path} is no TorchScript file")
+    assert message.startswith(f"mochi.pt in {path} is not a TorchScript file")
     assert (f", but {kind};" in message) is (kind is not None)
     assert (", but " in message) is (kind is not None)
 

@@ -1,4 +1,4 @@
-"""Where pages lead to: on an open-source server, in Prefect Cloud, and in the AWS console."""
+"""Where pages link to: on an open-source server, in Prefect Cloud, and in the AWS console."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def addresses(ui: Ui) -> set[str]:
         ("https://app.prefect.cloud.example", "https://app.prefect.cloud.example/v2", "/v2"),
     ],
 )
-def test_the_base_is_that_of_the_server(configured: str | None, at: str, within: str):
+def test_the_base_url_follows_the_server(configured: str | None, at: str, within: str):
     assert Ui.at(configured).base == at
     assert Ui.within(configured).base == within
 
@@ -94,7 +94,7 @@ def test_pages_in_prefect_cloud_link_into_their_workspace():
         ("us-gov-west-1", "https://console.amazonaws-us-gov.com/"),
     ],
 )
-def test_the_console_is_that_of_the_partition(region: str, console: str):
+def test_the_console_follows_the_partition(region: str, console: str):
     for address in (
         job_link(region, "lid-7-1"),
         component_link(region, "model-lid", "1.0.0"),

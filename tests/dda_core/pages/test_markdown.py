@@ -3,7 +3,7 @@ from __future__ import annotations
 from dda_core.pages.markdown import cell, hover, link, table
 
 
-def test_other_peoples_texts_stay_texts() -> None:
+def test_untrusted_texts_are_escaped() -> None:
     assert cell("a | <b>c</b>\n*d* `e` [f](g) _h_ &amp;") == (
         r"a \| &lt;b&gt;c&lt;/b&gt; \*d\* \`e\` \[f\](g) \_h\_ &amp;amp;"
     )
@@ -26,5 +26,5 @@ def test_a_link_keeps_its_end_and_its_cell() -> None:
     assert link("x", "/v2/runs?tags=model:a|b (c)") == "[x](/v2/runs?tags=model:a%7Cb%20%28c%29)"
 
 
-def test_a_table_is_one_of_github() -> None:
+def test_a_table_is_github_markdown() -> None:
     assert table(["name", "n"], [["a", "1"]], right=["n"]) == "| name | n |\n| --- | ---: |\n| a | 1 |"

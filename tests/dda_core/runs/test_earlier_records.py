@@ -34,7 +34,7 @@ def kind_of(status: str, reason: str | None, **facts: Any) -> RetryClass | None:
         ("compiling", None, None),
     ],
 )
-def test_the_reason_tells_the_class(status: str, reason: str | None, kind: str | None) -> None:
+def test_the_reason_determines_the_class(status: str, reason: str | None, kind: str | None) -> None:
     assert kind_of(status, reason) == kind
 
 
@@ -47,7 +47,7 @@ def test_the_reason_tells_the_class(status: str, reason: str | None, kind: str |
         ("Look first at what is there; then it may.", "reconcile"),
     ],
 )
-def test_the_sentence_about_a_retry_goes_before_the_reason(sentence: str, kind: str) -> None:
+def test_the_sentence_about_a_retry_takes_precedence_over_the_reason(sentence: str, kind: str) -> None:
     assert kind_of("failed", "nobody ever saw this", will_retry_help=sentence) == kind
 
 
@@ -61,7 +61,7 @@ def test_a_run_that_was_refused_has_the_class_of_its_message() -> None:
     assert refused_class(None) is RetryClass.NEVER
 
 
-def test_messages_tell_of_crashes_and_of_what_followed() -> None:
+def test_messages_identify_crashes_and_what_followed() -> None:
     assert crash_kind("Everything that ran for the stack was ended while it was running.") == "stack-ended"
     assert crash_kind("No heartbeat of the run came for 90 s.") == "silent"
     assert crash_kind("Flow run process exited with status code: -9") == crash_kind(None) == "own"

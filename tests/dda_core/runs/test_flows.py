@@ -29,11 +29,11 @@ def test_every_flow_is_named_in_one_place():
     assert [name for name in every_flow() if type(name) is not str] == []
 
 
-def test_every_flow_but_the_one_that_compiles_keeps_house():
+def test_every_flow_except_the_compiling_one_is_housekeeping():
     assert set(HOUSEKEEPING) == set(FlowName) - {FlowName.COMPILE}
 
 
-def test_every_deployment_is_of_a_flow_that_there_is():
+def test_every_deployment_belongs_to_an_existing_flow():
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
     modules = {each["entrypoint"].split(".")[1] for each in written["deployments"]}
     assert modules == {name.replace("-", "_") for name in FlowName}

@@ -30,14 +30,14 @@ def test_a_target_that_was_only_ever_skipped_is_shown_as_skipped() -> None:
 
 @pytest.mark.parametrize("end", ["failed", "stopped"])
 def test_a_target_that_is_deployable_after_all_is_shown_as_skipped(end: str) -> None:
-    """As where a run was cancelled while AWS made its component, and the next run found that deployable."""
+    """For example, a run was cancelled while AWS created its component, and the next run found it deployable."""
     assert merged([{"a": record(end, 1)}, {"a": record("skipped", 1)}]) == {"a": record("skipped", 1)}
     assert merged([{"a": record("skipped", 1)}, {"a": record(end, 2)}]) == {"a": record(end, 2)}
     assert merged([{"a": record("publishing", 1)}, {"a": record("skipped", 1)}]) == {"a": record("publishing", 1)}
 
 
 def test_a_failure_after_a_success_is_the_latest() -> None:
-    """With force a target is compiled anew, and that may fail."""
+    """With force a target is compiled again, which may fail."""
     assert merged([{"a": record("deployable", 1)}, {"a": record("failed", 2)}])["a"].status is TargetStatus.FAILED
 
 

@@ -1,4 +1,4 @@
-"""Transitions of a run's ledger, where they are not what one would expect."""
+"""Non-obvious transitions of a run's ledger."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_wrong_name_or_type_is_an_error_and_changes_nothing(
     assert ledger.targets == before
 
 
-def test_a_restarted_run_that_goes_by_what_it_has_kept_forgets_the_attempt_of_others_that_it_looked_at(
+def test_a_restarted_run_with_a_persisted_result_drops_other_runs_attempts(
     ledger: Ledger,
 ) -> None:
     ledger.compiling(TARGET, component="model-a")
@@ -69,7 +69,7 @@ def test_a_restarted_run_that_goes_by_what_it_has_kept_forgets_the_attempt_of_ot
     assert line.by_flow_run is None
 
 
-def test_an_attempt_of_the_runs_own_stays_where_its_job_was_deleted_and_the_numbers_begin_again(
+def test_an_own_attempt_stays_when_its_job_is_deleted_and_numbers_restart(
     ledger: Ledger,
 ) -> None:
     ledger.compiling(TARGET, component="model-a")
@@ -98,13 +98,13 @@ def test_a_skipped_target_has_no_attempt_and_takes_no_time(ledger: Ledger) -> No
     assert [phase.status for phase in line.phases] == [TargetStatus.SKIPPED]
 
 
-def test_what_this_run_had_made_before_its_process_died_is_an_attempt_of_its_own(ledger: Ledger) -> None:
+def test_what_the_run_made_before_its_process_died_is_its_own_attempt(ledger: Ledger) -> None:
     ledger.deployable(TARGET, MADE)
     [attempt] = ledger.targets[TARGET].attempts
     assert (attempt.attempt, attempt.status, attempt.component) == (1, AttemptStatus.DEPLOYABLE, "model-a")
 
 
-def test_targets_go_on_from_where_an_earlier_process_left_them(ledger: Ledger) -> None:
+def test_targets_resume_from_an_earlier_process(ledger: Ledger) -> None:
     packaged = TargetLine(
         target=TARGET,
         status=TargetStatus.PACKAGING,
@@ -119,7 +119,7 @@ def test_targets_go_on_from_where_an_earlier_process_left_them(ledger: Ledger) -
     assert ledger.targets["x86_64-cpu"].status is TargetStatus.NOT_STARTED
 
 
-def test_facts_are_added_to_those_that_are_known_also_after_the_end(ledger: Ledger) -> None:
+def test_facts_can_be_added_after_the_end(ledger: Ledger) -> None:
     ledger.packaged(TARGET, package="s3://b/p", size=7)
     ledger.failed(TARGET, Failure("no model"))
     ledger.learned(TARGET, CompilationFacts(bytes_in=3))
@@ -135,15 +135,15 @@ def test_durations_grow_until_the_end(ledger: Ledger) -> None:
     assert ledger.targets[TARGET].seconds == 2.0
 
 
-def test_every_transition_is_told_to_who_watches(ledger: Ledger) -> None:
-    told: list[str] = []
-    ledger.watch(lambda: told.append(str(ledger.targets[TARGET].status)))
+def test_watchers_are_called_for_every_transition(ledger: Ledger) -> None:
+    seen: list[str] = []
+    ledger.watch(lambda: seen.append(str(ledger.targets[TARGET].status)))
     ledger.compiling(TARGET, component="model-a")
     ledger.failed(TARGET, Failure("no model"))
-    assert told == ["compiling", "failed"]
+    assert seen == ["compiling", "failed"]
 
 
-def test_a_job_is_claimed_once_by_however_many_threads_and_stays_claimed_over_processes(ledger: Ledger) -> None:
+def test_a_job_is_claimed_once_across_threads_and_processes(ledger: Ledger) -> None:
     ledger.created_before({job(1): 0})
     assert not ledger.claim_job(TARGET, job(1), 1)
     barrier, new = Barrier(8), list[bool]()

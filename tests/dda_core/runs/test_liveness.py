@@ -12,8 +12,8 @@ from dda_core.runs.liveness import (
     RESTARTED_WITHIN,
     Action,
     Limits,
+    Liveness,
     Process,
-    Signs,
     judge,
     wait_before_restart,
 )
@@ -24,10 +24,10 @@ WAITING = ("SCHEDULED", "PAUSED", "COMPLETED", "FAILED", "CANCELLED")
 
 ages = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=30))
 signs = st.builds(
-    Signs,
+    Liveness,
     state=st.sampled_from([*IN_PROGRESS, CRASHED, *WAITING]),
     since=ages.map(lambda age: NOW - age),
-    last_sign=st.none() | ages.map(lambda age: NOW - age),
+    last_seen=st.none() | ages.map(lambda age: NOW - age),
     process=st.sampled_from(Process),
     crashes=st.integers(0, 9),
     restartable=st.booleans(),
@@ -42,13 +42,13 @@ limits = st.builds(
 )
 
 
-def run(state: str = "RUNNING", seconds: float = 10, **fields: object) -> Signs:
-    return Signs.model_validate({"state": state, "since": NOW - timedelta(seconds=seconds), **fields})
+def run(state: str = "RUNNING", seconds: float = 10, **fields: object) -> Liveness:
+    return Liveness.model_validate({"state": state, "since": NOW - timedelta(seconds=seconds), **fields})
 
 
 @settings(max_examples=300, deadline=None)
 @given(signs, limits)
-def test_a_living_run_is_never_touched(found: Signs, limits: Limits) -> None:
+def test_a_live_run_is_never_touched(found: Liveness, limits: Limits) -> None:
     """**Feature: compilation-job-visibility, Property 30: A run with a living process is never crashed.**"""
     alive = found.model_copy(update={"process": Process.ALIVE})
     if found.state in IN_PROGRESS:
@@ -57,14 +57,14 @@ def test_a_living_run_is_never_touched(found: Signs, limits: Limits) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(signs.filter(lambda found: found.state in WAITING), limits)
-def test_a_run_that_waits_is_never_touched(found: Signs, limits: Limits) -> None:
+def test_a_run_that_waits_is_never_touched(found: Liveness, limits: Limits) -> None:
     """**Feature: compilation-job-visibility, Property 31: Suspended, paused, scheduled and ended runs stay.**"""
     assert judge(found, limits, NOW).action is Action.LEAVE
 
 
 @settings(max_examples=300, deadline=None)
 @given(signs, limits)
-def test_restarts_are_bounded(found: Signs, limits: Limits) -> None:
+def test_restarts_are_bounded(found: Liveness, limits: Limits) -> None:
     """**Feature: compilation-job-visibility, Property 32: Nothing is restarted beyond the limit, or by nobody.**"""
     if judge(found, limits, NOW).action is Action.RESTART:
         assert found.crashes <= limits.max_restarts
@@ -74,7 +74,7 @@ def test_restarts_are_bounded(found: Signs, limits: Limits) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(signs, limits)
-def test_what_was_not_seen_is_never_certain(found: Signs, limits: Limits) -> None:
+def test_missing_evidence_is_never_certain(found: Liveness, limits: Limits) -> None:
     """**Feature: compilation-job-visibility, Property 33: Only the end of the whole stack needs no second look.**"""
     verdict = judge(found, limits, NOW)
     if verdict.action is not Action.LEAVE and found.state != CRASHED:
@@ -84,7 +84,7 @@ def test_what_was_not_seen_is_never_certain(found: Signs, limits: Limits) -> Non
 
 @settings(max_examples=300, deadline=None)
 @given(signs, limits)
-def test_a_run_of_the_new_stack_is_never_touched(found: Signs, limits: Limits) -> None:
+def test_a_run_of_the_new_stack_is_never_touched(found: Liveness, limits: Limits) -> None:
     """**Feature: compilation-job-visibility, Property 34: What began after the stack did is alive.**"""
     began = limits.model_copy(update={"ended_before": found.since})
     if found.state in IN_PROGRESS:
@@ -92,11 +92,11 @@ def test_a_run_of_the_new_stack_is_never_touched(found: Signs, limits: Limits) -
 
 
 @pytest.mark.parametrize("state", IN_PROGRESS)
-def test_everything_that_ran_before_the_stack_was_ended_is_dead(state: str) -> None:
+def test_every_run_from_before_the_stack_ended_is_dead(state: str) -> None:
     ended = LIMITS.model_copy(update={"ended_before": NOW})
     verdict = judge(run(state, crashes=3), ended, NOW)
     assert verdict.action is (Action.CANCEL if state == "CANCELLING" else Action.RESTART)
-    assert verdict.evidence.startswith("Everything that ran for the stack was ended")
+    assert verdict.evidence.startswith("All processes of the stack ended")
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_everything_that_ran_before_the_stack_was_ended_is_dead(state: str) -> N
         (run("CANCELLING", process=Process.GONE), Action.CANCEL),
         (run(seconds=299), Action.LEAVE),
         (run(seconds=301), Action.RESTART),
-        (run(seconds=9999, last_sign=NOW - timedelta(seconds=299)), Action.LEAVE),
-        (run(seconds=9999, last_sign=NOW - timedelta(seconds=301)), Action.RESTART),
-        # A worker needs its time from claiming a run to starting its process.
+        (run(seconds=9999, last_seen=NOW - timedelta(seconds=299)), Action.LEAVE),
+        (run(seconds=9999, last_seen=NOW - timedelta(seconds=301)), Action.RESTART),
+        # A worker takes a while from claiming a run to starting its process.
         (run("PENDING", seconds=599, process=Process.GONE), Action.LEAVE),
         (run("PENDING", seconds=601, process=Process.GONE), Action.RESTART),
         (run("PENDING", seconds=601, process=Process.ALIVE), Action.LEAVE),
@@ -130,7 +130,7 @@ def test_everything_that_ran_before_the_stack_was_ended_is_dead(state: str) -> N
         (run(CRASHED, crashes=1, restartable=False), Action.LEAVE),
     ],
 )
-def test_what_is_done(found: Signs, action: Action) -> None:
+def test_the_action_for_each_case(found: Liveness, action: Action) -> None:
     assert judge(found, LIMITS, NOW).action is action
 
 
@@ -138,7 +138,7 @@ def test_restarts_slow_down() -> None:
     assert [wait_before_restart(crashes).total_seconds() for crashes in range(6)] == [0, 0, 30, 60, 120, 240]
 
 
-def test_restarts_slow_down_to_some_hours_and_no_more() -> None:
+def test_restarts_slow_down_to_a_few_hours_at_most() -> None:
     assert (
         wait_before_restart(12) == wait_before_restart(13) == wait_before_restart(999) == timedelta(seconds=30 * 1024)
     )
@@ -148,27 +148,27 @@ def test_restarts_slow_down_to_some_hours_and_no_more() -> None:
 @pytest.mark.parametrize(
     ("found", "evidence"),
     [
-        (run("PENDING", seconds=601), "No process began it within 601 s of its being pending."),
-        (run(process=Process.GONE), "Its process is gone from the machine that it ran on."),
-        (run(seconds=360), "It gave no sign of life for 360 s, the last one at 11:54:00 UTC."),
+        (run("PENDING", seconds=601), "It was pending for 601 s without a process."),
+        (run(process=Process.GONE), "Its process no longer exists on its machine."),
+        (run(seconds=360), "It has been silent for 360 s, since 11:54:00 UTC."),
         (run(CRASHED, crashes=1), "It had crashed."),
         (run(), ""),
     ],
 )
-def test_the_evidence_is_said(found: Signs, evidence: str) -> None:
+def test_the_evidence_is_a_sentence(found: Liveness, evidence: str) -> None:
     verdict = judge(found, LIMITS, NOW)
     assert verdict.evidence == evidence
     assert verdict.certain == (verdict.action is Action.LEAVE or found.state == CRASHED)
 
 
-def test_the_end_of_the_stack_is_no_crash_of_the_runs_own() -> None:
+def test_the_end_of_the_stack_is_not_the_runs_own_crash() -> None:
     ended = LIMITS.model_copy(update={"ended_before": NOW})
     assert judge(run(crashes=3), ended, NOW).action is Action.RESTART
     assert judge(run(crashes=4), ended, NOW).action is Action.CRASH
-    # Nor is a crashed one made to wait any longer.
+    # Nor does a crashed one have to wait.
     assert judge(run(CRASHED, seconds=1, crashes=3), ended, NOW).action is Action.RESTART
     verdict = judge(run("PENDING"), ended, NOW)
     assert (verdict.evidence, verdict.certain) == (
-        "Everything that ran for the stack was ended while it was pending.",
+        "All processes of the stack ended while it was pending.",
         True,
     )

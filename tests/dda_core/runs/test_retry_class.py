@@ -39,7 +39,7 @@ NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else value,
 )
-def test_the_error_tells_the_class(error: Exception, kind: str) -> None:
+def test_the_error_determines_the_class(error: Exception, kind: str) -> None:
     assert retry_class_of(error) == kind
 
 
@@ -71,6 +71,6 @@ def test_the_time_that_a_stopped_job_took_tells_who_stopped_it_unless_aws_says_s
     assert retry_class_of(error) == kind
 
 
-def test_only_what_can_help_is_done_more_than_once() -> None:
+def test_only_classes_that_can_help_allow_more_attempts() -> None:
     once = {kind for kind in RetryClass if kind.maximum(Settings()) == 1}
     assert once == {RetryClass.NEVER, RetryClass.STOPPED}

@@ -42,7 +42,7 @@ def alone(target: FailedTarget, **options: bool) -> RetryDecision:
     return decision
 
 
-def test_what_fails_again_for_sure_is_left_alone_and_says_why() -> None:
+def test_a_certain_failure_is_left_alone_with_the_reason() -> None:
     decision = alone(failed(RetryClass.NEVER))
     assert (decision.retry, decision.not_before) == (False, None)
     assert decision.why.startswith("never: The model uses operators that SageMaker Neo cannot compile")
@@ -52,7 +52,7 @@ def test_what_a_person_stopped_is_left_alone() -> None:
     assert alone(failed(RetryClass.STOPPED)).why == "stopped by a person"
 
 
-def test_a_sweep_waits_and_says_until_when() -> None:
+def test_a_sweep_waits_and_reports_until_when() -> None:
     decision = alone(failed(attempts=2, ended=NOW - timedelta(minutes=19)))
     assert not decision.retry
     assert decision.not_before == NOW + timedelta(minutes=1)
@@ -78,7 +78,7 @@ def test_force_overrides_class_and_maximum_but_no_obstacle(kind: RetryClass) -> 
     assert (decision.retry, decision.why) == (False, "its run is in progress (Running)")
 
 
-def test_the_budget_is_for_those_that_wait_longest() -> None:
+def test_the_budget_goes_to_those_that_waited_longest() -> None:
     settings = SETTINGS.model_copy(update={"retry_budget": 1})
     targets = [failed(target=name, ended=NOW - timedelta(hours=age)) for name, age in (("a", 2), ("b", 3))]
     decisions = decide([*targets, failed(RetryClass.NEVER, target="c")], NOW, settings)
@@ -103,18 +103,18 @@ def test_the_keys_are_a_contract() -> None:
     ]
 
 
-def test_they_are_counted() -> None:
+def test_the_summary_counts_decisions() -> None:
     decisions = decide([failed(), failed(RetryClass.NEVER), failed(RetryClass.NEVER), failed(ended=NOW)], NOW, SETTINGS)
     assert summary(decisions) == "1 retried, 3 left alone (2 never, 1 waiting)"
     assert summary([]) == "0 retried, 0 left alone"
 
 
-def test_the_page_shows_other_peoples_texts_as_texts() -> None:
+def test_the_page_escapes_untrusted_texts() -> None:
     page = retries_page(decide([failed(reason="a | <b>")], NOW, SETTINGS), NOW, lambda run: f"http://ui/{run}")
     assert "| 🔁 | [lid-7](http://ui/run-1) | local | arm64-cpu | backoff: attempt 2 of 4 | a \\| &lt;b&gt; |" in page
 
 
-def test_a_page_of_thousands_is_cut_and_says_so() -> None:
+def test_a_page_with_thousands_of_rows_is_truncated_with_a_note() -> None:
     page = retries_page(decide([failed(target=str(each)) for each in range(501)], NOW, SETTINGS), NOW, str)
     assert page.count("[lid-7]") == 500
     assert "The first 500 are shown" in page
@@ -148,7 +148,7 @@ def test_a_class_has_the_maximum_of_its_own_setting() -> None:
     }
 
 
-def test_a_decision_carries_what_is_known_of_its_target() -> None:
+def test_a_decision_carries_its_targets_data() -> None:
     target = failed(RetryClass.QUOTA, attempts=2, flow_run_id="run-9", state_id="state-9", use_case="lids")
     decision = alone(target)
     for name in (
@@ -165,8 +165,8 @@ def test_a_decision_carries_what_is_known_of_its_target() -> None:
     assert (decision.maximum, decision.why) == (6, "quota: attempt 3 of 6")
 
 
-def test_what_is_due_longest_comes_first() -> None:
-    """Due is when it ended and the wait for its attempts together."""
+def test_the_longest_overdue_comes_first() -> None:
+    """The due time is the end plus the wait for its attempts."""
     early, late = (
         failed(target=name, attempts=attempts, ended=NOW - timedelta(hours=age))
         for name, attempts, age in (("early", 1, 2), ("late", 3, 2.2))

@@ -9,14 +9,14 @@ def records(*statuses, **fields):
     return {f"t{number}": TargetRecord(status=status, **fields) for number, status in enumerate(statuses)}
 
 
-def test_the_words_are_the_contracts():
+def test_the_statuses_match_the_contract():
     assert [str(status) for status in TargetStatus] == (
         ["not-started", "compiling", "packaging", "publishing", "deployable", "failed", "stopped", "skipped"]
     )
     assert [str(status) for status in RunStatus] == ["not-started", "in-progress", "completed", "partial", "failed"]
 
 
-def test_the_keys_of_a_target_are_the_contracts():
+def test_the_keys_of_a_target_match_the_contract():
     names = "status attempt compilation_job compiled_artifact package component version arn seconds reason cause remedy"
     assert " ".join(TargetRecord().model_dump()) == names
 
@@ -40,7 +40,7 @@ def test_the_keys_of_a_target_are_the_contracts():
         (["stopped"], "failed"),
     ],
 )
-def test_what_targets_make_of_their_run(statuses, expected):
+def test_a_runs_status_follows_from_its_targets(statuses, expected):
     assert run_status(records(*statuses)) == expected
 
 
@@ -54,7 +54,7 @@ def test_a_run_is_never_green_with_a_target_that_devices_cannot_install(statuses
     assert ("; failed: " in message) == (good < len(statuses))
 
 
-def test_the_runs_sentence():
+def test_the_runs_message():
     run = records("deployable", "skipped", "deployable")
     assert run_message(run) == "3/3 targets deployable"
     run["x86_64-cuda"] = TargetRecord(status=TargetStatus.FAILED, reason="ClientError: x", cause="No model.")

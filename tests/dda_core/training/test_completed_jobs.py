@@ -48,7 +48,7 @@ def test_known_jobs_are_left_out(aws: LocalAws, archive: Path) -> None:
     assert names(aws, use_case(aws.bucket), known=("lid-1",)) == ["lid-2"]
 
 
-def test_the_tag_says_whose_a_job_is_before_its_bucket_does(aws: LocalAws, archive: Path) -> None:
+def test_the_tag_takes_precedence_over_the_bucket(aws: LocalAws, archive: Path) -> None:
     aws.train("lid-1", archive)
     arn = aws.client("sagemaker").describe_training_job(TrainingJobName="lid-1")["TrainingJobArn"]
     aws.client("sagemaker").add_tags(ResourceArn=arn, Tags=[{"Key": "dda:use-case", "Value": "caps"}])
@@ -62,14 +62,14 @@ def test_every_page_is_read(aws: LocalAws, archive: Path) -> None:
     assert len(names(aws, use_case(aws.bucket))) == 25
 
 
-def test_only_so_many_of_the_newest_are_looked_at_where_somebody_waits(aws: LocalAws, archive: Path) -> None:
+def test_newest_limits_how_many_jobs_are_listed(aws: LocalAws, archive: Path) -> None:
     for number in range(4):
         aws.train(f"lid-{number}", archive)
     newest = finished_training_jobs(aws.client("sagemaker"), use_case(aws.bucket), ("lid-3",), newest=2)
     assert [each.job.name for each in newest.jobs] == ["lid-2"]
 
 
-def test_beyond_the_limit_only_the_newest_are_looked_at(
+def test_beyond_the_limit_only_the_newest_are_read(
     aws: LocalAws, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
@@ -79,7 +79,7 @@ def test_beyond_the_limit_only_the_newest_are_looked_at(
     assert (len(found.jobs), found.cut) == (2, True)
 
 
-def test_a_bucket_whose_name_begins_like_the_use_cases_is_another() -> None:
+def test_a_bucket_with_the_same_prefix_is_another() -> None:
     job = TrainingJob(name="x", arn="arn", status="Completed", model_artifact="s3://dda-lids-old/model.tar.gz")
     assert not belongs_to(job, use_case("dda-lids"))
     assert belongs_to(job, use_case("dda-lids-old"))

@@ -8,21 +8,21 @@ import pytest
 from dda_core.exceptions import InvalidEvent
 from dda_core.training.events import (
     QueuedMessage,
+    dead_letter_queue_name,
     parse_training_event,
     queue_name,
     training_event,
-    undelivered_name,
 )
 from tests.fixtures.events import sagemaker_event
 
 
-def test_of_an_event_the_job_its_account_and_its_region_are_read():
+def test_an_event_gives_job_account_and_region():
     event = parse_training_event(json.dumps(sagemaker_event("lid-7")), "event.json")
     assert (event.training_job, event.account, event.region) == ("lid-7", "123456789012", "us-east-1")
     assert event.idempotency_key("lids") == "sagemaker/123456789012/us-east-1/lids/lid-7"
 
 
-def test_a_made_up_event_is_one():
+def test_a_generated_event_is_valid():
     made = training_event("lid-7", "123456789012", "eu-central-1")
     event = parse_training_event(json.dumps(made), "here")
     assert event.idempotency_key("lids") == "sagemaker/123456789012/eu-central-1/lids/lid-7"
@@ -60,20 +60,20 @@ def without(*path: str) -> dict[str, Any]:
         ("{", "holds str"),
     ],
 )
-def test_what_is_no_such_event_is_refused_with_every_wrong_field(event: Any, said: str):
+def test_an_invalid_event_is_refused_with_every_invalid_field(event: Any, said: str):
     with pytest.raises(InvalidEvent) as refused:
         parse_training_event(json.dumps(event), "event.json")
     assert str(refused.value).startswith("event.json ")
     assert said in str(refused.value)
-    assert "expected an event of EventBridge" in str(refused.value)
+    assert "expected an EventBridge event" in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", b"\xff\xfe", "[" * 100_000])
-def test_what_is_no_json_is_refused(text: str | bytes):
-    with pytest.raises(InvalidEvent, match=r"message 1 holds no JSON"):
+def test_invalid_json_is_refused(text: str | bytes):
+    with pytest.raises(InvalidEvent, match=r"message 1 is not JSON"):
         QueuedMessage("1", "receipt", text).event()  # type: ignore[arg-type]
 
 
-def test_the_queues_of_the_longest_name_can_exist():
-    for name in (queue_name("a" * 63), undelivered_name("a" * 63)):
+def test_queue_names_of_the_longest_use_case_are_valid():
+    for name in (queue_name("a" * 63), dead_letter_queue_name("a" * 63)):
         assert len(name) <= 80

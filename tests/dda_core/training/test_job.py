@@ -32,14 +32,12 @@ def job(**tags: str) -> TrainingJob:
         ([], None, ["arm64-cpu"]),
     ],
 )
-def test_targets_are_those_given_else_of_the_tag_else_of_the_use_case(
-    given: list[str], tag: str | None, expected: list[str]
-):
+def test_targets_are_given_or_from_the_tag_or_the_use_case(given: list[str], tag: str | None, expected: list[str]):
     training_job = job() if tag is None else job(**{"dda:targets": tag})
     assert [target.name for target in training_job.targets(given, USE_CASE)] == expected
 
 
-def test_an_unknown_target_of_the_tag_is_said_to_be_there():
+def test_an_unknown_target_in_the_tag_names_the_tag():
     with pytest.raises(
         UnknownTarget,
         match=r"^the tag dda:targets of training job 'lid-1': unknown target 'armv7'; expected one of jet",
@@ -49,7 +47,7 @@ def test_an_unknown_target_of_the_tag_is_said_to_be_there():
         job().targets(["armv7"], USE_CASE)
 
 
-def test_the_models_name_is_the_one_given_else_of_the_tag_else_of_the_job():
+def test_the_models_name_is_given_or_from_the_tag_or_the_job():
     assert job().model_name() == "lid-1"
     assert job(**{"dda:model-name": "Lid"}).model_name() == "Lid"
     assert job(**{"dda:model-name": "Lid"}).model_name("Cap") == "Cap"

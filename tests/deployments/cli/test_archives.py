@@ -157,7 +157,7 @@ def test_the_trained_archive_given_twice_is_refused(trained: Path, tmp_path: Pat
 def test_a_model_file_that_is_a_web_page_is_refused(tmp_path: Path) -> None:
     files = trained_files("bring-your-own") | {"export_artifacts/mochi.pt": b"<!doctype html><title>Log in</title>"}
     message = refusal("manifest", "build", write_tar_gz(tmp_path / "model.tar.gz", files), code=1)
-    assert "is no TorchScript file, but a web page (HTML)" in message
+    assert "is not a TorchScript file, but a web page (HTML)" in message
 
 
 def test_a_wrong_path_is_a_usage_error(trained: Path, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ def test_targets_that_are_refused_say_why() -> None:
     _, _, notes = dda("targets").stdout.partition("\n\n")
     for name, why in (
         ("jetson-xavier needs a LocalServer named by the use case", "JetPack 4 is retired"),
-        ("jetson-xavier-jp7 is refused", "SageMaker Neo ends at CUDA 11"),
-        ("onnx-jetson-xavier-jp6 is refused", "no trained archive brings one yet"),
+        ("jetson-xavier-jp7 is refused", "SageMaker Neo supports CUDA only up to 11"),
+        ("onnx-jetson-xavier-jp6 is refused", "trained archives do not contain one yet"),
     ):
         assert any(line.startswith(name) and why in line for line in notes.splitlines())
 

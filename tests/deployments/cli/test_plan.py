@@ -138,7 +138,7 @@ def test_a_target_that_these_devices_cannot_run_is_refused_with_reason_and_remed
     said = refusal(*base, "--targets", "jetson", code=2)
     assert "JetPack 4 is retired" in said
     assert "localserver" in said
-    assert "no trained archive brings" in refusal(*base, "--targets", "jetson-xavier-jp7", code=2)
+    assert "trained archives do not contain" in refusal(*base, "--targets", "jetson-xavier-jp7", code=2)
     named = use_case_file(tmp_path, localserver={"jetson": "aws.edgeml.dda.LocalServer.arm64JP4"})
     plan = dda_json("plan", archive, "--use-case-file", named, "--model-name", "m", "--targets", "jetson", "--json")
     dependencies = plan["components"]["jetson-xavier"]["recipe"]["ComponentDependencies"]

@@ -119,7 +119,8 @@ def test_a_misspelt_setting_is_reported_with_a_suggestion() -> None:
     result = dda("targets", "--json", DDA_POLL_SECOND="5")
     assert result.exit_code == 0
     assert result.stderr == (
-        "warning: DDA_POLL_SECOND is no setting of the DDA Pipeline and has no effect. Did you mean DDA_POLL_SECONDS?\n"
+        "warning: DDA_POLL_SECOND is not a setting of the DDA Pipeline and has no effect. "
+        "Did you mean DDA_POLL_SECONDS?\n"
     )
     assert dda("targets", DDA_POLL_SECONDS="5", DDA_DEBUG="1").stderr == ""
 

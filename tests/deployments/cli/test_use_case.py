@@ -87,7 +87,7 @@ async def test_a_use_case_saved_before_keeps_its_fleet_until_its_file_names_one(
     assert await save(file, targets=["jetson"]) == said
 
     said = await save(file, fleet="current")
-    assert said.startswith("Fleet: original becomes current (compiled by default now: jetson-xavier-jp5; ")
+    assert said.startswith("Fleet: original becomes current (added to the default targets: jetson-xavier-jp5; ")
     assert (await load_use_case("fleet-7")).fleet == "current"
     assert (await save(file)).startswith("Fleet: current, as saved before")
 

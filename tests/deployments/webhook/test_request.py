@@ -27,7 +27,7 @@ from dda_core.exceptions import (
     UnknownUseCase,
 )
 from dda_core.naming import JOB_NAME_PATTERN
-from dda_core.training.events import parse_training_event, queue_name, undelivered_name
+from dda_core.training.events import dead_letter_queue_name, parse_training_event, queue_name
 from deployments.webhook import request as webhook
 from deployments.webhook.request import (
     TEMPLATE,
@@ -200,7 +200,7 @@ def test_events_that_cannot_be_delivered_are_kept_and_raise_an_alarm(path: Path)
     found = target(path)
     assert found["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
     assert found["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": "Undelivered.Arn"}}
-    assert resources["Undelivered"]["Properties"]["QueueName"] == undelivered_name("lids")
+    assert resources["Undelivered"]["Properties"]["QueueName"] == dead_letter_queue_name("lids")
     assert resources["Undelivered"]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
     alarm = resources["SomethingUndelivered"]["Properties"]
     assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": "Undelivered.QueueName"}}]
@@ -243,7 +243,7 @@ def test_an_event_file_that_cannot_be_read_is_named(tmp_path: Path):
         read_event(tmp_path)
     file = tmp_path / "event.json"
     file.write_text("{")
-    with pytest.raises(InvalidEvent, match=r"event\.json holds no JSON"):
+    with pytest.raises(InvalidEvent, match=r"event\.json is not JSON"):
         read_event(file)
     file.write_text(json.dumps(sagemaker_event("lid-8")))
     assert read_event(file) == sagemaker_event("lid-8")

@@ -1,4 +1,4 @@
-"""What the automation for silent runs marks Crashed by mistake gets its state back; what is dead goes on."""
+"""Runs that the automation for silent runs wrongly marked Crashed get their state back; dead runs are restarted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tasks.operations.test_reconciliation import Look, deployment, process
 __all__ = ["deployment", "processes"]
 ALARMS: list[State[None]] = [
     Crashed(name=SILENT_NAME, message="whatever"),
-    # As a server marks a run whose automation an earlier version made.
+    # As a server with an earlier version's automation marks a run.
     Crashed(message="No heartbeat of the run came for 90 s."),
 ]
 alarms = pytest.mark.parametrize("alarm", ALARMS, ids=["by name", "by an earlier version"])
@@ -49,7 +49,7 @@ async def test_a_suspended_run_waits_again_for_the_same_input(deployment: UUID, 
 
 
 @pytest.mark.parametrize("sign", ["process", "heartbeat"])
-async def test_a_run_that_lives_runs_on(deployment: UUID, processes: Look, sign: str):
+async def test_a_live_run_is_running_again(deployment: UUID, processes: Look, sign: str):
     run = await run_in(Running(), deployment)
     await crashed(run)
     if sign == "process":
@@ -63,14 +63,14 @@ async def test_a_run_that_lives_runs_on(deployment: UUID, processes: Look, sign:
 
 
 async def seen(run: UUID) -> None:
-    """Until the server has the heartbeat: it writes events in batches."""
+    """Wait until the server has the heartbeat, because it writes events in batches."""
     async with asyncio.timeout(20), get_client() as client:
         flow_run = await client.read_flow_run(run)
         while not await last_heartbeat(client, flow_run, datetime.now(UTC) - timedelta(minutes=1)):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
-async def test_a_run_whose_next_heartbeat_may_yet_come_is_left_for_now(deployment: UUID, processes: Look):
+async def test_a_run_whose_next_heartbeat_may_still_arrive_is_left_for_now(deployment: UUID, processes: Look):
     run = await run_in(Running(), deployment)
     await crashed(run)
     await processes.reconcile()
@@ -81,7 +81,7 @@ async def test_a_run_whose_next_heartbeat_may_yet_come_is_left_for_now(deploymen
     ("ago", "look"), [(LATE_SECONDS + 1, Process.UNKNOWN), (0, Process.GONE)], ids=["silent", "process gone"]
 )
 @alarms
-async def test_a_run_that_is_dead_goes_on(
+async def test_a_dead_run_is_restarted(
     deployment: UUID, processes: Look, ago: float, look: Process, alarm: State[None]
 ):
     run = await run_in(alarm, deployment, ago=ago)
@@ -90,7 +90,7 @@ async def test_a_run_that_is_dead_goes_on(
     assert (await state_of(run)).name == "AwaitingRetry"
 
 
-async def test_what_others_mark_crashed_is_believed(deployment: UUID, processes: Look):
+async def test_crashes_reported_by_others_are_not_reversed(deployment: UUID, processes: Look):
     run = await run_in(Running(), deployment)
     await crashed(run, Crashed(message="Flow run infrastructure exited with code 137"))
     await processes.reconcile()

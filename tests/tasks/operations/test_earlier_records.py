@@ -1,4 +1,4 @@
-"""What the previous version recorded is decided about as that version decided."""
+"""Records of the previous version lead to the same decisions as in that version."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ async def test_each_failed_target_has_the_retry_class_that_it_had(earlier: Earli
     assert [(each.target, each.retry_class, each.attempts) for each in found] == earlier.failed
 
 
-def test_a_run_has_ended_as_often_as_it_had(earlier: EarlierRun) -> None:
+def test_a_run_keeps_its_number_of_ends(earlier: EarlierRun) -> None:
     assert times_ended(earlier.states) == earlier.times_ended
 
 
-def test_a_run_has_crashed_by_itself_as_often_as_it_had(earlier: EarlierRun) -> None:
+def test_a_run_keeps_its_number_of_own_crashes(earlier: EarlierRun) -> None:
     assert _own_crashes(earlier.states) == earlier.own_crashes
 
 
-def test_the_automations_crashes_are_known(earlier: EarlierRun) -> None:
+def test_crashes_marked_by_the_automation_are_recognised(earlier: EarlierRun) -> None:
     kinds = [crash_kind(state) for state in earlier.states if state.is_crashed()]
     assert [kind is CrashKind.SILENT for kind in kinds] == earlier.silent
 
@@ -49,7 +49,7 @@ def test_the_file_has_every_class_that_errors_have_and_every_kind_of_crash() -> 
     assert {crash_kind(state) for state in states} == set(CrashKind)
 
 
-def test_nothing_in_the_file_has_the_fields_of_today() -> None:
+def test_nothing_in_the_file_has_newer_fields() -> None:
     lines = [line for run in RUNS.values() for rows in run.rows for line in rows]
     assert lines
     assert not any("retry_class" in line["facts"] for line in lines)

@@ -11,7 +11,7 @@ from dda_core.cleanup.orphaned_jobs import our_jobs
 from dda_core.naming import TRAINING_PART_LIMIT
 from dda_core.use_case import UseCase
 from tasks.operations import orphans
-from tasks.operations.orphans import KEY, look_for_left_behind
+from tasks.operations.orphans import KEY, find_orphans
 from tasks.store.artifacts import latest_artifact
 from tasks.store.use_cases import UseCaseBlock
 from tests.fixtures.denials import deny_tags
@@ -35,25 +35,25 @@ async def forget(*runs: UUID) -> None:
 async def test_a_compilation_job_that_no_run_knows_is_found_with_its_remedy(pipeline: Any) -> None:
     pipeline.train("orphan-1")
     view = await pipeline.run("orphan-1", targets=["x86_64-cpu"])
-    await look_for_left_behind()
+    await find_orphans()
     assert "orphan-1" not in await page(), "its run is there"
 
     await forget(UUID(view.flow_run_id))
-    assert await look_for_left_behind()
+    assert await find_orphans()
     job = view.targets["x86_64-cpu"].compilation_job
     shown = (await page()).replace("\\", "")
-    assert f"compilation job {job} (COMPLETED) of orphan-1 is known to no run" in shown
+    assert f"compilation job {job} (COMPLETED) of orphan-1 belongs to no known run" in shown
     assert "`dda compile orphan-1 --use-case local --targets x86_64-cpu`" in shown
-    assert not await look_for_left_behind(), "nothing has changed"
+    assert not await find_orphans(), "nothing has changed"
 
     # A later run that joined the job knows it.
     again = await pipeline.run("orphan-1", targets=["x86_64-cpu"])
     assert again.targets["x86_64-cpu"].compilation_job == job
-    assert await look_for_left_behind()
+    assert await find_orphans()
     assert "orphan-1" not in await page()
 
 
-async def test_jobs_of_others_are_not_ours(pipeline: Any) -> None:
+async def test_jobs_of_others_are_ignored(pipeline: Any) -> None:
     pipeline.train("mine-1")
     await pipeline.run("mine-1", targets=["x86_64-cpu"])
     sagemaker = pipeline.aws.client("sagemaker")
@@ -71,12 +71,12 @@ async def test_a_job_without_tags_is_known_by_its_request_and_by_the_record_of_i
     [job] = our_jobs(sagemaker, use_case("local"), BEGAN)
     assert (job.training_job, job.target, job.flow_run_id) == (name, "x86_64-cpu", None)
     assert list(our_jobs(sagemaker, use_case("local", s3_bucket="dda-another"), BEGAN)) == []
-    await look_for_left_behind()
+    await find_orphans()
     assert f"of {name}" not in (shown := (await page()).replace("\\", "")), "its run has recorded it"
     assert "The tags of a compilation-job may not be read" in shown
     await forget(UUID(view.flow_run_id))
-    await look_for_left_behind()
-    assert f"of {name} is known to no run" in (await page()).replace("\\", "")
+    await find_orphans()
+    assert f"of {name} belongs to no known run" in (await page()).replace("\\", "")
 
 
 def use_case(name: str, s3_bucket: str = "dda-local-artifacts") -> UseCase:
@@ -87,14 +87,16 @@ async def test_a_run_that_waits_for_a_deleted_job_is_found(pipeline: Any) -> Non
     waiting = line("x86_64-cpu", "compiling", (1, "compiling"), compilation_job="waits-1-x86cpu-01234567-1")
     [run] = await write_past_runs([PastRun("waits-1", 0, [[waiting]], StateType.RUNNING)])
     try:
-        await look_for_left_behind()
+        await find_orphans()
         shown = (await page()).replace("\\", "")
         assert f"waits-1 waits for compilation job {waiting.compilation_job}, which was deleted" in shown
     finally:
         await forget(run)
 
 
-async def test_an_account_that_cannot_be_asked_hinders_no_other(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_account_that_cannot_be_checked_does_not_affect_others(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     swept = []
     monkeypatch.setattr(
         orphans, "remove_stale_uploads", lambda s3, bucket: swept.append(bucket) or [f"aborted in {bucket}"]
@@ -109,11 +111,11 @@ async def test_an_account_that_cannot_be_asked_hinders_no_other(pipeline: Any, m
     await UseCaseBlock.of(other).asave("a-broken-one", overwrite=True)
     pipeline.aws.faults.add("call", operation="AssumeRole", error="AccessDenied")
     try:
-        await look_for_left_behind()
+        await find_orphans()
     finally:
         await UseCaseBlock.adelete("a-broken-one")
     shown = (await page()).replace("\\", "")
-    assert "| a-broken-one | its account could not be asked:" in shown
+    assert "| a-broken-one | its account could not be checked:" in shown
     assert f"aborted in {pipeline.aws.bucket}" in shown
     assert pipeline.aws.bucket in swept
     assert ACCOUNT not in shown

@@ -46,7 +46,7 @@ async def row_of(training_job: str) -> OverviewRow:
 
 
 async def test_a_run_keeps_the_overview_as_its_state_changes(pipeline: Any) -> None:
-    # The page links the first twenty models of the alphabet.
+    # The page links only the first twenty models in alphabetical order.
     pipeline.train("over-1", model_name="0-over-model")
     view = await pipeline.run("over-1", targets=["x86_64-cpu", "arm64-cpu"])
     row = await row_of("over-1")
@@ -57,7 +57,7 @@ async def test_a_run_keeps_the_overview_as_its_state_changes(pipeline: Any) -> N
     assert "[0-over-model](/v2/runs?tags=model:0-over-model)" in page
 
 
-async def test_a_failure_shows_its_cause_and_the_way_on(pipeline: Any) -> None:
+async def test_a_failure_shows_its_cause_and_next_step(pipeline: Any) -> None:
     await write_past_runs(
         [
             PastRun(
@@ -99,7 +99,7 @@ async def test_training_jobs_never_compiled_say_what_to_do_next(pipeline: Any) -
     assert f"[Compile it](/v2/deployments/deployment/{rows['fresh-1'].deployment_id}/run?parameters=" in shown
 
 
-async def test_an_account_that_cannot_be_asked_keeps_its_rows(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_account_that_cannot_be_read_keeps_its_rows(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline.train("kept-1")
     await refresh()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -117,7 +117,7 @@ async def test_the_page_says_that_the_tags_of_training_jobs_may_not_be_read(pipe
     assert "Use case local: The tags of a training-job may not be read" in await data(OVERVIEW)
 
 
-async def test_a_refresh_heals_what_a_killed_process_left(pipeline: Any) -> None:
+async def test_a_refresh_corrects_what_a_killed_process_left(pipeline: Any) -> None:
     await write_past_runs(
         [PastRun("over-4", 0, [[line("a", "compiling", (1, "compiling"))]], StateType.CRASHED, tags=["mine"])]
     )
@@ -130,7 +130,7 @@ async def test_a_refresh_heals_what_a_killed_process_left(pipeline: Any) -> None
 
 
 @pytest.mark.slow
-async def test_pages_are_changed_in_place_and_those_of_models_get_a_version_per_run(pipeline: Any) -> None:
+async def test_pages_are_updated_in_place_and_model_pages_get_a_version_per_run(pipeline: Any) -> None:
     pipeline.train("twice-1", model_name="Twice Model")
     for _ in range(2):
         await pipeline.run("twice-1", targets=["x86_64-cpu"])
@@ -148,7 +148,7 @@ async def test_a_refused_run_is_failed_in_the_overview(pipeline: Any) -> None:
     assert (await row_of("never-trained")).status is RunStatus.FAILED
 
 
-async def test_rows_that_nobody_can_read_are_made_anew(pipeline: Any) -> None:
+async def test_unreadable_rows_are_rebuilt(pipeline: Any) -> None:
     async with get_client() as client:
         await keep_artifact(client, ROWS_KEY, "table", json.dumps([{"other": 1}]), "x")
         assert await stored_rows(client) == []
@@ -170,11 +170,11 @@ async def test_the_flow_keeps_few_runs_of_its_own(pipeline: Any, monkeypatch: py
         runs = await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[FlowName.REFRESH_OVERVIEW]))
         )
-    # The run that tidies up has not ended when it does.
+    # The run that deletes the others has not ended yet.
     assert len(runs) == 3
 
 
-def test_moments_are_told_in_utc() -> None:
+def test_times_are_shown_in_utc() -> None:
     from dda_core.pages.overview import moment
 
     assert moment(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2026-01-02 03:04:05 UTC"

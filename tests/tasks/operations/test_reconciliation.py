@@ -24,9 +24,9 @@ from prefect.states import Cancelled, Cancelling, Completed, Crashed, Paused, Pe
 from dda_core.runs.liveness import Action, CrashKind, Process, Resumption
 from deployments.server.registration import save_use_case
 from flows.compile_training_job import compile_training_job
-from flows.reconcile import heal, reconcile
-from tasks.operations.liveness_probes import HEARTBEAT, Processes, _last_sign
-from tasks.operations.reconciliation import SILENT_SECONDS, Healed, forget_overdue, reconcile_runs
+from flows.reconcile import reconcile, run_reconciliation
+from tasks.operations.liveness_probes import HEARTBEAT, Processes, _last_seen
+from tasks.operations.reconciliation import SILENT_SECONDS, LostRun, forget_overdue, reconcile_runs
 from tasks.store.artifacts import latest_artifact
 from tasks.store.transitions import crash_kind, resumption, set_state, transition_id
 from tasks.store.use_cases import load_use_case
@@ -36,14 +36,14 @@ PID = "4711"
 
 
 class Look:
-    """A machine whose processes are as a test says, and whose time does not pass by itself."""
+    """A machine whose processes and clock are controlled by the test."""
 
     def __init__(self) -> None:
         self.found: dict[str, list[Process]] = {}
-        """What each look shows, by flow run; the last one stands."""
+        """The results of successive probes, by flow run; the last one repeats."""
         self.slept: list[float] = []
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
-        """What happens between two looks."""
+        """What happens between two probes."""
 
     def __call__(self, single_host: bool) -> Look:
         return self
@@ -57,11 +57,11 @@ class Look:
         if self.meanwhile:
             await self.meanwhile()
 
-    async def reconcile_runs(self, **options: Any) -> list[Healed]:
+    async def reconcile_runs(self, **options: Any) -> list[LostRun]:
         return await reconcile_runs(probe=self, sleep=self.sleep, **options)
 
-    async def reconcile(self, *runs: UUID, after: float = 0, **options: Any) -> dict[UUID, Healed]:
-        """What a reconciliation does about these runs, ``after`` seconds from now; no other runs count."""
+    async def reconcile(self, *runs: UUID, after: float = 0, **options: Any) -> dict[UUID, LostRun]:
+        """What a reconciliation does about these runs, ``after`` seconds from now; other runs are ignored."""
         options["clock"] = lambda: datetime.now(UTC) + timedelta(seconds=after)
         found = await self.reconcile_runs(**options)
         return {UUID(each.flow_run_id): each for each in found if UUID(each.flow_run_id) in runs}
@@ -89,7 +89,7 @@ async def run_in(
         else:
             run = await client.create_flow_run(compile_training_job, parameters=given, name=name)
         if state.is_cancelling():
-            # Prefect cancels a run that never ran at once.
+            # Prefect cancels a run that never ran immediately.
             await client.set_flow_run_state(run.id, Running(), force=True)
         await client.set_flow_run_state(run.id, state, force=True)
         await client.update_flow_run(run.id, infrastructure_pid=PID)
@@ -117,25 +117,25 @@ async def states_of(run: UUID) -> list[str]:
     return [str(state.name) for state in sorted(states, key=lambda state: state.timestamp)]
 
 
-async def test_a_run_whose_process_is_gone_is_crashed_and_goes_on(deployment: UUID, processes: Look) -> None:
+async def test_a_run_without_its_process_is_crashed_and_restarted(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
-    healed = await processes.reconcile(run)
-    assert healed[run].action is Action.RESTART
-    assert str(healed[run]).endswith("goes on. Its process is gone from the machine that it ran on.")
+    lost = await processes.reconcile(run)
+    assert lost[run].action is Action.RESTART
+    assert str(lost[run]).endswith("was restarted. Its process no longer exists on its machine.")
     assert (await states_of(run))[-3:] == ["Running", "Crashed", "AwaitingRetry"]
-    # A second look finds a run that waits for a worker.
+    # A second reconciliation finds a run that waits for a worker.
     assert await processes.reconcile(run) == {}
 
 
-async def test_a_process_that_turns_up_at_the_second_look_is_left_alone(deployment: UUID, processes: Look) -> None:
+async def test_a_run_whose_process_appears_in_the_second_probe_is_left_alone(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE, Process.ALIVE]
     assert await processes.reconcile(run) == {}
     assert (await state_of(run)).is_running()
 
 
-async def test_a_run_that_ends_between_the_looks_is_left_alone(deployment: UUID, processes: Look) -> None:
+async def test_a_run_that_ends_between_the_probes_is_left_alone(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
 
@@ -148,7 +148,7 @@ async def test_a_run_that_ends_between_the_looks_is_left_alone(deployment: UUID,
     assert (await state_of(run)).message == "4/4 targets deployable"
 
 
-async def test_two_reconciliations_at_once_let_it_go_on_once(deployment: UUID, processes: Look) -> None:
+async def test_two_concurrent_reconciliations_restart_a_run_once(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     processes.found[str(run)] = [Process.GONE]
     await asyncio.gather(processes.reconcile(run), processes.reconcile(run), processes.reconcile(run))
@@ -156,7 +156,7 @@ async def test_two_reconciliations_at_once_let_it_go_on_once(deployment: UUID, p
     assert (await states_of(run)).count("Running") == 1
 
 
-async def test_runs_that_wait_live_or_have_ended_stay_as_they_are(deployment: UUID, processes: Look) -> None:
+async def test_waiting_live_and_ended_runs_are_left_alone(deployment: UUID, processes: Look) -> None:
     states = [Suspended(), Paused(), Scheduled(), Completed(), Running(), Pending(), Cancelling()]
     runs = [await run_in(state, deployment, ago=99_999) for state in states]
     for run in runs[:4]:
@@ -167,7 +167,7 @@ async def test_runs_that_wait_live_or_have_ended_stay_as_they_are(deployment: UU
     assert [(await state_of(run)).name for run in runs] == [state.name for state in states]
 
 
-async def test_a_silent_run_is_dead_and_a_heartbeat_or_a_record_is_a_sign_of_life(
+async def test_a_silent_run_is_presumed_dead_but_not_with_a_heartbeat_or_record(
     deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = await run_in(Running(), deployment, ago=400)
@@ -178,24 +178,22 @@ async def test_a_silent_run_is_dead_and_a_heartbeat_or_a_record_is_a_sign_of_lif
             emit_event(event=HEARTBEAT, resource=resource)
             await EventsWorker.drain_all(timeout=10)
             run = await client.read_flow_run(beating)
-            if await _last_sign(client, run, datetime.now(UTC) - timedelta(seconds=60)):
+            if await _last_seen(client, run, datetime.now(UTC) - timedelta(seconds=60)):
                 break
             await asyncio.sleep(0.1)
-    healed = await processes.reconcile(silent, beating)
-    assert set(healed) == {silent}
-    assert "It gave no sign of life for 40" in healed[silent].evidence
+    lost = await processes.reconcile(silent, beating)
+    assert set(lost) == {silent}
+    assert "It has been silent for 40" in lost[silent].evidence
 
 
-async def test_a_run_that_falls_silent_is_looked_at_again_before_it_counts_as_dead(
-    deployment: UUID, processes: Look
-) -> None:
+async def test_a_silent_run_is_probed_again_before_it_is_presumed_dead(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     assert await processes.reconcile(run, after=250) == {}
     assert (await processes.reconcile(run, after=400))[run].action is Action.RESTART
     assert SILENT_SECONDS in processes.slept
 
 
-async def test_what_is_done_says_why_as_data(deployment: UUID, processes: Look) -> None:
+async def test_transitions_carry_their_reason_as_data(deployment: UUID, processes: Look) -> None:
     run = await run_in(Running(), deployment)
     for ended_before, kind in ((None, CrashKind.OWN), (datetime.now(UTC) + timedelta(days=1), CrashKind.STACK_ENDED)):
         processes.found[str(run)] = [Process.GONE]
@@ -209,13 +207,13 @@ async def test_what_is_done_says_why_as_data(deployment: UUID, processes: Look) 
         assert (crash_kind(crashed), resumption(crashed, again)) == (kind, Resumption.RESUMED)
 
 
-async def test_a_run_that_no_worker_can_take_is_only_crashed(pipeline: Any, processes: Look) -> None:
+async def test_a_run_that_no_worker_can_restart_is_only_crashed(pipeline: Any, processes: Look) -> None:
     run = await run_in(Running(), ago=400)
     assert (await processes.reconcile(run))[run].action is Action.CRASH
     assert (await state_of(run)).is_crashed()
 
 
-async def test_a_crashed_run_goes_on_until_it_crashed_too_often(
+async def test_a_crashed_run_is_restarted_up_to_the_limit(
     deployment: UUID, processes: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDA_MAX_RESTARTS", "1")
@@ -230,7 +228,7 @@ async def test_a_crashed_run_goes_on_until_it_crashed_too_often(
     assert (await state_of(run)).is_crashed()
 
 
-async def test_a_crashed_run_that_another_one_followed_stays(deployment: UUID, processes: Look) -> None:
+async def test_a_crashed_run_followed_by_another_is_left_alone(deployment: UUID, processes: Look) -> None:
     name = f"followed-{uuid4().hex[:8]}"
     run = await run_in(Crashed(), deployment, name, ago=5)
     other = await run_in(Crashed(), deployment, name, use_case="another")
@@ -239,12 +237,12 @@ async def test_a_crashed_run_that_another_one_followed_stays(deployment: UUID, p
     assert (await state_of(run)).is_crashed()
 
 
-async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUID, processes: Look) -> None:
+async def test_runs_of_a_stopped_stack_are_restarted_immediately(deployment: UUID, processes: Look) -> None:
     before = [await run_in(state, deployment) for state in (Running(), Pending())]
     began = datetime.now(UTC)
     after = [await run_in(state, deployment) for state in (Running(), Pending())]
-    healed = await processes.reconcile(*before, *after, ended_before=began)
-    assert set(healed) == set(before)
+    lost = await processes.reconcile(*before, *after, ended_before=began)
+    assert set(lost) == set(before)
     for run in before:
         assert (await states_of(run))[-2:] == ["Crashed", "AwaitingRetry"]
     async with get_client() as client:
@@ -254,9 +252,7 @@ async def test_what_ran_before_a_stack_was_ended_goes_on_at_once(deployment: UUI
 
 @pytest.mark.parametrize("tags", [True, False])
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
-async def test_a_cancel_that_nobody_finished_is_finished(
-    pipeline: Any, deployment: UUID, processes: Look, tags: bool
-) -> None:
+async def test_an_unfinished_cancel_is_finished(pipeline: Any, deployment: UUID, processes: Look, tags: bool) -> None:
     if not tags:
         deny_tags(pipeline.aws)
     name = f"cancelled-{'tagged' if tags else 'untagged'}"
@@ -271,8 +267,8 @@ async def test_a_cancel_that_nobody_finished_is_finished(
         await client.set_flow_run_state(run.id, Running(), force=True)
         await client.set_flow_run_state(run.id, Cancelling(), force=True)
     processes.found[str(run.id)] = [Process.GONE]
-    healed = await processes.reconcile(run.id)
-    assert healed[run.id].action is Action.CANCEL
+    lost = await processes.reconcile(run.id)
+    assert lost[run.id].action is Action.CANCEL
     assert (await state_of(run.id)).is_cancelled()
     sagemaker = pipeline.aws.client("sagemaker")
     for job in pipeline.jobs():
@@ -281,13 +277,13 @@ async def test_a_cancel_that_nobody_finished_is_finished(
 
 
 async def make_scheduled(*runs: UUID) -> None:
-    """Let runs look as if a schedule had made them."""
+    """Make runs look as if a schedule had created them."""
     db = provide_database_interface()
     async with db.session_context(begin_transaction=True) as session:
         await session.execute(sa.update(db.FlowRun).where(db.FlowRun.id.in_(runs)).values(auto_scheduled=True))
 
 
-async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(deployment: UUID) -> None:
+async def test_overdue_housekeeping_runs_are_deleted_except_the_newest(deployment: UUID) -> None:
     housekeeping = await reconcile.ato_deployment("overdue-test", work_pool_name="dda")
     deployment_id = await housekeeping.aapply()
     async with get_client() as client:
@@ -297,7 +293,7 @@ async def test_overdue_housekeeping_is_forgotten_but_for_the_newest(deployment: 
             )
             for minutes in (3, 2, 1)
         ]
-    # Runs made by hand are somebody's wish.
+    # Runs created manually are wanted.
     assert await forget_overdue(datetime.now(UTC)) == 0
     await make_scheduled(*(run.id for run in runs))
     assert await forget_overdue(datetime.now(UTC)) == 2
@@ -316,7 +312,7 @@ async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UU
 
     @flow(name=reconcile.name)
     async def reconcile_here() -> State[None]:
-        return await heal(look_at_aws=False, reconcile_runs=processes.reconcile_runs)
+        return await run_reconciliation(look_at_aws=False, reconcile_runs=processes.reconcile_runs)
 
     state = await reconcile_here(return_state=True)
     assert state.message is not None
@@ -332,7 +328,7 @@ async def test_the_flow_shows_what_it_did_and_keeps_few_idle_runs(deployment: UU
             await client.read_flow_run(too_soon)
 
 
-def test_a_process_is_known_by_its_run_and_not_by_its_number(tmp_path: Path) -> None:
+def test_a_process_is_identified_by_its_run_not_its_pid(tmp_path: Path) -> None:
     run = FlowRun(id=uuid4(), flow_id=uuid4(), infrastructure_pid=str(os.getpid()))
     assert Processes(True).look(run) is Process.GONE, "another process has the number"
     assert Processes(False).look(run) is Process.UNKNOWN
@@ -353,7 +349,7 @@ def test_a_process_is_known_by_its_run_and_not_by_its_number(tmp_path: Path) -> 
     assert Processes(True).look(container) is Process.UNKNOWN
 
 
-def test_a_process_that_may_not_be_looked_into_is_not_taken_for_gone(tmp_path: Path) -> None:
+def test_a_process_that_may_not_be_inspected_is_not_presumed_dead(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / PID).mkdir()
     hidden = tmp_path / PID / "environ"

@@ -1,4 +1,4 @@
-"""Failed targets as the history of a real Prefect server has them, and their runs scheduled again."""
+"""Failed targets from the history of a real Prefect server, and their runs scheduled again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PAIR = ["arm64-cpu", "x86_64-cpu"]
 
 
 class Deployed(NamedTuple):
-    """The pipeline, and a deployment from which its runs are made, as a person's are."""
+    """The pipeline, with a deployment that its runs are created from, as people do."""
 
     pipeline: Pipeline
     deployment: UUID
@@ -142,13 +142,13 @@ async def test_a_retry_is_the_same_run_again_and_its_history_holds_it_all(
         (1, AttemptStatus.FAILED),
         (2, AttemptStatus.DEPLOYABLE),
     ]
-    # The target that was left alone is the only one left, and has still failed once.
+    # Only the target that was left alone remains, and it has still failed once.
     [left] = await failures("again-1")
     assert (left.target, left.attempts, left.retry_class) == ("arm64-cpu", 1, RetryClass.NEVER)
 
 
 @pytest.mark.slow
-async def test_after_the_maximum_it_is_left_alone(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_the_maximum_a_target_is_left_alone(deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = deployed.pipeline
     monkeypatch.setenv("DDA_RETRY_BACKOFF_SECONDS", "0.01")
     monkeypatch.setenv("DDA_RETRY_ATTEMPTS_BACKOFF", "3")
@@ -165,7 +165,7 @@ async def test_after_the_maximum_it_is_left_alone(deployed: Deployed, monkeypatc
     assert decided.why == "backoff: the maximum of 3 attempts is reached"
 
 
-async def test_two_sweeps_at_once_retry_once(deployed: Deployed) -> None:
+async def test_two_concurrent_sweeps_retry_once(deployed: Deployed) -> None:
     name = await deployed.in_state(Crashed(message="killed"))
     async with get_client() as client:
         failed = await failed_targets(client, [await runs_of(client, name)])
@@ -176,7 +176,7 @@ async def test_two_sweeps_at_once_retry_once(deployed: Deployed) -> None:
     assert [state.name for state in states].count("AwaitingRetry") == 1
 
 
-async def test_a_decision_is_void_when_its_run_has_moved_on(deployed: Deployed) -> None:
+async def test_a_decision_is_void_if_its_runs_state_changed(deployed: Deployed) -> None:
     name = await deployed.in_state(Crashed(message="killed"))
     async with get_client() as client:
         decided = decide(await failures(name), datetime.now(UTC), load_settings(), by_hand=True)
@@ -184,14 +184,14 @@ async def test_a_decision_is_void_when_its_run_has_moved_on(deployed: Deployed) 
         for state in (Pending(), Running(), Failed(message="x")):
             await client.set_flow_run_state(run, state, force=True)
             [outcome] = await carry_out(client, decided, "test", force=True)
-            assert (outcome.retry, outcome.why) == (False, f"its run has changed meanwhile ({state.name})")
+            assert (outcome.retry, outcome.why) == (False, f"its run has changed in the meantime ({state.name})")
             assert (await client.read_flow_run(run)).state_type is state.type
         await client.delete_flow_run(run)
         [outcome] = await carry_out(client, decided, "test")
     assert (outcome.retry, outcome.why) == (False, "its run was deleted")
 
 
-async def test_a_crashed_run_that_wrote_nothing_is_done_again_as_a_whole(
+async def test_a_crashed_run_that_wrote_nothing_is_retried_entirely(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDA_RETRY_BACKOFF_SECONDS", "0.01")
@@ -218,7 +218,7 @@ async def test_crashes_are_counted_by_the_runs_states(deployed: Deployed) -> Non
     ]
 
 
-async def test_a_run_whose_deployment_is_gone_is_reported_only(
+async def test_a_run_whose_deployment_was_deleted_is_only_reported(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DDA_RETRY_BACKOFF_SECONDS", "0.01")
@@ -245,7 +245,7 @@ async def test_what_a_person_ended_is_left_alone(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
-async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
+async def test_a_job_that_reached_its_time_limit_was_not_stopped_by_a_person(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dda_core.compilation.job.MAX_RUNTIME_SECONDS", 1)
@@ -261,7 +261,7 @@ async def test_a_job_that_reached_its_time_limit_is_no_persons_stop(
     assert [row["facts"]["retry_class"] for row in json.loads(str(record.data))] == ["timed-out"]
 
 
-async def test_an_ignored_run_is_no_failure(deployed: Deployed) -> None:
+async def test_an_ignored_run_is_not_a_failure(deployed: Deployed) -> None:
     name = await deployed.in_state(Failed(message="x"), targets=PAIR)
     async with get_client() as client:
         await client.update_flow_run(UUID((await failures(name))[0].flow_run_id), tags=[IGNORED])
@@ -280,7 +280,7 @@ async def test_a_refused_run_counts_and_is_left_alone(deployed: Deployed) -> Non
         assert "refused:never" in (await client.read_flow_run(run)).tags
 
 
-async def test_a_run_that_cannot_even_begin_is_tagged_with_its_class(deployed: Deployed) -> None:
+async def test_a_run_that_cannot_start_is_tagged_with_its_class(deployed: Deployed) -> None:
     run = await deployed.scheduled("cannot-begin", use_case="nobody-registered-it")
     await deployed.pipeline.go_on(run)
     async with get_client() as client:
@@ -310,8 +310,8 @@ async def test_the_newest_run_that_had_a_target_counts(deployed: Deployed) -> No
     assert all("no deployment" in str(each.obstacle) for each in found.values())
 
 
-async def test_a_later_process_that_told_nothing_is_what_counts(deployed: Deployed) -> None:
-    """Else its target would stay at its first attempt for ever, and be retried without end."""
+async def test_a_later_process_that_wrote_nothing_counts(deployed: Deployed) -> None:
+    """Otherwise its target would stay at its first attempt and be retried forever."""
     pipeline = deployed.pipeline
     pipeline.train("refused-later")
     pipeline.aws.faults.add("compile", target="x86_64-cpu", reason=MAY_PASS)
@@ -326,7 +326,7 @@ async def test_a_later_process_that_told_nothing_is_what_counts(deployed: Deploy
     assert after.ended > before.ended
 
 
-async def test_an_older_run_does_not_count_beside_a_new_one_that_was_refused(deployed: Deployed) -> None:
+async def test_an_older_run_does_not_count_after_a_refused_one(deployed: Deployed) -> None:
     old = line("a", "failed", (1, "failed"), reason=MAY_PASS)
     await write_past_runs(
         [PastRun("refused-1", 0, [[old]], StateType.FAILED), PastRun("refused-1", 1, state=StateType.CANCELLED)]
@@ -334,7 +334,7 @@ async def test_an_older_run_does_not_count_beside_a_new_one_that_was_refused(dep
     assert [(each.target, each.retry_class) for each in await failures("refused-1")] == [(None, RetryClass.STOPPED)]
 
 
-async def test_the_flow_writes_what_it_decided_and_only_news(
+async def test_the_flow_writes_decisions_only_if_they_changed(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrying, "forget_idle_runs", partial(forget_idle_runs, keep=1))

@@ -15,7 +15,7 @@ from tasks.store.provenance import started_by
 from tests.fixtures.past_runs import BEGAN, PastRun, write_past_runs
 
 
-async def test_each_run_is_a_row_with_who_when_from_where_and_what_came_of_it(prefect_server: None) -> None:
+async def test_each_run_is_a_row_with_who_when_where_and_result(prefect_server: None) -> None:
     await write_past_runs(
         [
             PastRun("audit-1", 0, tags=["trigger:cli", "by:ada", "status:completed"], targets=["arm64-cpu"]),
@@ -29,7 +29,7 @@ async def test_each_run_is_a_row_with_who_when_from_where_and_what_came_of_it(pr
     one, two, three = (rows[f"audit-{number}"] for number in (1, 2, 3))
     assert (one.trigger, one.who, one.status, one.started) == ("cli", "ada", "completed", BEGAN)
     assert one.parameters == {"training_job_name": "audit-1", "use_case": "local", "targets": ["arm64-cpu"]}
-    # A run that left its training job alone was started all the same.
+    # A run that ignored its training job was started too.
     assert (two.trigger, two.who, two.status) == ("eventbridge", None, "ignored")
     assert (three.trigger, three.state, three.ended) == ("ui", "Failed", three.started + timedelta(seconds=50))
     assert "audit-3" in later
@@ -40,7 +40,7 @@ def run(*tags: str, **fields: object) -> FlowRun:
     return FlowRun.model_validate({"flow_id": "00000000-0000-0000-0000-000000000000", "tags": list(tags), **fields})
 
 
-def test_who_started_a_run_fits_into_a_tag_of_aws() -> None:
+def test_who_started_a_run_fits_into_an_aws_tag() -> None:
     assert started_by(run("trigger:cli", "by:ada")) == "cli:ada"
     assert started_by(run("trigger:eventbridge")) == "eventbridge"
     assert started_by(run()) == "ui"
@@ -50,7 +50,7 @@ def test_who_started_a_run_fits_into_a_tag_of_aws() -> None:
     assert started_by(run("trigger:cli", "by:a(b)c;" + "x" * 300)) == ("cli:a_b_c_" + "x" * 300)[:256]
 
 
-def test_since_takes_a_date_a_time_or_how_long_ago() -> None:
+def test_since_accepts_a_date_a_time_or_a_duration() -> None:
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
     assert moment_of("7d", now) == datetime(2026, 11, 14, 12, tzinfo=UTC)
     assert moment_of("30m", now) == datetime(2026, 11, 21, 11, 30, tzinfo=UTC)
@@ -59,6 +59,6 @@ def test_since_takes_a_date_a_time_or_how_long_ago() -> None:
 
 
 @pytest.mark.parametrize("text", ["yesterday", "7", "7y", "2026-13-01", "", "-1d"])
-def test_since_refuses_what_is_no_moment(text: str) -> None:
+def test_since_refuses_other_texts(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="is not a time"):
         moment_of(text)

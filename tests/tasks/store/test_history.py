@@ -108,7 +108,7 @@ async def test_a_cancelled_run_stopped_its_attempts() -> None:
     assert (await view("stopped")).targets["a"].status is TargetStatus.STOPPED
 
 
-async def test_a_process_that_was_superseded_crashed_and_its_successor_has_a_row_of_its_own() -> None:
+async def test_a_superseded_process_crashed_and_its_successor_has_its_own_row() -> None:
     writings = [[line("a", "compiling", (1, "compiling"))], [line("a", "deployable", (1, "deployable"), run=1)]]
     await write_past_runs([PastRun("again", 0, writings)])
     rows = await history("again")
@@ -117,7 +117,7 @@ async def test_a_process_that_was_superseded_crashed_and_its_successor_has_a_row
     assert (await view("again")).status is RunStatus.COMPLETED
 
 
-async def test_a_process_that_goes_on_with_an_attempt_adds_no_row() -> None:
+async def test_a_process_that_continues_an_attempt_adds_no_row() -> None:
     before = [line("a", "packaging", (1, "compiling")), line("b", "failed", (1, "failed")), line("c", "failed")]
     after = [line("a", "deployable", (1, "deployable")), *before[1:]]
     await write_past_runs([PastRun("goes-on", 0, [before, after])])
@@ -149,7 +149,7 @@ async def test_a_target_that_failed_before_it_had_a_job_has_a_row() -> None:
     assert (row.attempt, row.status, row.reason) == (None, AttemptStatus.FAILED, "no such model")
 
 
-async def test_a_run_that_died_before_it_wrote_anything_is_known_by_its_targets() -> None:
+async def test_a_run_that_died_before_it_wrote_anything_shows_its_targets() -> None:
     await write_past_runs([PastRun("mute", 0, [], StateType.CRASHED, targets=["a", "b"], name="sleepy-panda")])
     assert words(await history("mute")) == [("a", None, "crashed"), ("b", None, "crashed")]
 
@@ -164,7 +164,7 @@ async def test_a_run_in_progress_shows_what_it_does() -> None:
     assert (await view("busy")).status is RunStatus.IN_PROGRESS
 
 
-async def test_of_runs_side_by_side_the_one_that_changed_last_says_where_a_target_stands() -> None:
+async def test_of_concurrent_runs_the_last_change_determines_a_targets_status() -> None:
     """A run that joined the first one's job was cancelled before the job had ended."""
 
     def at(seconds: int, status: str) -> tuple[Phase, ...]:
@@ -184,7 +184,7 @@ async def test_of_runs_side_by_side_the_one_that_changed_last_says_where_a_targe
     assert (found.status, found.targets["a"].version) == (RunStatus.COMPLETED, "1.0.0")
 
 
-async def test_of_runs_one_after_the_other_the_later_one_counts_whatever_their_machines_clocks_say() -> None:
+async def test_of_consecutive_runs_the_later_counts_whatever_their_machines_clocks() -> None:
     def at(hours: int) -> tuple[Phase, ...]:
         return (Phase(status=TargetStatus.FAILED, at=BEGAN + timedelta(hours=hours)),)
 
@@ -206,8 +206,8 @@ async def test_more_runs_than_a_page_holds() -> None:
         assert len((await all_runs(client))["pages"]) == count
 
 
-async def test_a_training_job_of_a_similar_name_is_another() -> None:
-    """Keys of artifacts know neither case nor punctuation."""
+async def test_training_jobs_with_similar_names_are_kept_apart() -> None:
+    """Artifact keys ignore case and punctuation."""
     await write_past_runs(
         [
             PastRun("Lid-1", 0, [[line("a", "deployable", (1, "deployable"))]]),

@@ -1,4 +1,4 @@
-"""What is written of a run's ledger."""
+"""Writing a run's ledger."""
 
 from __future__ import annotations
 
