@@ -163,7 +163,7 @@ def test_a_person_starts_two_targets_from_the_form(person: Person, tmp_path: Pat
         if each["name"] == "local" and each["entrypoint"].endswith("compile_training_job")
     )
     person.open(f"/deployments/deployment/{deployment}/run")
-    person.reads("training_job_name", "It must be Completed", "targets (Optional)", "Compile anew")
+    person.reads("training_job_name", "It must be Completed", "targets (Optional)", "Compile again what is")
     person.browser.find_elements("css selector", "textarea")[0].send_keys("cap-inspection-3")
     person.click("button", "Select")
     until(lambda: person.browser.find_elements("css selector", "[role=option]"), 90)

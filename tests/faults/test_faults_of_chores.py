@@ -55,7 +55,7 @@ class Chore(NamedTuple):
         return self.without.get(case.operation, self.says) if denied else self.says
 
 
-NO_TAGS = {"sagemaker:ListTags": "may not be read"}
+NO_TAGS = {"sagemaker:ListTags": "No permission to read the tags"}
 
 
 async def _refresh_overview() -> State[Any]:
