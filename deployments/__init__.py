@@ -1,1 +1,1 @@
-"""How the flows are started, and where they run: command line, local stack, Prefect deployments."""
+"""How flows are started and where they run: command line, local stack, Prefect deployments."""

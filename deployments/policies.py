@@ -1,7 +1,7 @@
-"""The IAM policies of the project's roles: files with placeholders, and the policies that they make.
+"""The IAM policies of the project's roles, made from files with placeholders.
 
-Each role has a file below ``deployments/aws/policies``; ``-trust`` stands in the names of those that say who may
-assume it. ``${Account}`` and the like are placeholders, which ``envsubst`` fills in too.
+Each policy is a file in ``deployments/aws/policies``; the names of trust policies end in ``-trust``. ``${Account}`` and
+the like are placeholders, which ``envsubst`` can fill in too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ FOLDER = Path(__file__).with_name("aws") / "policies"
 
 
 def policy_names() -> list[str]:
-    """The names of every policy: those of the files without their ending, in order."""
+    """The names of all policies, which are their file names without the extension, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 def policy(name: str, **values: str) -> dict[str, Any]:
-    """The policy of that name, with ``values`` in place of its placeholders.
+    """The policy of that name, with its placeholders replaced by ``values``.
 
     Raises:
         KeyError: a placeholder has no value.

@@ -25,7 +25,7 @@ from deployments.cli.errors import DEBUG, EXIT_CODES
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
 
 SHOWN = 4
-"""Texts shown of a row of the catalogue that has more."""
+"""Texts shown of a catalogue row that has more."""
 
 HEAD = """\
 # Reference
@@ -33,10 +33,10 @@ HEAD = """\
 Written by `python -m deployments.reference` from the code; a test fails when it is out of date.
 """
 WORDS = """\
-## Words for where things stand
+## Status words
 
-A target is `not-started`, `compiling`, `packaging`, `publishing`, and ends as `deployable`, `failed`, `stopped` or
-`skipped` (it was deployable already). A run is `not-started`, `in-progress`, and ends as `completed` (every target is
+A target is `not-started`, `compiling`, `packaging` or `publishing`, and ends as `deployable`, `failed`, `stopped` or
+`skipped` (it was deployable already). A run is `not-started` or `in-progress`, and ends as `completed` (every target is
 deployable or skipped), `partial` (some are) or `failed` (none is).
 """
 
@@ -62,8 +62,8 @@ def _targets() -> str:
     ]
     head = ["target", "aliases", "Neo platform", "compiler options", "platform", "in job names", ""]
     return (
-        "## Targets\n\nTo add one, add a row to `dda_core/targets.yaml`; a use case brings its own in its "
-        f"`targets_file`. Default is what a new use case compiles when nobody says which.\n\n{_table(head, rows)}"
+        "## Targets\n\nTo add one, add a row to `dda_core/targets.yaml`; a use case can add its own in its "
+        f"`targets_file`. A new use case compiles the default ones unless told otherwise.\n\n{_table(head, rows)}"
     )
 
 
@@ -76,8 +76,8 @@ def _fleets() -> str:
     ]
     about = [f"- `{fleet.name}`: {fleet.purpose} By default: {', '.join(fleet.targets)}." for fleet in fleets]
     return (
-        "## Fleets\n\nThe LocalServer component that a model component depends on, by a use case's `fleet`. To add "
-        "one, add a row to `dda_core/fleets.yaml`.\n\n"
+        "## Fleets\n\nA use case's `fleet` decides which LocalServer component its model components depend on. To add "
+        "a fleet, add a row to `dda_core/fleets.yaml`.\n\n"
         + "\n".join(about)
         + f"\n\n{_table(['target', *(f'`{fleet.name}`' for fleet in fleets)], rows)}"
     )
@@ -148,7 +148,7 @@ def _exit_codes() -> str:
     rows = [[str(code), meaning] for code, meaning in EXIT_CODES.items()]
     return (
         f"## Exit codes\n\n{_table(['code', 'meaning'], rows)}\n"
-        f"Errors are one line on standard error. `{DEBUG}=1` adds where in the code they come from.\n"
+        f"An error is one line on standard error. `{DEBUG}=1` adds the traceback.\n"
     )
 
 
@@ -158,7 +158,7 @@ def _settings() -> str:
         for name, field in Settings.model_fields.items()
     ]
     return (
-        "## Settings\n\nEnvironment variables; `dda config show` tells what is in force. Times are in seconds.\n\n"
+        "## Settings\n\nEnvironment variables; `dda config show` shows the effective values. Times are in seconds.\n\n"
         + _table(["variable", "default", "meaning"], rows)
     )
 
@@ -204,16 +204,16 @@ def _device() -> str:
     return (
         "## What a device needs\n\n"
         "The rules of `dda_core/device/device_rules.yaml`, checked on the trained archive before any job is started, "
-        "on what was compiled, and on the package. `run` was seen on the device's own code, `read` only read there. "
-        f"A breach leads to one of these:\n\n{effects}\n"
+        "on the compiled archive, and on the package. Source `run` was observed by running the device's code, `read` "
+        f"only by reading it. A breach has one of these effects:\n\n{effects}\n"
         f"### Stage types\n\n{_table(['type', 'runtime', 'groups of rules'], types)}\n"
-        f"### Keys\n\n{_table(['for', 'key', 'must be', 'else', 'source'], keys)}\n"
-        f"### Between keys\n\n{_table(['for', 'rule', 'must be', 'else', 'source'], relations)}\n"
+        f"### Keys\n\n{_table(['for', 'key', 'must be', 'otherwise', 'source'], keys)}\n"
+        f"### Between keys\n\n{_table(['for', 'rule', 'must be', 'otherwise', 'source'], relations)}\n"
         f"### Files of a compiled model\n\n"
-        f"{_table(['file', 'how many', 'what', 'else', 'source'], files)}\n"
-        f"Either files that end in {' or '.join(' and '.join(row.ends) for row in rules.backends)} make the network; "
+        f"{_table(['file', 'how many', 'what', 'otherwise', 'source'], files)}\n"
+        f"The network is in files that end in {' or '.join(' and '.join(row.ends) for row in rules.backends)}; "
         f"`.meta` is strict JSON whose `Requirements.TargetDeviceType` is one of {', '.join(rules.device_types)}; "
-        f"every library is a 64-bit ELF file of the target's architecture.\n"
+        f"every library is a 64-bit ELF file for the target's architecture.\n"
     )
 
 
@@ -234,8 +234,8 @@ def _failures() -> str:
     ]
     return (
         "## Failures\n\n"
-        "`dda explain TEXT` looks a text up: the longest match wins. To explain one more, add a row to "
-        "`dda_core/failures.yaml`. The retry class says whether a retry can help: `never`; `backoff`, a bounded number "
+        "`dda explain TEXT` looks up a text; the longest match wins. To add a failure, add a row to "
+        "`dda_core/failures.yaml`. The retry class says whether a retry can help: `never`; `backoff`, a limited number "
         "of times; `quota`, once the account has a free slot; `reconcile`, after the state in AWS was read again.\n\n"
         + _table(["text", "cause", "what to do", "retry", "source"], rows)
     )

@@ -1,4 +1,4 @@
-"""Prefect tasks: thin wrappers around one ``dda_core`` step each."""
+"""Prefect tasks, one ``dda_core`` step each. ``store`` keeps things in Prefect; ``operations`` run on schedules."""
 
 from dda_core.sanitised_logs import sanitise_logs
 

@@ -15,7 +15,7 @@ from prefect import get_client, get_run_logger
 from prefect.cache_policies import DEFAULT, NO_CACHE
 
 from dda_core.archives.source import open_source
-from dda_core.aws.calls import wait_unless_given_up, with_retries
+from dda_core.aws.calls import wait_unless_cancelled, with_retries
 from dda_core.aws.principals import POLICIES
 from dda_core.aws.tags import Maker
 from dda_core.compilation.attempts import Attempts, first_attempt
@@ -51,7 +51,7 @@ class RecordedJobs:
             if not self._run.record.write_now():
                 self._warn(f"{self.target}: the creation of {job} could not be recorded yet; it is recorded later.")
             # In the meantime the run may have been cancelled and its jobs stopped.
-            wait_unless_given_up(0)
+            wait_unless_cancelled(0)
         return new
 
     def disclaim(self, job: str) -> None:

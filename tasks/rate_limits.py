@@ -23,7 +23,7 @@ from prefect.concurrency.sync import rate_limit
 from prefect.exceptions import MissingContextError, ObjectAlreadyExists, PrefectException
 from prefect.logging import get_logger, get_run_logger
 
-from dda_core.aws.calls import wait_unless_given_up
+from dda_core.aws.calls import wait_unless_cancelled
 from dda_core.aws.clients import AwsClients
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
@@ -128,14 +128,14 @@ class _Slots:
         """
         began = time.monotonic()
         while not self._lock.acquire(timeout=LOOK_SECONDS):
-            wait_unless_given_up(0)
+            wait_unless_cancelled(0)
         try:
             if time.monotonic() < self._alone_until or not self._acquire(per_second):
-                wait_unless_given_up(max(0.0, self._next - time.monotonic()))
+                wait_unless_cancelled(max(0.0, self._next - time.monotonic()))
                 self._next = time.monotonic() + 1 / per_second
         finally:
             self._lock.release()
-        wait_unless_given_up(0)
+        wait_unless_cancelled(0)
         if (waited := time.monotonic() - began) > TOLD_AFTER_SECONDS:
             _logger().info("Waited %.0f s for a slot of the limit %s", waited, self.name)
 

@@ -1,4 +1,4 @@
-"""What many tests share: no AWS account, no Prefect profile and no settings of the person who runs them."""
+"""Shared fixtures: tests use no AWS account, Prefect profile or settings of the person who runs them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from dda_core import sanitise
 
 COUNTED = "counted"
-"""The name under which a test's report carries what it counted, also from one process of pytest-xdist to another."""
+"""The key of a test's counts in its report, which also reaches pytest-xdist's main process."""
 
 
 @pytest.fixture
 def counted(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """``counted("crash matrix: kills", 4)`` adds to a sum that stands at the end of the tests' output."""
+    """``counted("crash matrix: kills", 4)`` adds to a sum that is printed at the end of the test run."""
 
     def count(what: str, number: int = 1) -> None:
         record_property(COUNTED, (what, number))
@@ -28,7 +28,7 @@ def counted(record_property: Callable[[str, object], None]) -> Callable[..., Non
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the tests that passed counted."""
+    """Print the counts of the tests that passed."""
     sums: Counter[str] = Counter()
     for report in terminalreporter.stats.get("passed", []):
         for name, value in report.user_properties:
@@ -51,14 +51,14 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    # A test's external ids are no secrets of the next one.
+    # A test's external ids are not secrets in the next one.
     monkeypatch.setattr(sanitise, "_known", {})
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
-    """A Prefect server of the session's own, where runs cost little."""
-    # Here, because most tests do not wait for Prefect.
+    """The session's own Prefect server, set up for fast runs."""
+    # Imported here, so that tests without Prefect start fast.
     import botocore.session
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
@@ -76,17 +76,17 @@ def prefect_server() -> Iterator[None]:
         )
 
     patch = pytest.MonkeyPatch()
-    # As in a local stack: the server's event loop does not wait for its own database.
+    # As in a local stack, so that the server's event loop does not wait for its own database.
     patch.setattr(SubprocessASGIServer, "_run_uvicorn_command", serve)
-    # Written one by one, task runs keep SQLite busy for longer than the flows last.
+    # Written one by one, task runs would keep SQLite busy longer than the flows run.
     patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE", "100")
     patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE", "100")
     patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL", "2")
     patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     patch.setenv("PREFECT_LOGGING_LEVEL", "WARNING")
-    # Prefect's client makes an SSL context each time, a third of what a flow of these tests costs.
+    # Prefect's client creates an SSL context each time, a third of the time of a flow in these tests.
     patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
-    # Each use case's session would parse the models of its services anew.
+    # Each use case's session would parse its service models again.
     patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
     with (
         prefect_test_harness(server_startup_timeout=150),

@@ -1,4 +1,4 @@
-"""How the parts, rooms and modules may know each other, and how much a function of the domain may ask for."""
+"""Which parts, folders and modules may import each other, and the limits on functions of the domain."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# From the inside out: each part may import itself and those before it.
+# From the inside out: each part may import itself and the parts before it.
 PARTS = ("dda_core", "tasks", "flows", "deployments")
 SOURCES = [path for part in PARTS for path in sorted((ROOT / part).rglob("*.py"))]
 WITH_PREFECT = {"prefect", "prefect_aws", "httpx"}
 MOST_PARAMETERS = 6
 LONGEST_FUNCTION = 60
-"""Lines of a function of the domain, its docstring included: about a screen."""
+"""Longest function of the domain in lines, including its docstring: about a screen."""
 
 Arrows = dict[str, set[str]]
-"""By name, the names that it imports."""
+"""For each module, the modules that it imports."""
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """The whole names that a module imports anywhere, also inside functions, each with its line."""
+    """The full names that a module imports anywhere, including inside functions, each with its line."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -45,7 +45,7 @@ def test_imports_point_inwards(path: Path):
     assert wrong == []
 
 
-def test_every_part_is_looked_at():
+def test_every_part_is_checked():
     assert {path.relative_to(ROOT).parts[0] for path in SOURCES} == set(PARTS)
     assert "prefect" in {name.partition(".")[0] for name, _ in imports(ROOT / "tasks" / "run.py")}
 
@@ -59,7 +59,7 @@ MODULES = {module_name(path): path for path in SOURCES}
 
 
 def arrows_between_modules() -> Arrows:
-    """Imports for type checkers and inside functions count: they hide a circle, they do not open it."""
+    """The import graph, including imports for type checkers and inside functions, which only hide a cycle."""
     arrows: Arrows = {}
     for module, path in MODULES.items():
         found = arrows.setdefault(module, set())
@@ -73,22 +73,22 @@ def arrows_between_modules() -> Arrows:
     return arrows
 
 
-def room_of(module: str) -> str:
-    """The folder of a module inside its part; a module at the root of its part is a room of its own."""
+def folder_of(module: str) -> str:
+    """The folder of a module inside its part; a module at the root of its part counts as its own folder."""
     return ".".join(module.split(".")[:2])
 
 
-def arrows_between_rooms(part: str) -> Arrows:
+def arrows_between_folders(part: str) -> Arrows:
     arrows: Arrows = {}
     for module, imported in arrows_between_modules().items():
         if module.split(".")[0] == part:
-            others = {room_of(name) for name in imported if name.split(".")[0] == part}
-            arrows.setdefault(room_of(module), set()).update(others - {room_of(module), part})
+            others = {folder_of(name) for name in imported if name.split(".")[0] == part}
+            arrows.setdefault(folder_of(module), set()).update(others - {folder_of(module), part})
     return arrows
 
 
-def circle(arrows: Arrows) -> list[str]:
-    """Names each of which imports the next, and the last the first; empty where there is no circle."""
+def cycle(arrows: Arrows) -> list[str]:
+    """Names that each import the next one, and the last the first; empty if there is no cycle."""
     done: set[str] = set()
 
     def search(name: str, way: list[str]) -> list[str]:
@@ -105,28 +105,28 @@ def circle(arrows: Arrows) -> list[str]:
     return next((found for name in sorted(arrows) if (found := search(name, []))), [])
 
 
-def test_a_circle_is_found():
-    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d"]
-    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+def test_a_cycle_is_found():
+    assert cycle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"b"}}) == ["b", "d"]
+    assert cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_no_modules_import_each_other_in_a_cycle():
     arrows = arrows_between_modules()
     assert "dda_core.compilation.job" in arrows["dda_core.compilation.attempts"]
-    assert circle(arrows) == []
+    assert cycle(arrows) == []
 
 
 @pytest.mark.parametrize("part", ["dda_core"])
-def test_no_rooms_import_each_other_in_a_circle(part: str):
-    arrows = arrows_between_rooms(part)
+def test_no_folders_import_each_other_in_a_cycle(part: str):
+    arrows = arrows_between_folders(part)
     assert len(arrows) > 5
-    assert circle(arrows) == []
+    assert cycle(arrows) == []
 
 
 def functions_of_the_domain() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Every function of ``dda_core`` by its place. An exception's parameters are the fields that it carries."""
+    """Every function of ``dda_core`` by location, without exceptions, whose parameters are their fields."""
     for module, path in MODULES.items():
-        if room_of(module).split(".")[0] != "dda_core" or module == "dda_core.exceptions":
+        if folder_of(module).split(".")[0] != "dda_core" or module == "dda_core.exceptions":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

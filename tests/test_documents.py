@@ -1,7 +1,7 @@
-"""The commands of the documents, as a newcomer types them.
+"""The commands in the documents, as a newcomer types them.
 
-Those that need no server are run literally, in a folder with the files that the documents show. Every other ``dda`` is
-taken apart by the command line, so a verb or an option that is not there is found.
+Those that need no server are run literally, in a folder with the files that the documents show. Every other ``dda``
+command is parsed by the command line, which finds unknown verbs and options.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PARTS = ("dda_core", "tasks", "flows", "deployments", "tests", "docs")
 SHOWN = {"lids.yaml", "our-targets.yaml", "CHANGELOG.md", "README.md"}
-"""Files of the examples, and at the root."""
+"""Files from the examples, and in the root."""
 OFFLINE = (
     "dda local sample",
     "dda manifest",
@@ -41,11 +41,11 @@ OFFLINE = (
     "openssl",
     "chmod",
 )
-"""What begins a command that needs no server; ``aws`` is replaced by a program that looks at what it is given."""
+"""Prefixes of commands that need no server; a program that checks its arguments replaces ``aws``."""
 
 
 class Command(NamedTuple):
-    """A command after a ``$`` in a ``console`` block, its continued lines put together."""
+    """A command after a ``$`` in a ``console`` block, with its continuation lines joined."""
 
     document: str
     text: str
@@ -69,7 +69,7 @@ echo "$last" | {python} -c 'import json, sys; text = sys.stdin.read(); json.load
 
 @pytest.fixture
 def newcomer(tmp_path: Path) -> dict[str, str]:
-    """The environment of somebody in the project's folder with ``.venv/bin`` on the PATH, and the files shown."""
+    """The environment of a person in the project's folder, with ``.venv/bin`` on the PATH and the files shown."""
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     (programs / "dda").write_text(f'#!/bin/sh\nexec {sys.executable} -m deployments.cli.main "$@"\n')
@@ -84,7 +84,7 @@ def newcomer(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "deployments" / "server").mkdir(parents=True)
     for folder in ("aws", "server/compose.yaml"):
         (tmp_path / "deployments" / folder).symlink_to(ROOT / "deployments" / folder)
-    # `deployments` of this folder is for the shell; Python takes the project's.
+    # The shell uses this folder's `deployments`; Python uses the project's.
     return {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
 
 
@@ -93,10 +93,10 @@ def is_offline(text: str) -> bool:
 
 
 @pytest.mark.parametrize("document", ["README.md", "operate.md"])
-def test_what_needs_no_server_does_what_it_says(document: str, newcomer: dict[str, str], tmp_path: Path) -> None:
+def test_commands_without_a_server_succeed(document: str, newcomer: dict[str, str], tmp_path: Path) -> None:
     offline = [text for name, text in ALL if name == document and is_offline(text)]
     assert len(offline) >= 8, offline
-    # One shell, so that what is exported counts for what follows; it ends where a command fails.
+    # One shell, so that exports apply to later commands; it ends if a command fails.
     script = "set -euo pipefail\n" + "\n".join(offline)
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=newcomer, capture_output=True, text=True, timeout=150
@@ -105,20 +105,20 @@ def test_what_needs_no_server_does_what_it_says(document: str, newcomer: dict[st
 
 
 def calls() -> list[str]:
-    """Every call of ``dda`` in the documents, without comments and what follows it."""
+    """Every ``dda`` call in the documents, without comments and following commands."""
     texts = {re.sub(r"\s#\s.*", "", text) for _, text in ALL}
     return sorted({call for text in texts for call in re.findall(r"(?:^|&& |; |\$\()(dda [^;&)]+)", text)})
 
 
 @pytest.mark.parametrize("call", calls())
-def test_every_verb_and_option_of_the_documents_is_there(call: str) -> None:
+def test_every_verb_and_option_in_the_documents_exists(call: str) -> None:
     [_, *words] = shlex.split(call)
     command: Any = get_command(app)
     context = command.make_context("dda", list(words), resilient_parsing=True)
     while isinstance(command, TyperGroup):
         name, command, words = command.resolve_command(context, words)
         assert command is not None, name
-        # Of a verb, what is not known or not a value of its kind is an error; a noun alone says no more than that.
+        # For a verb, unknown options and invalid values are errors; a noun only needs to exist.
         group = isinstance(command, TyperGroup)
         context = command.make_context(name, list(words), parent=context, resilient_parsing=group)
 
@@ -128,14 +128,14 @@ def test_many_calls_are_found() -> None:
 
 
 @pytest.mark.parametrize("command", ALL, ids=lambda command: command.text[:60])
-def test_files_that_commands_name_are_there(command: Command) -> None:
+def test_files_named_in_commands_exist(command: Command) -> None:
     made = ("deployments/server/secrets", "deployments/server/tls")
     for word in re.findall(r"(?:deployments|tests|docs|tasks|flows|dda_core)/[\w./-]+", command.text):
         if not word.startswith(made):
             assert (ROOT / word).exists(), f"{command.document}: {word}"
 
 
-def test_files_that_the_text_names_are_there() -> None:
+def test_files_named_in_the_text_exist() -> None:
     there = {path.name for part in PARTS for path in (ROOT / part).rglob("*.*")}
     for document in DOCUMENTS:
         for name in re.findall(r"`((?:[\w.-]+/)*[\w-]+\.(?:py|yaml|md))`", document.read_text()):
@@ -143,7 +143,7 @@ def test_files_that_the_text_names_are_there() -> None:
             assert known, f"{document.name}: {name}"
 
 
-def test_links_between_the_documents_lead_somewhere() -> None:
+def test_links_between_the_documents_are_valid() -> None:
     for document in (*DOCUMENTS, ROOT / "CHANGELOG.md"):
         prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
         for target in re.findall(r"\]\(((?!https?:|mailto:)[^)]*)\)", prose):
@@ -158,7 +158,7 @@ def test_links_between_the_documents_lead_somewhere() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_the_local_stack_is_worked_with_as_the_readme_says(newcomer: dict[str, str], tmp_path: Path) -> None:
+def test_the_readmes_commands_work_on_a_local_stack(newcomer: dict[str, str], tmp_path: Path) -> None:
     readme = [text for name, text in ALL if name == "README.md"]
     lines = readme[readme.index('export PATH="$PWD/.venv/bin:$PATH"') :]
     begin = next(number for number, text in enumerate(lines) if text.startswith("dda local up"))

@@ -1,4 +1,4 @@
-"""No code goes by the sentence of an error: it is for people, and what it is made from are attributes."""
+"""No code depends on an error's text, which is for people; errors carry their data as attributes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Module
 
 
 def errors_of(scope: Scope) -> set[str]:
-    """The names that hold an exception: of a handler, or of a parameter that is declared to be one."""
+    """The names of exceptions: in handlers, and of parameters with an exception type."""
     names = {node.name for node in ast.walk(scope) if isinstance(node, ast.ExceptHandler) and node.name}
     for node in ast.walk(scope):
         if isinstance(node, ast.arg) and node.annotation is not None:
@@ -30,7 +30,7 @@ def errors_of(scope: Scope) -> set[str]:
 
 
 def is_text(node: ast.AST, errors: set[str], texts: set[str]) -> bool:
-    """Whether the expression is an error's text: ``str(error)``, ``f"{error}"``, ``error.args``, or a name for one."""
+    """Whether the expression is an error's text: ``str(error)``, ``f"{error}"``, ``error.args``, or a name for it."""
     match node:
         case ast.Name(id=name):
             return name in texts
@@ -57,7 +57,7 @@ def is_text(node: ast.AST, errors: set[str], texts: set[str]) -> bool:
 
 
 def decisions(scope: Scope) -> Iterator[ast.AST]:
-    """Where the scope cuts the text of an error, or asks what stands in it."""
+    """Places where the scope takes an error's text apart, or tests its content."""
     errors, texts = errors_of(scope), set[str]()
     for node in ast.walk(scope):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and node.value is not None:
@@ -66,7 +66,7 @@ def decisions(scope: Scope) -> Iterator[ast.AST]:
                 texts |= {target.id for target in targets if isinstance(target, ast.Name)}
     for node in ast.walk(scope):
         match node:
-            # Without arguments split only finds the words, to join them by single spaces.
+            # Without arguments, split only normalises whitespace.
             case ast.Call(func=ast.Attribute(value=text, attr="split"), args=[], keywords=[]):
                 pass
             case ast.Call(func=ast.Attribute(value=text, attr=name)) if name in CUTS | ASKS:
@@ -89,7 +89,7 @@ def found(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_code_cuts_the_text_of_an_error_or_decides_by_it(path: Path) -> None:
+def test_no_code_parses_an_errors_text_or_decides_by_it(path: Path) -> None:
     assert found(path.read_text(encoding="utf-8")) == []
 
 
@@ -115,7 +115,7 @@ def test_no_code_cuts_the_text_of_an_error_or_decides_by_it(path: Path) -> None:
         "def f(error: DdaError):\n    if error:\n        {}",
     ],
 )
-def test_code_that_goes_by_the_text_of_an_error_is_seen(scope: str, line: str) -> None:
+def test_code_that_depends_on_an_errors_text_is_found(scope: str, line: str) -> None:
     assert found(scope.format(line)) != []
 
 
@@ -129,5 +129,5 @@ def test_code_that_goes_by_the_text_of_an_error_is_seen(scope: str, line: str) -
         "return error.code == 404",
     ],
 )
-def test_code_that_only_shows_an_error_is_not(line: str) -> None:
+def test_code_that_only_shows_an_error_is_not_found(line: str) -> None:
     assert found(f"def f(error: OSError, words: list[str]):\n    {line}") == []

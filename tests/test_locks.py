@@ -1,4 +1,4 @@
-"""What is installed where: the locks, the extra of the local AWS, and what a worker does without."""
+"""What is installed where: the locks, the extra for the local AWS, and what a worker does not need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def pins(lock: str) -> set[str]:
-    """``name==version`` of everything in a lock."""
+    """``name==version`` of every package in a lock."""
     return set(re.findall(r"^[a-z0-9._-]+==[^ ]+", (ROOT / lock).read_text(), re.MULTILINE))
 
 
@@ -35,7 +35,7 @@ def test_everything_that_is_declared_is_locked() -> None:
     assert worker | rest <= locked("requirements.lock")
 
 
-def test_a_worker_carries_no_emulator_and_no_test_tools() -> None:
+def test_a_worker_has_no_emulator_and_no_test_tools() -> None:
     assert names(PROJECT["project"]["optional-dependencies"]["local"]) == {"moto"}
     assert locked("requirements-worker.lock").isdisjoint({"moto", "flask", "werkzeug", "pytest", "mypy", "uv"})
 

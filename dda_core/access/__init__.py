@@ -1,1 +1,1 @@
-"""What a run may do in AWS, and whether it may: checked before anything is made."""
+"""Checks a run's permissions in AWS before anything is created."""

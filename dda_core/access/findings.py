@@ -1,4 +1,4 @@
-"""What a check of access found, and what the checks share."""
+"""The findings of the access checks, and the subject that they share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dda_core.aws.s3 import parse_s3_uri
 from dda_core.use_case import UseCase
 
 ARTIFACTS = "model_artifacts/"
-"""What the keys of model packages begin with."""
+"""The S3 prefix of packages."""
 
 
 class Level(StrEnum):
-    """How a check ended."""
+    """The result of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,7 +26,7 @@ class Level(StrEnum):
 
 
 class Finding(BaseModel):
-    """What one check found, and what to do about it. The keys are a contract."""
+    """What one check found, and the remedy. The field names are a contract."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,7 +46,7 @@ def finding(check: str, level: Level, found: str, remedy: str = "") -> Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at: the use case of ``aws``, its ``caller`` (an ARN of STS or IAM), and maybe an archive."""
+    """What is checked: the use case of ``aws``, its ``caller`` (an STS or IAM ARN), and optionally an archive."""
 
     aws: AwsClients
     caller: str
@@ -54,7 +54,7 @@ class Subject:
 
     @property
     def use_case(self) -> UseCase:
-        """Whose account, bucket and roles."""
+        """The use case to check."""
         return self.aws.use_case
 
     @property
@@ -64,13 +64,13 @@ class Subject:
 
     @property
     def buckets(self) -> list[str]:
-        """The use case's bucket, and that of the archive where it is another one."""
+        """The use case's bucket, and the archive's if it is another one."""
         archive = parse_s3_uri(self.model_artifact)[0] if self.model_artifact else self.bucket
         return list(dict.fromkeys([self.bucket, archive]))
 
     @property
     def principal(self) -> str:
-        """The user or role that policies must name for the caller."""
+        """The caller's user or role, as policies name it."""
         return principal_of(self.caller, self.use_case.cross_account_role_arn)
 
     def s3_arn(self, path: str) -> str:

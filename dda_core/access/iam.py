@@ -1,7 +1,7 @@
-"""What IAM says of who may do what: simulated decisions, trust policies, and the principal behind an ARN of STS.
+"""Permissions as IAM evaluates them: simulated decisions, trust policies and bucket policies.
 
-A simulation knows the policies of the principal, its boundary and those of the organisation. It knows neither the
-policy of a bucket or key, nor the policy of a role's session: so it is told here where that could decide otherwise.
+A simulation covers the policies of the principal, its permissions boundary and those of the organisation. It does not
+cover bucket policies, key policies and session policies, so this module detects where a bucket policy could decide.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ SAGEMAKER = "sagemaker.amazonaws.com"
 
 
 class Decision(BaseModel):
-    """What the simulation says. ``denied``: a policy forbids it; else, where it is not allowed, none allows it.
+    """A simulation's result. ``denied``: a policy denies it explicitly; neither field: no policy allows it.
 
-    ``depends_on`` are condition keys that policies ask for and that the simulation was not given.
+    ``depends_on``: condition keys in the policies for which the simulation had no value.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,7 +33,7 @@ class Decision(BaseModel):
 def simulate(
     iam: Any, principal: str, action: str, resource: str, context: Mapping[str, str] | None = None
 ) -> Decision:
-    """What the principal's policies say of the action on the resource (SimulatePrincipalPolicy).
+    """Simulate the action on the resource for the principal (SimulatePrincipalPolicy).
 
     Args:
         iam: the client.
@@ -43,9 +43,9 @@ def simulate(
         context: values of condition keys, such as ``iam:PassedToService``.
     """
     entries = [(key, value, "string") for key, value in (context or {}).items()]
-    # Policies often ask for TLS, and every call of ours uses it.
+    # Policies often require TLS, and all our calls use it.
     entries.append(("aws:SecureTransport", "true", "boolean"))
-    answer = iam.simulate_principal_policy(
+    response = iam.simulate_principal_policy(
         PolicySourceArn=principal,
         ActionNames=[action],
         ResourceArns=[resource],
@@ -53,7 +53,7 @@ def simulate(
             {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": kind} for key, value, kind in entries
         ],
     )
-    [result] = answer["EvaluationResults"]
+    [result] = response["EvaluationResults"]
     return Decision(
         action=action,
         resource=resource,
@@ -64,7 +64,7 @@ def simulate(
 
 
 def trusts_service(trust: Mapping[str, Any], service: str) -> bool:
-    """Whether a trust policy lets the AWS service assume its role. Conditions are taken as met."""
+    """Whether a trust policy lets the AWS service assume its role. Conditions of allowing statements count as met."""
     allowed = False
     for statement in _listed(trust.get("Statement")):
         if not any(fnmatchcase("sts:AssumeRole", action) for action in _listed(statement.get("Action"))):
@@ -79,7 +79,7 @@ def trusts_service(trust: Mapping[str, Any], service: str) -> bool:
 
 
 def may_grant(policy: Mapping[str, Any], principal: str, action: str) -> bool:
-    """Whether the policy of a bucket could allow the principal the action by itself."""
+    """Whether a bucket policy by itself could allow the principal the action."""
     partition, account = principal.split(":")[1], principal.split(":")[4]
     names = {"*", principal, account, f"arn:{partition}:iam::{account}:root"}
     for statement in _listed(policy.get("Statement")):

@@ -1,7 +1,7 @@
-"""Whether caller, SageMaker role and devices can reach what a use case's runs need; asked in seconds, before any job.
+"""Checks within seconds, before any job, that caller, SageMaker role and devices have the access that runs need.
 
-Nothing is written. What AWS answers for certain is ``ok`` or ``error``; what it does not tell (no permission to ask,
-no answer, a rule that a simulation cannot see) is ``not-checked``, and stops nobody.
+Nothing is written. A definite result is ``ok`` or ``error``; anything else (no permission to ask, no response, a policy
+that a simulation does not cover) is ``not-checked`` and stops no run.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from dda_core.fleets import new_fleet
 from dda_core.training.job import describe_training_job
 from dda_core.use_case import UseCase
 
-AT_ONCE = 8
+MAX_THREADS = 8
 Check = Callable[[Subject], Iterator[Finding]]
 
 
 def inspect_access(
     aws: AwsClients, *, model_artifact: str | None = None, training_job: str | None = None
 ) -> list[Finding]:
-    """What each check found, in the order of the checks.
+    """The findings of all checks, in the order of the checks.
 
-    Where the caller is not who the use case needs, nothing further is asked of AWS: it would be said of somebody else.
+    If the caller is not in the use case's account, no further AWS calls are made: they would check someone else.
 
     Args:
-        aws: the use case's clients; their credentials are used, not their patience.
-        model_artifact: the ``s3://`` URI of a training job's archive, looked at too where it is known.
-        training_job: look this one up, and then its archive.
+        aws: the use case's clients; their credentials are used, with shorter timeouts.
+        model_artifact: the ``s3://`` URI of a training job's archive, checked too if known.
+        training_job: look up this job, and check its archive.
     """
     use_case, aws = aws.use_case, aws.impatient()
-    # Made before the threads: making clients is not safe in several at once.
+    # Created before the threads, because creating clients is not thread-safe.
     _ = aws.sts, aws.s3, aws.iam
     callers, caller = _check_caller(aws)
     findings = [*callers, check_devices(use_case), *check_fleet(use_case)]
@@ -73,14 +73,14 @@ def inspect_access(
         "tags": check_tags,
     }
     subject = Subject(aws, caller, model_artifact)
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="dda-preflight") as pool:
-        for each in pool.map(lambda named: _patient(named[0], named[1], subject), checks.items()):
+    with ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="dda-preflight") as pool:
+        for each in pool.map(lambda named: _run_check(named[0], named[1], subject), checks.items()):
             findings += each
     return findings
 
 
 def check_fleet(use_case: UseCase) -> Iterator[Finding]:
-    """Warn where nobody chose the use case's fleet: it publishes as before there was a choice."""
+    """Warn if the use case names no fleet: it then publishes for the original preset."""
     if use_case.fleet is not None:
         return
     preset, new = use_case.preset, new_fleet()
@@ -89,57 +89,59 @@ def check_fleet(use_case: UseCase) -> Iterator[Finding]:
         for name, localserver in preset.localserver.items()
         if new.localserver.get(name) != localserver and name not in use_case.localserver
     )
-    now = f", and of its own default targets {', '.join(new.targets)}" if not use_case.targets else ""
+    now = f" and default targets {', '.join(new.targets)}" if not use_case.targets else ""
     yield finding(
         "fleet",
         Level.WARNING,
-        f"use case {use_case.usecase_id!r} names no fleet, so {preset.name} is taken, as before there was a choice; "
-        f"devices of today's fleets ({new.name}) have other LocalServer components ({need}){now}",
+        f"use case {use_case.usecase_id!r} names no fleet, so {preset.name} is used; "
+        f"current fleets ({new.name}) have other LocalServer components ({need}){now}",
         f"See what a fleet changes with `dda plan MODEL_TAR --use-case {use_case.usecase_id} --model-name NAME "
         f"--diff`, then write `fleet: {new.name}` or `fleet: {preset.name}` into the use case's file and save it.",
     )
 
 
 def refuse_errors(use_case: UseCase, findings: Iterable[Finding]) -> None:
-    """Do nothing where no finding is an error.
+    """Raise if any finding is an error.
 
     Raises:
-        AccessRefused: some are; it has each, with its remedy.
+        AccessRefused: with each error and its remedy.
     """
     errors = [each for each in findings if each.level is Level.ERROR]
     if errors:
         raise AccessRefused(use_case.usecase_id, errors)
 
 
-def _patient(name: str, check: Check, subject: Subject) -> list[Finding]:
-    """What the check found; that it found nothing, where AWS did not answer it."""
+def _run_check(name: str, check: Check, subject: Subject) -> list[Finding]:
+    """The check's findings; a ``not-checked`` finding if it fails."""
     try:
         return list(check(subject))
     except Exception as error:
-        # Whatever it is: it says nothing about access, so it stops nobody.
-        return [_untold(name, error)]
+        # An unexpected error says nothing about access, so it must not stop a run.
+        return [_not_checked(name, error)]
 
 
-def _untold(check: str, error: Exception) -> Finding:
+def _not_checked(check: str, error: Exception) -> Finding:
     why = f"{error_code(error) or type(error).__name__}: {error_message(error)}".rstrip(".")
     return finding(
-        check, Level.NOT_CHECKED, f"not checked, because AWS did not tell ({why})", guidance_for(error).remedy
+        check, Level.NOT_CHECKED, f"not checked, because the AWS call failed ({why})", guidance_for(error).remedy
     )
 
 
 def _check_caller(aws: AwsClients) -> tuple[list[Finding], str | None]:
-    """Whose credentials these are; and the caller's ARN, unless it is nobody of use."""
+    """Findings on the credentials, and the caller's ARN if it is in the use case's account."""
     use_case = aws.use_case
     try:
         identity = aws.sts.get_caller_identity()
     except RoleNotAssumable as refused:
         return [finding("caller", Level.ERROR, refused.found, refused.remedy)], None
     except (ClientError, BotoCoreError, OSError) as error:
-        # Nobody can be forbidden this call: what it refuses for good are the credentials.
+        # No policy can deny this call, so a permanent refusal is about the credentials.
         if not isinstance(error, ClientError) or guidance_for(error).retry != "never":
-            return [_untold("caller", error)], None
+            return [_not_checked("caller", error)], None
         what = f"AWS does not accept the credentials ({error_code(error)}: {error_message(error).rstrip('.')})"
-        remedy = "Run `aws configure` or `aws sso login`, or set AWS_PROFILE; `dda config show` tells what is in force."
+        remedy = (
+            "Run `aws configure` or `aws sso login`, or set AWS_PROFILE; `dda config show` shows what is in effect."
+        )
         return [finding("caller", Level.ERROR, what, remedy)], None
     arn, account = identity["Arn"], identity["Account"]
     if account != use_case.account_id:
@@ -147,7 +149,7 @@ def _check_caller(aws: AwsClients) -> tuple[list[Finding], str | None]:
             finding(
                 "caller",
                 Level.ERROR,
-                f"{arn} is of account {account}, and use case {use_case.usecase_id!r} of account {use_case.account_id}",
+                f"{arn} is in account {account}, but use case {use_case.usecase_id!r} is in {use_case.account_id}",
                 f"Use credentials of account {use_case.account_id} (AWS_PROFILE), give the use case a "
                 f"cross_account_role_arn of that account, or correct its account_id.",
             )
@@ -155,7 +157,7 @@ def _check_caller(aws: AwsClients) -> tuple[list[Finding], str | None]:
     role, how = use_case.cross_account_role_arn, ""
     if role:
         how = f"; role {role} was assumed {'with' if use_case.external_id else 'without'} an external id"
-    return [finding("caller", Level.OK, f"{arn} is of the use case's account{how}")], arn
+    return [finding("caller", Level.OK, f"{arn} is in the use case's account{how}")], arn
 
 
 def _check_training_job(aws: AwsClients, caller: str, name: str) -> tuple[Finding, str | None]:
@@ -166,7 +168,7 @@ def _check_training_job(aws: AwsClients, caller: str, name: str) -> tuple[Findin
         return finding(check, Level.ERROR, error.found, error.remedy), None
     except (ClientError, BotoCoreError, OSError) as error:
         if not isinstance(error, ClientError) or not is_denied(error):
-            return _untold(check, error), None
+            return _not_checked(check, error), None
         who = Subject(aws, caller).principal
         action = f"sagemaker:{error.operation_name}"
         remedy = f"Allow {who} {action} on training jobs ({POLICIES}/pipeline.json)."

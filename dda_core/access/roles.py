@@ -1,4 +1,4 @@
-"""Whether SageMaker's role is there and can reach the bucket, and whether the caller may pass it on; simulated."""
+"""Checks SageMaker's role, its access to the bucket and the caller's permissions, mostly by simulation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from dda_core.aws.principals import POLICIES, find_principal
 from dda_core.naming import compilation_output, repackaged_uri, trained_archive_uri
 
 EXAMPLE = "preflight"
-"""What stands for a job's name in the keys that are asked about."""
+"""A placeholder for a job's name in the simulated keys."""
 
 
 class Wanted(NamedTuple):
-    """An action that is needed on a resource. ``otherwise`` says how a run goes on without it, where it does."""
+    """A required action on a resource. ``otherwise``: how a run works without it; empty if it does not."""
 
     action: str
     resource: str
@@ -40,21 +40,21 @@ def check_sagemaker_role(subject: Subject) -> Iterator[Finding]:
         yield finding(
             check,
             Level.ERROR,
-            f"role {role} is not of the use case's account {account}, and a role is passed only within its account",
-            "Give the use case a sagemaker_execution_role_arn of its own account.",
+            f"role {role} is not in the use case's account {account}, and a role can be passed only within its account",
+            "Give the use case a sagemaker_execution_role_arn in its own account.",
         )
         return
     try:
-        there = subject.aws.iam.get_role(RoleName=role.rpartition("/")[2])["Role"]
+        found = subject.aws.iam.get_role(RoleName=role.rpartition("/")[2])["Role"]
     except ClientError as error:
         if is_denied(error):
             yield _may_not_ask(check, subject, "iam:GetRole", role, error)
             return
         if not is_entity_missing(error):
             raise
-        there = {"Arn": ""}
-    if there["Arn"] != role:
-        other = f"; the role of that name is {there['Arn']}" if there["Arn"] else ""
+        found = {"Arn": ""}
+    if found["Arn"] != role:
+        other = f"; the role of that name is {found['Arn']}" if found["Arn"] else ""
         yield finding(
             check,
             Level.ERROR,
@@ -62,7 +62,7 @@ def check_sagemaker_role(subject: Subject) -> Iterator[Finding]:
             f"Create it with the policies {POLICIES}/sagemaker-execution*.json, or give the use case another "
             f"sagemaker_execution_role_arn.",
         )
-    elif not trusts_service(there["AssumeRolePolicyDocument"], SAGEMAKER):
+    elif not trusts_service(found["AssumeRolePolicyDocument"], SAGEMAKER):
         yield finding(
             check,
             Level.ERROR,
@@ -75,7 +75,7 @@ def check_sagemaker_role(subject: Subject) -> Iterator[Finding]:
 
 
 def check_sagemaker_role_access(subject: Subject) -> Iterator[Finding]:
-    """Whether the role may read what Neo compiles and write what comes of it."""
+    """Whether the role may read Neo's input and write its output."""
     trained = subject.model_artifact or trained_archive_uri(subject.bucket, EXAMPLE)
     output = compilation_output(subject.bucket, EXAMPLE, EXAMPLE)
 
@@ -92,25 +92,25 @@ def check_sagemaker_role_access(subject: Subject) -> Iterator[Finding]:
 
 
 def check_upload(subject: Subject) -> Iterator[Finding]:
-    """Whether the caller may write model packages."""
+    """Whether the caller may write packages."""
     wanted = [Wanted("s3:PutObject", subject.s3_arn(f"{subject.bucket}/{ARTIFACTS}{EXAMPLE}"))]
     yield from _simulated("upload", subject, subject.principal, wanted, "pipeline.json")
 
 
 def check_pass_role(subject: Subject) -> Iterator[Finding]:
-    """Whether the caller may hand the role to SageMaker."""
+    """Whether the caller may pass the role to SageMaker."""
     wanted = [Wanted("iam:PassRole", subject.use_case.sagemaker_role)]
     yield from _simulated("pass-role", subject, subject.principal, wanted, "pipeline.json")
 
 
 def check_tags(subject: Subject) -> Iterator[Finding]:
-    """Whether the caller may give compilation jobs tags, and read those of jobs. A run can do without."""
+    """Whether the caller may tag compilation jobs and read jobs' tags. A run works without both."""
     start = f"arn:{subject.caller.split(':')[1]}:sagemaker:{subject.use_case.region}:{subject.use_case.account_id}"
     compilation, training = f"{start}:compilation-job/{EXAMPLE}", f"{start}:training-job/{EXAMPLE}"
     recorded = "a run then knows its compilation jobs only from its own record"
     unknown = "a training job's tags for model name, targets and use case then count as absent"
     wanted = [
-        Wanted("sagemaker:AddTags", compilation, f"compilation jobs are made without tags, and {recorded}"),
+        Wanted("sagemaker:AddTags", compilation, f"compilation jobs are created without tags, and {recorded}"),
         Wanted("sagemaker:ListTags", compilation, recorded),
         Wanted("sagemaker:ListTags", training, unknown),
     ]
@@ -120,7 +120,7 @@ def check_tags(subject: Subject) -> Iterator[Finding]:
 def _simulated(
     check: str, subject: Subject, principal: str, wanted: Sequence[Wanted], policy: str
 ) -> Iterator[Finding]:
-    """One finding of all that is allowed, or one for each action that is not."""
+    """One finding if every action is allowed, else one for each action that is not."""
     if principal.endswith(":root"):
         yield finding(check, Level.OK, f"{principal} may do everything in its account")
         return
@@ -135,7 +135,7 @@ def _simulated(
         yield finding(
             check,
             Level.NOT_CHECKED,
-            f"IAM has no policies of {principal} to look at",
+            f"IAM cannot simulate policies for {principal}",
             "Correct the role's name in the use case, or check what that identity may do by hand.",
         )
         return
@@ -147,7 +147,7 @@ def _simulated(
         yield found
     if not refused:
         actions = ", ".join(dict.fromkeys(each.action for each in decisions))
-        yield finding(check, Level.OK, f"{principal} may {actions} (simulated, policies of bucket and key aside)")
+        yield finding(check, Level.OK, f"{principal} may {actions} (simulated, without bucket and key policies)")
 
 
 def _decisions(subject: Subject, principal: str, wanted: Sequence[Wanted]) -> list[Decision]:
@@ -159,10 +159,10 @@ def _decisions(subject: Subject, principal: str, wanted: Sequence[Wanted]) -> li
     try:
         return ask(principal)
     except ClientError as error:
-        whole = find_principal(iam, principal) if is_entity_missing(error) else principal
-        if whole == principal:
+        full_arn = find_principal(iam, principal) if is_entity_missing(error) else principal
+        if full_arn == principal:
             raise
-        return ask(whole)
+        return ask(full_arn)
 
 
 def _context(action: str) -> dict[str, str]:
@@ -171,14 +171,14 @@ def _context(action: str) -> dict[str, str]:
 
 def _refusal(check: str, subject: Subject, principal: str, decision: Decision, policy: str) -> Finding:
     action, resource = decision.action, decision.resource
-    # The key or job asked about stands for many, so all of the bucket, or of the jobs, is what is to be allowed.
+    # The simulated key or job is an example, so the remedy is about the whole bucket, or all jobs.
     where = (
         f"{resource.partition('/')[0]}/*" if action.startswith(("s3:", "sagemaker:")) and "/" in resource else resource
     )
     found = f"{principal} may not {action} on {resource}"
     remedy = f"Allow {principal} {action} on {where} ({POLICIES}/{policy})."
     if decision.denied:
-        remedy = f"Take the denial of {action} on {where} out of the policies of {principal} or of its organisation."
+        remedy = f"Remove the denial of {action} on {where} from the policies of {principal} or of its organisation."
         return finding(check, Level.ERROR, f"{found}: a policy denies it", remedy)
     unsure = ""
     if decision.depends_on:
@@ -191,14 +191,14 @@ def _refusal(check: str, subject: Subject, principal: str, decision: Decision, p
 
 
 def _bucket_policy_may_allow(subject: Subject, principal: str, action: str, resource: str) -> str:
-    """How the bucket's own policy may allow what the principal's do not; an empty text where it does not."""
+    """Why the bucket policy may allow what the principal's policies do not; empty if it does not."""
     bucket = resource.partition(":::")[2].partition("/")[0]
     try:
         policy = json.loads(subject.aws.s3.get_bucket_policy(Bucket=bucket)["Policy"])
     except ClientError as error:
         if is_bucket_policy_missing(error) or is_bucket_missing(error):
             return ""
-        return f"the policy of bucket {bucket}, which may allow it, cannot be read ({error_code(error)})"
+        return f"the policy of bucket {bucket} may allow it and cannot be read ({error_code(error)})"
     return f"the policy of bucket {bucket} may allow it" if may_grant(policy, principal, action) else ""
 
 

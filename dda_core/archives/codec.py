@@ -1,7 +1,7 @@
 """Deflate and gzip as streams: ISA-L where it is installed, the standard library's zlib elsewhere.
 
-Output is stable: the compressor is fed blocks of exactly 1 MiB however the caller cuts its input, because ISA-L
-compresses differently with differently cut input.
+Output is deterministic: ISA-L's output depends on how its input is split, so the compressor is always fed blocks of
+exactly 1 MiB.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 codec: Any
 try:
     from isal import isal_zlib as codec
-except ImportError:  # no wheel for this platform: the same interface, about three times slower
+except ImportError:  # no wheel for this platform: zlib has the same interface and is about three times slower
     codec = zlib
 
 BLOCK = 1 << 20
-"""How many bytes the codecs are fed, and give, at a time."""
+"""Maximum bytes per call into the codecs, in and out."""
 LEVEL = 1
-"""On model weights ISA-L's level 1 ends slightly smaller than zlib's level 6, at over ten times its speed."""
+"""On model weights ISA-L's level 1 compresses slightly better than zlib's level 6, over ten times as fast."""
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00" + bytes(4) + b"\x00\xff"
 _AHEAD = 8
@@ -37,10 +37,10 @@ T = TypeVar("T")
 
 
 class Writable(Protocol):
-    """Whatever takes bytes: a sink, a file, another stage of a pipeline."""
+    """Anything bytes can be written to: a sink, a file, another stage of a pipeline."""
 
     def write(self, data: ReadableBuffer, /) -> object:
-        """Take these bytes."""
+        """Write ``data``."""
 
 
 def check_stop(stop: Event | None) -> None:
@@ -50,25 +50,24 @@ def check_stop(stop: Event | None) -> None:
 
 
 def crc32(data: ReadableBuffer, value: int = 0) -> int:
-    """The CRC-32 of ``data``, going on from ``value``."""
+    """The CRC-32 of ``data``, continuing from ``value``."""
     result: int = codec.crc32(data, value)
     return result
 
 
 def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> Generator[bytes, None, None]:
-    """The content of a gzip stream of one or more members, in pieces of at most 1 MiB.
+    """Decompress a gzip stream of one or more members, in pieces of at most 1 MiB.
 
-    Zeros behind the last member are padding, as tapes and block devices leave it, and are skipped as gzip does. The
-    checksum and length at the end of every member are checked before the stream ends, so the content is
-    proven only once this iterator is exhausted.
+    Zeros after the last member are padding, as tapes and block devices leave it; they are skipped, as gzip does. Each
+    member's checksum and length come at its end, so the content is verified only once this iterator is exhausted.
 
     Args:
-        blocks: the compressed bytes, cut anywhere.
+        blocks: the compressed bytes, split anywhere.
         where: the archive's URI, for messages.
-        stop: set it to end the work with ``Interrupted``.
+        stop: set it to stop with ``Interrupted``.
 
     Raises:
-        ArchiveBroken: not gzip, empty, cut short, damaged, or followed by something else than gzip members and zeros.
+        ArchiveBroken: not gzip, empty, truncated, damaged, or followed by anything but gzip members and zeros.
     """
     member: Any = None
     members = 0
@@ -92,13 +91,13 @@ def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> G
                 raise _broken(where, members, str(error)) from error
             if content:
                 yield content
-            # One block may inflate a thousandfold: what is over BLOCK waits in the tail or in the decompressor.
+            # One block may inflate a thousandfold: anything beyond BLOCK stays in the tail or the decompressor.
             data, more = member.unconsumed_tail, len(content) == BLOCK
             if member.eof:
                 data, more, member = member.unused_data, False, None
                 members += 1
     if member is not None:
-        raise _broken(where, members, "the stream has no end: it is cut short")
+        raise _broken(where, members, "the stream is truncated")
     if not members:
         raise ArchiveBroken(
             f"{where} is empty", archive=where, expected="a gzip-compressed tar archive", remedy="Upload it again."
@@ -108,26 +107,26 @@ def inflate(blocks: Iterable[bytes], where: str, stop: Event | None = None) -> G
 def _broken(where: str, members: int, detail: str) -> ArchiveBroken:
     if members:
         return ArchiveBroken(
-            f"{where} has data after its gzip stream that is no whole gzip member ({detail})",
+            f"{where} has data after its gzip stream that is not a complete gzip member ({detail})",
             archive=where,
-            remedy="Make the archive again.",
+            remedy="Create the archive again.",
         )
     return ArchiveBroken(
         f"{where} is damaged, or is not a gzip-compressed tar archive ({detail})",
         archive=where,
-        remedy="Upload it again, or run again what made it.",
+        remedy="Upload it again, or rerun the job that wrote it.",
     )
 
 
 class Deflater:
-    """Raw deflate with output that depends on the content alone."""
+    """Raw deflate whose output depends only on the content."""
 
     def __init__(self) -> None:
         self._compressor = codec.compressobj(level=LEVEL, wbits=-15)
         self._held = bytearray()
 
     def compress(self, data: ReadableBuffer) -> bytes:
-        """Take ``data``; return what is compressed so far."""
+        """Compress ``data``; returns the output that is ready."""
         view = memoryview(data)
         if not self._held and len(view) == BLOCK:
             return bytes(self._compressor.compress(view))
@@ -142,12 +141,12 @@ class Deflater:
         return b"".join(out)
 
     def finish(self) -> bytes:
-        """What is left, and the end of the stream."""
+        """The rest of the output, including the end of the stream."""
         return bytes(self._compressor.compress(self._held) + self._compressor.flush())
 
 
 class GzipWriter:
-    """A gzip stream of one member, without a name or a time, so that the same content gives the same bytes."""
+    """A gzip stream of one member, without a name or a timestamp, so that the same content gives the same bytes."""
 
     def __init__(self, sink: Writable) -> None:
         self._sink = sink
@@ -163,16 +162,16 @@ class GzipWriter:
         self._sink.write(self._deflater.compress(data))
 
     def finish(self) -> None:
-        """Write what is left and the trailer; the sink stays open."""
+        """Write the remaining output and the trailer; the sink stays open."""
         trailer = struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
         self._sink.write(self._deflater.finish() + trailer)
 
 
 def in_thread(items: Generator[T, None, None]) -> Generator[T, None, None]:
-    """The same items, made in a thread of their own a few ahead of the consumer.
+    """The same items, produced in a separate thread, a few ahead of the consumer.
 
-    The codecs and hashes release the interpreter's lock, so reading and writing then use a core each. Closing the
-    iterator ends the thread and closes ``items``.
+    The codecs and hashes release the GIL, so that reading and writing use one core each. Closing the iterator ends
+    the thread and closes ``items``.
     """
     queue: Queue[tuple[bool, Any]] = Queue(_AHEAD)
     closed = Event()
@@ -193,7 +192,7 @@ def in_thread(items: Generator[T, None, None]) -> Generator[T, None, None]:
                     if not put((True, item)):
                         return
             put((False, None))
-        except BaseException as error:  # carried to the consumer, whatever it is
+        except BaseException as error:  # reraised in the consumer
             put((False, error))
 
     thread = Thread(target=make, name="dda-ahead", daemon=True)
@@ -208,4 +207,4 @@ def in_thread(items: Generator[T, None, None]) -> Generator[T, None, None]:
             yield item
     finally:
         closed.set()
-        thread.join(timeout=5)  # a read that hangs in the network must not hold up whoever gave up on it
+        thread.join(timeout=5)  # do not wait for a read that hangs in the network

@@ -1,4 +1,4 @@
-"""What a training job's target made, for a person to fetch: presigned links, and downloads that can be resumed."""
+"""Presigned links to a target's products, and resumable downloads of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Product(StrEnum):
-    """What of a target can be fetched."""
+    """A file of a target that can be downloaded."""
 
     COMPILED = "compiled"
     PACKAGE = "package"
@@ -32,13 +32,13 @@ class Product(StrEnum):
 
 
 LONGEST = timedelta(hours=12)
-"""The most that a link may be valid."""
+"""The longest time that a link may be valid."""
 STARTS = 3
-"""How often a download begins anew because its object was replaced meanwhile."""
+"""How often a download is started because its object was replaced in the meantime."""
 
 
 class DownloadLink(BaseModel):
-    """A presigned link. Whoever has it may read the object until ``expires``."""
+    """A presigned link. Anyone who has it can read the object until ``expires``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,17 +48,17 @@ class DownloadLink(BaseModel):
 
 
 def presign(aws: AwsClients, uri: str, valid: timedelta) -> DownloadLink:
-    """A link to the object that works for ``valid``, or until the credentials that sign it end.
+    """A link to the object that works for ``valid``, or until the credentials that signed it expire.
 
     Raises:
-        UsageError: ``valid`` is over 12 hours or under a second.
+        UsageError: ``valid`` is more than 12 hours or less than a second.
         FileMissing: there is no such object.
-        AwsCallFailed: S3 cannot be asked.
+        AwsCallFailed: S3 refused, or did not respond.
     """
     seconds = int(valid.total_seconds())
     if not 1 <= seconds <= LONGEST.total_seconds():
         raise UsageError(f"a link cannot be valid for {seconds} s", expected="at least a second and at most 12 hours")
-    S3Source(aws.s3, *parse_s3_uri(uri))  # a link to nothing is worth nothing
+    S3Source(aws.s3, *parse_s3_uri(uri))  # raises FileMissing: S3 would sign a link to a missing object too
     bucket, key = parse_s3_uri(uri)
     ends = aws.credentials_end()
     made = datetime.now(UTC)
@@ -67,28 +67,28 @@ def presign(aws: AwsClients, uri: str, valid: timedelta) -> DownloadLink:
     return DownloadLink(uri=uri, url=url, expires=(min(ends, expires) if ends else expires).replace(microsecond=0))
 
 
-def download(s3: S3Client, uri: str, file: Path, tell: Callable[[int, int], None] = lambda done, size: None) -> int:
-    """Download the object to ``file``, which appears when it is whole; its size in bytes.
+def download(s3: S3Client, uri: str, file: Path, progress: Callable[[int, int], None] = lambda done, size: None) -> int:
+    """Download the object to ``file``, which appears only when it is complete; returns its size in bytes.
 
-    What came of an earlier, interrupted download of the same object is kept in ``<file>.part``, and not fetched again.
+    An interrupted download leaves ``<file>.part``; the next one of the same object resumes from there.
 
     Args:
         s3: a client that may read the object.
         uri: the ``s3://`` URI.
-        file: overwritten if it is there.
-        tell: given the bytes that are there and the object's size, again and again.
+        file: overwritten if it exists.
+        progress: called after each block with the bytes downloaded so far and the object's size.
 
     Raises:
         FileMissing: there is no such object.
-        NoPlainFile: something else than a plain file is where one is written.
-        OSError: it cannot be written; it names the file.
-        ObjectChanged: the object was replaced again and again.
-        AwsCallFailed: S3 cannot be read.
+        NoPlainFile: ``file`` or its ``.part`` exists and is not a regular file.
+        OSError: a file cannot be written; the error names it.
+        ObjectChanged: the object was replaced during each of the ``STARTS`` downloads.
+        AwsCallFailed: S3 refused, or did not respond.
     """
     file = output_file(file)
     part, state = (file.with_name(f"{file.name}{suffix}") for suffix in (".part", ".part.json"))
     for each in (part, state):
-        if each.is_symlink():  # nobody but us makes these files
+        if each.is_symlink():  # only this function creates these files, never as links
             raise NoPlainFile(each, "a symbolic link")
         output_file(each)
     for _ in range(STARTS):
@@ -98,27 +98,27 @@ def download(s3: S3Client, uri: str, file: Path, tell: Callable[[int, int], None
             _write(part, b"")
             _write(state, json.dumps(about).encode())
         try:
-            _fetch(source, part, tell)
+            _fetch(source, part, progress)
         except ObjectChanged:
             continue
-        if part.stat().st_size != source.size:  # another process writes to it too
+        if part.stat().st_size != source.size:  # another process wrote to it too
             part.unlink()
             continue
         os.replace(part, output_file(file))
         state.unlink()
         return source.size
     raise ObjectChanged(
-        f"{uri} was replaced, or {part} was written by others, {STARTS} times", uri=uri, remedy="Try again later."
+        f"{uri} was replaced, or another process wrote to {part}, {STARTS} times", uri=uri, remedy="Try again later."
     )
 
 
 def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb", opener=_without_following) as file:
+    with open(path, "wb", opener=_open_no_follow) as file:
         file.write(content)
 
 
-def _without_following(path: str, flags: int) -> int:
-    """Open a file of ours; a link that has come there since is an error."""
+def _open_no_follow(path: str, flags: int) -> int:
+    """An opener that fails on a symbolic link, which may have appeared since the check."""
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
@@ -129,13 +129,13 @@ def _same(state: Path, about: dict[str, object]) -> bool:
         return False
 
 
-def _fetch(source: S3Source, part: Path, tell: Callable[[int, int], None]) -> None:
-    with open(part, "ab", opener=_without_following) as out:
+def _fetch(source: S3Source, part: Path, progress: Callable[[int, int], None]) -> None:
+    with open(part, "ab", opener=_open_no_follow) as out:
         done = out.tell()
-        tell(done, source.size)
+        progress(done, source.size)
         for block in source.blocks(start=done):
             out.write(block)
             done += len(block)
-            tell(done, source.size)
+            progress(done, source.size)
         out.flush()
         os.fsync(out.fileno())

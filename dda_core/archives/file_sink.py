@@ -1,4 +1,4 @@
-"""A local file that is there whole or not at all, and only where a plain file may be."""
+"""Atomic writes of local files, and only over regular files."""
 
 from __future__ import annotations
 
@@ -25,38 +25,41 @@ _KINDS = {
 
 
 def output_file(path: Path) -> Path:
-    """The file that is written where ``path`` is asked for: itself, or what the user's own link there leads to.
+    """The file to write for ``path``: ``path`` itself, or the target of the user's own link there.
 
-    To rename a file over a device, a pipe or another's link would destroy it, and to write through another's link
-    would change a file that nobody named.
+    Renaming a file over a device, a pipe or another user's link would destroy it, and writing through another user's
+    link would change a file that the caller did not name.
 
     Raises:
-        NoPlainFile: something else than a plain file is there, or a link that is not the user's own, to a plain file
-            of the user's own.
+        NoPlainFile: there is something other than a regular file, or a link that does not belong to the user or
+            does not lead to a regular file of the user.
     """
     if not path.name:
         raise NoPlainFile(path, "a folder")
     try:
         found = path.lstat()
     except OSError:
-        return path  # nothing is there, or nothing may be: writing it says so
+        return path  # it does not exist, or cannot be read: writing raises the error
     if not stat.S_ISLNK(found.st_mode):
         if not stat.S_ISREG(found.st_mode):
-            raise NoPlainFile(path, _KINDS.get(stat.S_IFMT(found.st_mode), "no plain file"))
+            raise NoPlainFile(path, _KINDS.get(stat.S_IFMT(found.st_mode), "not a regular file"))
         return path
     try:
-        behind = path.stat()
+        target = path.stat()
     except OSError as error:
         raise NoPlainFile(path, "a symbolic link to nothing") from error
-    if not stat.S_ISREG(behind.st_mode):
-        raise NoPlainFile(path, f"a symbolic link to {_KINDS.get(stat.S_IFMT(behind.st_mode), 'no plain file')}")
-    if {found.st_uid, behind.st_uid} != {os.geteuid()}:
-        raise NoPlainFile(path, "a symbolic link that is not yours, or to a file that is not")
+    if not stat.S_ISREG(target.st_mode):
+        raise NoPlainFile(
+            path,
+            f"a symbolic link to {_KINDS.get(stat.S_IFMT(target.st_mode), 'something that is not a regular file')}",
+        )
+    if {found.st_uid, target.st_uid} != {os.geteuid()}:
+        raise NoPlainFile(path, "a symbolic link that is not yours, or to a file that is not yours")
     return path.resolve()
 
 
 class FileSink:
-    """A local file: written under a temporary name in its folder, renamed when it is complete."""
+    """A local file, written under a temporary name in its folder and renamed when it is complete."""
 
     def __init__(self, path: Path) -> None:
         """Nothing is written yet.
@@ -65,8 +68,8 @@ class FileSink:
             path: the file, or with ``complete(name)`` any name in its folder; the folder is created.
 
         Raises:
-            NoPlainFile: something else than a plain file is there.
-            FileMissing: the folder cannot be made.
+            NoPlainFile: there is something other than a regular file.
+            FileMissing: the folder cannot be created.
         """
         self.path = output_file(path)
         self._temporary = self.path.with_name(f".{secrets.token_hex(8)}.part")
@@ -77,10 +80,10 @@ class FileSink:
             raise FileMissing(f"{path.parent} cannot be written to: {error.strerror}", path=path.parent) from error
 
     def write(self, data: ReadableBuffer) -> None:
-        """Take these bytes.
+        """Write ``data``.
 
         Raises:
-            OSError: they cannot be written; it names the file.
+            OSError: it cannot be written; the error names the file.
         """
         try:
             self._open().write(data)
@@ -88,7 +91,7 @@ class FileSink:
             raise self._named(error) from error
 
     def _open(self) -> BinaryIO:
-        # Not before the block is entered that removes the file: an interrupt in between would leave it behind.
+        # Only once the with block is entered, which removes the file: an interrupt before that would leave it.
         if self._file is None:
             try:
                 self._file = self._temporary.open("xb")
@@ -99,13 +102,13 @@ class FileSink:
         return self._file
 
     def complete(self, name: str | None = None) -> None:
-        """Give the file its name, replacing one that is there; ``name`` where it is known only now.
+        """Rename the file to its final name, replacing an existing one; ``name`` if it is known only now.
 
         Raises:
-            NoPlainFile: something else than a plain file has come there.
-            OSError: the disk is full; it names the file.
+            NoPlainFile: there is something other than a regular file.
+            OSError: the disk is full; the error names the file.
         """
-        # Again: what is there may be new, or have a name that is known only now.
+        # Checked again: something may have appeared there since, or the name is new.
         final = output_file(self.path if name is None else self.path.with_name(name))
         try:
             self._open().close()
@@ -118,12 +121,12 @@ class FileSink:
         return OSError(error.errno, error.strerror or str(error), str(self.path))
 
     def abort(self) -> None:
-        """Remove what was written. Does nothing after ``complete()``."""
+        """Delete the temporary file. Does nothing after ``complete()``."""
         try:
             if self._file is not None:
                 self._file.close()
         except OSError:
-            pass  # a disk that is full for what is still in memory: it goes with the file
+            pass  # the disk is full, but the unflushed data is being discarded anyway
         finally:
             self._temporary.unlink(missing_ok=True)
 

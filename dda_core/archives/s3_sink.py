@@ -1,7 +1,7 @@
-"""Where an archive is written to: an S3 object that is there whole or not at all; ``file_sink`` has local files.
+"""Atomic writes of S3 objects; ``file_sink`` has local files.
 
-A sink is a context manager. What is written becomes visible with ``complete()``; leaving the block without it,
-by whatever exception, leaves nothing behind.
+A sink is a context manager. The object becomes visible with ``complete()``; leaving the block without it, by any
+exception, deletes what was written.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PART = 8 << 20
-"""Bytes per uploaded part; 10,000 parts of it make 84 GB."""
+"""Bytes per uploaded part; S3's maximum of 10,000 parts then allows 84 GB."""
 PARTS_IN_FLIGHT = 4
 
 _COPY_ATTEMPTS = 6
 
 
 class Sink(Protocol):
-    """Something that is written to and then completed, or given up."""
+    """A destination that is written to, then completed or aborted."""
 
     def write(self, data: ReadableBuffer, /) -> object:
-        """Take these bytes."""
+        """Write ``data``."""
 
     def complete(self) -> object:
-        """Make what was written visible."""
+        """Make the object visible."""
 
     def abort(self) -> None:
-        """Leave nothing behind. Does nothing after ``complete()``."""
+        """Discard what was written. Does nothing after ``complete()``."""
 
 
 class MultipartUpload:
-    """An upload to S3 in parallel parts, each with its CRC-32; a small object goes up in one request.
+    """An upload to S3 in parallel parts, each with its CRC-32; a small object is uploaded in one request.
 
     Example::
 
@@ -53,12 +53,12 @@ class MultipartUpload:
             upload.write(data)
             upload.complete()
 
-    Memory is bounded by the parts in flight. On any exit without ``complete()`` the upload is aborted, also for
+    Memory is bounded by the parts in flight. On any exit without ``complete()`` the upload is aborted, including
     ``KeyboardInterrupt``, ``SystemExit`` and ``CancelledError``.
 
     Attributes:
-        uri: where the object will be.
-        etag: the object's ETag once it is complete and ours, else None.
+        uri: the object's future URI.
+        etag: the object's ETag once this upload has created it, else None.
     """
 
     def __init__(self, s3: S3Client, bucket: str, key: str, *, if_none_match: bool = False) -> None:
@@ -68,7 +68,7 @@ class MultipartUpload:
             s3: a client with a ``max_pool_connections`` of at least ``PARTS_IN_FLIGHT`` per upload.
             bucket: the bucket's name.
             key: the object's key.
-            if_none_match: keep an object that is already there.
+            if_none_match: keep an existing object.
         """
         self.uri = f"s3://{bucket}/{key}"
         self.etag: str | None = None
@@ -86,7 +86,7 @@ class MultipartUpload:
         self._ended = False
 
     def write(self, data: ReadableBuffer) -> None:
-        """Take these bytes; waits while enough parts are in flight.
+        """Write ``data``; blocks while the maximum number of parts is in flight.
 
         Raises:
             AwsCallFailed: a part was refused.
@@ -98,7 +98,7 @@ class MultipartUpload:
             self._send_part()
 
     def complete(self) -> bool:
-        """Make the object visible. False when another one was already there and was kept.
+        """Make the object visible. False when one already existed and was kept.
 
         Raises:
             AwsCallFailed: S3 refused.
@@ -115,13 +115,13 @@ class MultipartUpload:
         return True
 
     def abort(self) -> None:
-        """Wait for the parts in flight and remove all of them. Does nothing after ``complete()``."""
+        """Wait for the parts in flight, then abort the upload. Does nothing after ``complete()``."""
         if self._ended:
             return
         try:
             self._end()
         finally:
-            # A part that arrives after the abort would stay and cost storage: hence the wait before it.
+            # Waiting first: a part that arrives after the abort would stay and cost storage.
             if self._upload_id:
                 self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload_id)
 
@@ -199,34 +199,34 @@ class MultipartUpload:
 
 
 def publish_staged(s3: S3Client, bucket: str, staging_key: str, final_key: str, *, etag: str | None = None) -> bool:
-    """Copy a staged object to its final key on the server, then delete the staged one, also where the copy failed.
+    """Copy a staged object to its final key with CopyObject, then delete it, even if the copy failed.
 
-    An object already under the final key is kept, never overwritten. May be repeated, and raced by another run.
-    CopyObject takes up to 5 GB; a package is at most 2 GB.
+    An existing object under the final key is never overwritten. Safe to repeat and to race with another run.
+    CopyObject allows up to 5 GB; a package is at most 2 GB.
 
     Args:
         s3: the client.
         bucket: of both keys.
         staging_key: the object to copy.
-        final_key: where it goes.
+        final_key: the destination.
         etag: of the staged object, so that nothing else is copied.
 
     Returns:
-        True when this call made the final object, False when one was there.
+        True when this call created the final object, False when it existed.
 
     Raises:
-        ObjectChanged: the staged object is gone or replaced, and nothing is under the final key.
+        ObjectChanged: the staged object was deleted or replaced, and nothing is under the final key.
         AwsCallFailed: S3 refused.
     """
     try:
         return _copy(s3, bucket, staging_key, final_key, etag)
     finally:
-        # Also after a failure: a repeated step stages it anew.
+        # Also after a failure: a retry stages it again.
         delete_staged(s3, bucket, staging_key)
 
 
 def delete_staged(s3: S3Client, bucket: str, staging_key: str) -> None:
-    """Delete a staged object, if it is there. One that stays is removed with what killed processes left."""
+    """Delete a staged object if it exists. If that fails, the cleanup of orphaned objects deletes it later."""
     try:
         s3.delete_object(Bucket=bucket, Key=staging_key)
     except Exception as error:
@@ -243,7 +243,7 @@ def _copy(s3: S3Client, bucket: str, staging_key: str, final_key: str, etag: str
                 Key=final_key,
                 CopySource={"Bucket": bucket, "Key": staging_key},
                 IfNoneMatch="*",
-                ChecksumAlgorithm="CRC32",  # of the whole object, in place of the parts' one
+                ChecksumAlgorithm="CRC32",  # of the whole object, replacing the composite one
                 **if_match,
             )
             return True
@@ -256,7 +256,7 @@ def _copy(s3: S3Client, bucket: str, staging_key: str, final_key: str, etag: str
             if not _exists(s3, bucket, final_key):
                 staged = f"s3://{bucket}/{staging_key}"
                 raise ObjectChanged(
-                    f"{staged} was removed or replaced before it was copied to {uri}", uri=staged, remedy="Run again."
+                    f"{staged} was deleted or replaced before it was copied to {uri}", uri=staged, remedy="Run again."
                 ) from error
             return False
     raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,4 +1,4 @@
-"""Where an archive is read from: a local file, or an S3 object in ranges fetched ahead of the reader."""
+"""Sources to read archives from: a local file, or an S3 object in ranges fetched ahead of the reader."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RANGE = 8 * BLOCK
 AHEAD = 4
 """Ranges in flight or waiting for the reader; ``RANGE * AHEAD`` bounds the memory."""
 ATTEMPTS = 5
-"""How often a range is asked for before its failure is the archive's."""
+"""How often a range is requested before reading the archive fails."""
 
 
 class Source(ABC):
-    """An archive that can be read from its first byte to its last.
+    """An archive that can be read from start to end.
 
     Attributes:
         uri: the ``s3://`` URI, or the path as the caller gave it.
@@ -69,7 +69,7 @@ class FileSource(Source):
 
 
 class S3Source(Source):
-    """An S3 object, as it is when this is made: a later replacement is an error, never a mixture."""
+    """An S3 object as it is now: if it is replaced later, reading fails instead of mixing two objects."""
 
     def __init__(self, s3: S3Client, bucket: str, key: str) -> None:
         self.uri = f"s3://{bucket}/{key}"
@@ -84,44 +84,44 @@ class S3Source(Source):
         self.etag = head["ETag"]
 
     def blocks(self, stop: Event | None = None, *, start: int = 0) -> Generator[bytes, None, None]:
-        """The bytes from ``start`` on, in order, in pieces of at most 1 MiB, fetched ahead by a few threads."""
-        given_up = Event()
+        """The bytes from ``start``, in order, in pieces of at most 1 MiB, fetched ahead by a few threads."""
+        abandoned = Event()
         starts = iter(range(start, self.size, RANGE))
         waiting: deque[Future[list[bytes]]] = deque()
         pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="dda-range")
         try:
             for begin in starts:
-                waiting.append(pool.submit(self._fetch, begin, given_up))
+                waiting.append(pool.submit(self._fetch, begin, abandoned))
                 if len(waiting) == AHEAD:
                     yield from _result(waiting.popleft(), stop)
             while waiting:
                 yield from _result(waiting.popleft(), stop)
         finally:
-            given_up.set()
+            abandoned.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
     def range(self, start: int, end: int) -> bytes:
         """The bytes from ``start`` to before ``end``.
 
         Raises:
-            ObjectChanged: the object was replaced since this was made.
-            AwsCallFailed: S3 refused, or did not answer.
+            ObjectChanged: the object was replaced since this source was created.
+            AwsCallFailed: S3 refused, or did not respond.
         """
         return b"".join(self._fetch(start, Event(), end)) if start < end else b""
 
-    def _fetch(self, start: int, given_up: Event, end: int | None = None) -> list[bytes]:
-        """One range in pieces. boto3 does not retry a body that breaks off: what is missing is asked for again."""
+    def _fetch(self, start: int, abandoned: Event, end: int | None = None) -> list[bytes]:
+        """One range in pieces. boto3 does not retry a body that breaks off, so the rest is requested again here."""
         end = min(start + RANGE, self.size) if end is None else end
         pieces: list[bytes] = []
         failures = 0
         while start < end:
             try:
-                answer = self._s3.get_object(
+                response = self._s3.get_object(
                     Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-{end - 1}", IfMatch=self.etag or ""
                 )
-                with answer["Body"] as body:
+                with response["Body"] as body:
                     while start < end and (piece := body.read(min(BLOCK, end - start))):
-                        if given_up.is_set():
+                        if abandoned.is_set():
                             return []
                         pieces.append(piece)
                         start += len(piece)
@@ -131,7 +131,7 @@ class S3Source(Source):
                 failures += 1
                 if failures == ATTEMPTS or not _worth_retrying(error):
                     raise s3_failed(error, "s3:GetObject", self.uri) from error
-                if given_up.wait(0.1 * 2**failures):
+                if abandoned.wait(0.1 * 2**failures):
                     return []
         return pieces
 
@@ -151,7 +151,7 @@ def _result(future: Future[list[bytes]], stop: Event | None) -> Generator[bytes,
 
 
 def _worth_retrying(error: Exception) -> bool:
-    """Whether the same request may succeed now: a broken body or connection, or trouble inside S3."""
+    """Whether the same request may succeed now: the body or connection broke, or S3 had an internal error."""
     from botocore.exceptions import ClientError
 
     if isinstance(error, ClientError):
@@ -164,12 +164,12 @@ def open_source(where: str | Path, s3: S3Client | None = None) -> Source:
 
     Args:
         where: a path or a URI.
-        s3: the client for URIs; give it a ``max_pool_connections`` of at least ``AHEAD`` per archive read at once.
-            None makes one from the default credential chain when it is needed.
+        s3: the client for URIs, with a ``max_pool_connections`` of at least ``AHEAD`` per archive read concurrently.
+            None creates one from the default credential chain when it is needed.
 
     Raises:
         FileMissing: there is no such file or object.
-        AwsCallFailed: S3 refused, or did not answer.
+        AwsCallFailed: S3 refused, or did not respond.
     """
     text = str(where)
     if not text.startswith("s3://"):

@@ -1,8 +1,7 @@
-"""A tar archive as a stream of members, refusing everything that is not a plain file or folder.
+"""A tar archive as a stream of members; anything that is not a regular file or folder is refused.
 
-``tarfile`` is not used to walk the archive: in stream mode it takes a damaged header for the end, reads extended
-headers of any size into memory, and follows rules of extraction that nothing here needs. Its parser of a single
-header block is used.
+Only ``tarfile``'s parser for single header blocks is used. Its stream mode takes a damaged header for the end of the
+archive, reads extended headers of any size into memory, and applies extraction rules that are not needed here.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from dda_core.exceptions import ArchiveBroken, ArchiveHostile
 MAX_MEMBERS = 10_000
 """Members in one archive; real ones hold about ten."""
 MAX_PATH = 4096
-"""Bytes in a member's path, as Linux has it."""
+"""Bytes in a member's path (Linux's PATH_MAX)."""
 MAX_NAME = 255
-"""Bytes in each part of a member's path, as Linux file systems have it: no device could unpack a longer one."""
+"""Bytes in each part of a member's path (Linux's NAME_MAX): no device could unpack a longer one."""
 MAX_EXTENDED_HEADER = 1 << 16
 """Bytes in one extended header (a long name, or records of the pax format)."""
 MAX_TEXT = 4 << 20
-"""Bytes of a member that is read into memory."""
+"""Maximum bytes of a member that is read into memory."""
 
 _HEADER = 512
 _KINDS = {
@@ -59,7 +58,7 @@ class Member:
 
 
 def unsafe_name(name: str) -> str | None:
-    """Why a member of that name must not be unpacked, as the end of a sentence; None when it may be."""
+    """Why a member of that name must not be unpacked, as a predicate ("has ..."); None if it may be."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -77,7 +76,7 @@ def unsafe_name(name: str) -> str | None:
     if _DRIVE.match(name):
         return "has a drive letter in its name"
     if ".." in name.split("/"):
-        return "climbs out of the archive's folder"
+        return "escapes the archive's folder"
     return None
 
 
@@ -87,10 +86,10 @@ def plain_name(name: str) -> str:
 
 
 class TarReader:
-    """Walks a tar archive once, from the first byte of its content to the last.
+    """Reads a tar archive once, from start to end.
 
-    Iterating gives the members in the archive's order; ``content()`` gives the bytes of the member last given.
-    Whatever is not read is skipped. The archive is proven whole only when the iteration has ended.
+    Iterating yields the members in the archive's order; ``content()`` yields the bytes of the current member. Unread
+    content is skipped. The archive is verified only once the iteration has ended.
     """
 
     def __init__(self, content: Iterator[bytes], where: str) -> None:
@@ -105,15 +104,15 @@ class TarReader:
         """The members in the archive's order.
 
         Raises:
-            ArchiveBroken: damaged, cut short, or no tar archive.
-            ArchiveHostile: a member is no plain file or folder, or its name is unsafe or there twice.
+            ArchiveBroken: damaged, truncated, or not a tar archive.
+            ArchiveHostile: a member is not a regular file or folder, or its name is unsafe or a duplicate.
         """
         extended: dict[str, str] = {}
         count = 0
         while (header := self._read(_HEADER, "a member's header", may_end=not extended)) is not None:
             if not any(header):
                 if not count:
-                    self._broken("holds no member")
+                    self._broken("has no members")
                 self._to_the_end()
                 return
             count += 1
@@ -122,7 +121,7 @@ class TarReader:
             try:
                 info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
             except (tarfile.HeaderError, ValueError) as error:
-                self._broken(f"has a damaged header, or is no tar archive ({error})")
+                self._broken(f"has a damaged header, or is not a tar archive ({error})")
             if info.size < 0:
                 self._broken(f"gives {info.name!r} a negative size")
             if self._is_extended_header(info, extended):
@@ -136,27 +135,27 @@ class TarReader:
             yield member
             for _ in self.content():
                 pass
-            self._read(self._padding, f"the padding behind {member.name}")
-        self._broken("is cut short: the two empty blocks at the end of a tar archive are missing")
+            self._read(self._padding, f"the padding after {member.name}")
+        self._broken("is truncated: the two empty blocks at the end of a tar archive are missing")
 
     def content(self) -> Iterator[memoryview]:
-        """The bytes of the current member that are not read yet, in pieces of at most 1 MiB."""
+        """The unread bytes of the current member, in pieces of at most 1 MiB."""
         while self._left:
             if not self._chunk and not self._next_chunk():
-                self._broken(f"is cut short: {self._left} bytes of its last member are missing")
+                self._broken(f"is truncated: {self._left} bytes of its last member are missing")
             piece = self._chunk[: self._left]
             self._chunk = self._chunk[len(piece) :]
             self._left -= len(piece)
             yield piece
 
     def text(self, member: Member) -> bytes:
-        """The whole content of the current member, which must be at most 4 MiB."""
+        """The content of the current member, which must be at most 4 MiB."""
         if member.size > MAX_TEXT:
             self._hostile(f"has a {member.name} of {member.size} bytes; at most {MAX_TEXT} are read")
         return b"".join(self.content())
 
     def _is_extended_header(self, info: tarfile.TarInfo, extended: dict[str, str]) -> bool:
-        """Whether this header only describes the next one; what it says goes into ``extended``."""
+        """Whether this header only describes the next one; if so, its records are added to ``extended``."""
         if info.type not in (
             tarfile.GNUTYPE_LONGNAME,
             tarfile.GNUTYPE_LONGLINK,
@@ -174,10 +173,10 @@ class TarReader:
         elif info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
             extended.update(self._pax_records(body))
         elif info.type == tarfile.XGLTYPE:
-            # Comments, as git writes them, are harmless; anything that renames every member is not.
-            renaming = self._pax_records(body).keys() & {"path", "size", "linkpath", "hdrcharset"}
-            if renaming:
-                self._hostile(f"sets {', '.join(sorted(renaming))} for all its members")
+            # Comments, as git writes them, are harmless; records that rename or resize every member are not.
+            dangerous = self._pax_records(body).keys() & {"path", "size", "linkpath", "hdrcharset"}
+            if dangerous:
+                self._hostile(f"sets {', '.join(sorted(dangerous))} for all its members")
         return True
 
     def _pax_records(self, body: bytes) -> dict[str, str]:
@@ -196,7 +195,7 @@ class TarReader:
         return records
 
     def _member(self, info: tarfile.TarInfo, extended: dict[str, str]) -> Member | None:
-        """The member that a header and the extended headers before it describe; None for the root folder."""
+        """The member described by a header and its extended headers; None for the root folder."""
         name = extended.get("path", info.name)
         size = extended.get("size", str(info.size))
         is_folder = info.type == tarfile.DIRTYPE
@@ -212,7 +211,7 @@ class TarReader:
         if is_folder and int(size):
             self._hostile(f"holds {name!r}, which is a folder with content")
         if not is_folder and name.endswith("/"):
-            self._hostile(f"holds {name!r}, which is a file with the name of a folder")
+            self._hostile(f"holds {name!r}, which is a file with a folder's name")
         plain = plain_name(name)
         if not plain:
             if is_folder:
@@ -236,7 +235,7 @@ class TarReader:
                     self._hostile(f"holds {parent!r} as a file and {name!r} below it")
 
     def _to_the_end(self) -> None:
-        """Read what follows the first empty block: nothing but zeros, to the checksum of the gzip stream."""
+        """Read on to the gzip stream's checksum: only zeros may follow the first empty block."""
         self._conflicts()
         while self._chunk or self._next_chunk():
             if self._chunk.tobytes().count(0) < len(self._chunk):
@@ -244,13 +243,13 @@ class TarReader:
             self._chunk = memoryview(b"")
 
     def _read(self, size: int, what: str, may_end: bool = False) -> bytes | None:
-        """Exactly ``size`` bytes; None at the end of the stream where it may end."""
+        """Exactly ``size`` bytes; None at the end of the stream if ``may_end``."""
         parts = bytearray()
         while len(parts) < size:
             if not self._chunk and not self._next_chunk():
                 if may_end and not parts:
                     return None
-                self._broken(f"is cut short in {what}")
+                self._broken(f"is truncated in {what}")
             piece = self._chunk[: size - len(parts)]
             self._chunk = self._chunk[len(piece) :]
             parts += piece
@@ -265,7 +264,7 @@ class TarReader:
             f"{self._where} {what}",
             archive=self._where,
             expected="a whole .tar.gz",
-            remedy="Make the archive again.",
+            remedy="Create the archive again.",
         )
 
     def _hostile(self, what: str) -> NoReturn:
@@ -273,14 +272,14 @@ class TarReader:
             f"{self._where} {what}",
             archive=self._where,
             expected="only regular files and folders with plain relative names, each once",
-            remedy="Make the archive again without it.",
+            remedy="Create the archive again without it.",
         )
 
 
 def read_tar(source: Source, stop: Event | None = None) -> Generator[tuple[TarReader, Member], None, None]:
-    """The members of a ``.tar.gz``, each with the reader to take its content from, inflated in a thread.
+    """The members of a ``.tar.gz``, each with the reader for its content; decompression runs in a thread.
 
-    Exhausting the iterator proves the archive: its end is there and the checksum of every gzip member is right.
+    Exhausting the iterator verifies the archive: it is complete, and the checksum of every gzip member is right.
     """
     with closing(in_thread(_inflated(source, stop))) as content:
         reader = TarReader(content, source.uri)

@@ -1,8 +1,8 @@
-"""A ZIP written as a stream, the same bytes for the same members on every run.
+"""A ZIP written as a stream: the same members give the same bytes on every run.
 
-Entries carry one fixed date and mode, are deflated, and give their checksum and size in a data descriptor behind
-the content, which Python, unzip, libzip and Java (also ``ZipInputStream``) read. ``zipfile`` is not used because
-it cannot be given another codec.
+Entries have a fixed date and mode, are deflated, and have their checksum and size in a data descriptor after the
+content, which Python, unzip, libzip and Java (including ``ZipInputStream``) can read. ``zipfile`` is not used because
+its codec cannot be replaced.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 MAX_PACKAGE = 2_000_000_000
-"""Bytes in a package: AWS IoT Greengrass takes 2 GB for all artifacts of a component."""
+"""Bytes in a package: AWS IoT Greengrass allows 2 GB for all artifacts of a component."""
 MAX_UNPACKED = 4_000_000_000
-"""Bytes that a package may unpack to: twice what it may have itself. Compiled weights hardly compress, so a package
-that needs more is no model, and a device has to hold the ZIP and its content at once. Below 4 GiB no field of a ZIP
-needs its 64-bit form, which not every reader knows."""
+"""Bytes that a package may unpack to: twice ``MAX_PACKAGE``. Compiled weights hardly compress, so a package that
+needs more cannot be a model, and a device has to hold both the ZIP and its content. Below 4 GiB a ZIP does not need
+ZIP64, which not every reader supports."""
 
-_DATE = (1 << 5) | 1  # 1980-01-01, the first day that ZIP knows; the time is midnight
+_DATE = (1 << 5) | 1  # 1980-01-01, ZIP's earliest date; the time is midnight
 _MODE = 0o100644 << 16
 _DATA_DESCRIPTOR_AND_UTF8 = 0x0808
 _DEFLATE = 8
@@ -36,7 +36,7 @@ _VERSION = 20
 
 @dataclass(frozen=True)
 class Entry:
-    """A member as it was written.
+    """A member that was written.
 
     Attributes:
         name: the path in the ZIP.
@@ -56,15 +56,15 @@ class Entry:
 
 
 class ZipWriter:
-    """Writes members one after another into a sink.
+    """Writes members to a sink.
 
     Attributes:
-        entries: what is written so far, in order.
+        entries: the members written so far, in order.
         size: bytes written so far.
     """
 
     def __init__(self, sink: Writable, where: str) -> None:
-        """``where`` names the package in messages."""
+        """``where`` identifies the package in messages."""
         self.entries: list[Entry] = []
         self.size = 0
         self._sink = sink
@@ -73,12 +73,12 @@ class ZipWriter:
         self._unpacked = 0
 
     def add(self, name: str, size: int, content: Iterable[ReadableBuffer]) -> Entry:
-        """Write one member, whose size in bytes is known beforehand.
+        """Write one member of known size in bytes.
 
         Raises:
-            PackageTooLarge: the ZIP grows over 2 GB.
-            UnpackedTooLarge: what is in it would grow over 4 GB; nothing of this member is written.
-            ValueError: the content is not of that size.
+            PackageTooLarge: the ZIP exceeds 2 GB.
+            UnpackedTooLarge: the content would exceed 4 GB; nothing of this member is written.
+            ValueError: the content does not have that size.
         """
         offset = self.size
         self._unpacked += size
@@ -96,14 +96,14 @@ class ZipWriter:
             self._write(deflater.compress(piece))
         self._write(deflater.finish())
         if seen != size:
-            raise ValueError(f"{name} has {seen} bytes, {size} were announced")
+            raise ValueError(f"{name} has {seen} bytes, expected {size}")
         entry = Entry(name, size, self.size - start, crc, digest.hexdigest(), offset)
         self._write(struct.pack("<4sLLL", b"PK\x07\x08", crc, entry.compressed, size))
         self.entries.append(entry)
         return entry
 
     def finish(self) -> str:
-        """Write the directory; returns the SHA-256 of the whole ZIP, hexadecimal. The sink stays open."""
+        """Write the central directory; returns the SHA-256 of the whole ZIP, hexadecimal. The sink stays open."""
         start = self.size
         for entry in self.entries:
             self._write(_directory_entry(entry))

@@ -1,4 +1,4 @@
-"""Calling AWS: clients with a use case's role, what its errors mean, and answers that came incomplete.
+"""Calling AWS: clients with a use case's role, error codes, truncated responses, retries and tags.
 
-Every call of the project goes through these clients; no other module knows how credentials are had.
+Every AWS call of the project goes through these clients; no other module obtains credentials.
 """

@@ -1,8 +1,7 @@
-"""Calling AWS from a coroutine: with retries, with jittered waits, in a thread that stops when nobody waits for it.
+"""Calling AWS from a coroutine: in a thread, with retries and jittered waits, stopping when the coroutine is cancelled.
 
-A call that is throttled or broken says nothing about what was asked, so it is repeated, never reported as a failed
-job. Cancelling the coroutine leaves everything in AWS as it is: a call that still waits for its slot of a rate limit
-is not made any more.
+A throttled call or a broken connection says nothing about the job, so the call is retried, never reported as a failed
+job. Cancelling the coroutine changes nothing in AWS: a call that still waits for a rate limit's slot is not made.
 """
 
 from __future__ import annotations
@@ -27,19 +26,19 @@ from dda_core.settings import Settings
 P = ParamSpec("P")
 T = TypeVar("T")
 Log = Callable[[str], None]
-"""Takes one sentence for the run's log."""
+"""Writes one sentence to the run's log."""
 
 
 async def pause(seconds: float, settings: Settings) -> None:
-    """Wait about ``seconds``: jittered, so that many runs do not ask AWS in step."""
-    share = 1 + settings.jitter * (2 * random.random() - 1)  # noqa: S311 - no secret hangs on it
+    """Wait about ``seconds``, jittered so that many runs do not call AWS in step."""
+    share = 1 + settings.jitter * (2 * random.random() - 1)  # noqa: S311 - not used for a secret
     await asyncio.sleep(seconds * share)
 
 
 async def run_stoppable(work: Callable[[threading.Event], T], *, limit: float, what: str) -> T:
-    """Run ``work`` in a thread, with an event that tells it to stop when the coroutine is cancelled.
+    """Run ``work`` in a thread, with an event that is set when the coroutine is cancelled.
 
-    Returns only when the thread has ended, so that whatever it had begun (an upload) has been aborted by then.
+    Returns only when the thread has ended, so that whatever it had started (an upload) has been aborted.
 
     Raises:
         StepTimedOut: it took longer than ``limit`` seconds.
@@ -61,47 +60,47 @@ async def run_stoppable(work: Callable[[threading.Event], T], *, limit: float, w
             thread.exception()
 
 
-_RAISE_LIMIT = "Raise the DDA_*_TIMEOUT_SECONDS setting, or see the log for what it waited for."
+_RAISE_LIMIT = "Raise the DDA_*_TIMEOUT_SECONDS setting, or check the log for what it was waiting for."
 
 
-_given_up: ContextVar[threading.Event | None] = ContextVar("dda_given_up", default=None)
+_cancelled: ContextVar[threading.Event | None] = ContextVar("dda_cancelled", default=None)
 _THREADS = ThreadPoolExecutor(64, thread_name_prefix="dda-aws")
-"""For calls that may have to wait for a rate limit: asyncio's own threads are few, and others need them."""
+"""For calls that may wait for a rate limit: asyncio has few threads of its own, and other code needs them."""
 
 
-def wait_unless_given_up(seconds: float) -> None:
-    """Wait in the thread of a call, as long as somebody waits for its answer.
+def wait_unless_cancelled(seconds: float) -> None:
+    """Wait in a call's thread, unless the calling coroutine is cancelled.
 
     Raises:
         Interrupted: the coroutine that made the call has been cancelled.
     """
-    given_up = _given_up.get()
-    if given_up is None:
+    cancelled = _cancelled.get()
+    if cancelled is None:
         time.sleep(seconds)
-    elif given_up.wait(seconds):
-        raise Interrupted("nobody waits for the call any more")
+    elif cancelled.wait(seconds):
+        raise Interrupted("the call was cancelled")
 
 
 async def with_retries(
     settings: Settings, log: Log, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Call AWS in a thread; a call that failed in a way that may pass is repeated, ``poll_errors`` times at most."""
+    """Call AWS in a thread; on transient errors the call is made up to ``poll_errors`` times."""
     for errors in range(1, settings.poll_errors + 1):
         try:
             return await _in_thread(partial(function, *args, **kwargs))
         except (ClientError, BotoCoreError, AwsCallFailed) as error:
             if errors == settings.poll_errors or guidance_for(error).retry == "never":
                 raise
-            log(f"AWS did not answer ({error_code(error) or type(error).__name__}); asking again")
+            log(f"the AWS call failed ({error_code(error) or type(error).__name__}); retrying")
         await pause(settings.poll_seconds, settings)
     raise AssertionError("unreachable: poll_errors is at least 1")
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    given_up = threading.Event()
+    cancelled = threading.Event()
     context = copy_context()
-    context.run(_given_up.set, given_up)
+    context.run(_cancelled.set, cancelled)
     try:
         return await asyncio.get_running_loop().run_in_executor(_THREADS, context.run, call)
     finally:
-        given_up.set()
+        cancelled.set()

@@ -1,8 +1,8 @@
-"""AWS clients of a use case: whose credentials, which Region, how often a call is repeated.
+"""The AWS clients of a use case: credentials, Region and retries.
 
-The credentials are those of the default chain, or of the use case's role, assumed with its external id through
-botocore's refreshable credentials (a run lasts longer than a session). ``AWS_ENDPOINT_URL`` leads every client
-elsewhere, as it does for every AWS tool; the local AWS is reached that way.
+The credentials come from the default chain, or from the use case's role, assumed with its external id through
+botocore's refreshable credentials (a run outlasts a session). As with every AWS tool, ``AWS_ENDPOINT_URL`` sets
+another endpoint, such as the local AWS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from dda_core.aws.credentials import check_credentials, log_no_traceback
 from dda_core.aws.errors import error_message, is_denied
 from dda_core.aws.principals import principal_of
-from dda_core.aws.responses import expect_whole_answers
+from dda_core.aws.responses import refuse_truncated_responses
 from dda_core.exceptions import MissingCredentials, RoleNotAssumable
 from dda_core.settings import Settings, load_settings
 from dda_core.use_case import UseCase
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 SESSION_NAME = "dda-pipeline"
 IMPATIENT = {"connect_timeout_seconds": 3.0, "read_timeout_seconds": 5.0, "max_attempts": 2, "retry_mode": "standard"}
-"""Settings for looks at AWS that are not worth waiting for."""
+"""Settings for calls that should fail fast instead of waiting."""
 
 
 class AwsClients:
-    """The clients that a use case's work needs, each made when first asked for. They may be shared by threads."""
+    """The AWS clients for a use case, each created on first use. They are thread-safe, their creation is not."""
 
     def __init__(self, use_case: UseCase, settings: Settings | None = None) -> None:
         self.use_case = use_case
@@ -48,7 +48,7 @@ class AwsClients:
         self._session = _session(use_case, self._config)
 
     def impatient(self) -> AwsClients:
-        """Clients with the same credentials that give up within seconds where AWS does not answer."""
+        """Clients with the same credentials that give up within seconds if AWS does not respond."""
         other = AwsClients.__new__(AwsClients)
         other.use_case, other._session = self.use_case, self._session
         other._config = client_config(load_settings().model_copy(update=IMPATIENT))
@@ -57,7 +57,7 @@ class AwsClients:
     @cached_property
     def s3(self) -> S3Client:
         """Models, packages and compiled archives."""
-        # Left to itself botocore signs URLs in an older way, which buckets with KMS keys refuse.
+        # By default botocore signs URLs with an older signature version, which buckets with KMS keys refuse.
         config = self._config.merge(Config(signature_version="s3v4"))
         client: S3Client = self._session.client("s3", config=config)
         return client
@@ -82,13 +82,13 @@ class AwsClients:
 
     @cached_property
     def sts(self) -> STSClient:
-        """Whose credentials these are."""
+        """The caller's identity."""
         client: STSClient = self._session.client("sts", config=self._config)
         return client
 
     @cached_property
     def iam(self) -> Any:
-        """Roles, and what they may do."""
+        """Roles and their permissions."""
         return self._session.client("iam", config=self._config)
 
     @cached_property
@@ -98,14 +98,14 @@ class AwsClients:
 
     @cached_property
     def cloudformation(self) -> Any:
-        """The stacks by which AWS tells of training jobs."""
+        """The webhook's stacks."""
         return self._session.client("cloudformation", config=self._config)
 
     def before_each_call(self, step: Callable[[str, str], None]) -> None:
-        """Run ``step(service, operation)`` before each call, a repeated one too, in the thread that makes the call.
+        """Run ``step(service, operation)`` before each call and each retry, in the calling thread.
 
-        It may wait: the call is signed after it. It is set before the first client is made. What it raises ends the
-        call.
+        It may wait, because the call is signed afterwards, and may raise to abort the call. Must be set before the
+        first client is created.
         """
 
         def before_sign(event_name: str, **_: Any) -> None:
@@ -114,16 +114,16 @@ class AwsClients:
         self._session.events.register("before-sign", before_sign)
 
     def credentials_end(self) -> datetime | None:
-        """When the credentials that requests are signed with now end; None where they do not, or nobody says."""
+        """When the current credentials expire; None if they do not, or if that is unknown."""
         credentials = self._session.get_credentials()
         if credentials is not None:
-            credentials.get_frozen_credentials()  # assumed, or refreshed, where that is due
+            credentials.get_frozen_credentials()  # assumes the role, or refreshes the credentials, if due
         ends = getattr(credentials, "_expiry_time", None)
         return ends if isinstance(ends, datetime) else None
 
 
 def client_config(settings: Settings) -> Config:
-    """botocore's configuration: retries, time limits, and connections enough for parallel ranges and parts."""
+    """botocore's configuration: retries, timeouts, and enough connections for parallel ranges and parts."""
     return Config(
         retries={"mode": settings.retry_mode, "total_max_attempts": settings.max_attempts},
         connect_timeout=settings.connect_timeout_seconds,
@@ -134,20 +134,20 @@ def client_config(settings: Settings) -> Config:
 
 
 def default_client(service: str, settings: Settings | None = None) -> Any:
-    """A client of the default credential chain, for what the command line names without a use case.
+    """A client with the default credential chain, for commands without a use case.
 
     Raises:
-        ConfigurationError: the credentials hold what no request can carry.
+        ConfigurationError: the credentials contain characters that no request can carry.
     """
     session = boto3.Session()
     check_credentials(session.get_credentials())
-    expect_whole_answers(session)
+    refuse_truncated_responses(session)
     return session.client(service, config=client_config(settings or load_settings()))  # type: ignore[call-overload]
 
 
 def _session(use_case: UseCase, config: Config) -> boto3.Session:
     source = boto3.Session(region_name=use_case.region)
-    expect_whole_answers(source)
+    refuse_truncated_responses(source)
     credentials = source.get_credentials()
     if credentials is None:
         raise MissingCredentials(
@@ -173,7 +173,7 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
         try:
             return fetcher.fetch_credentials()
         except ClientError as error:
-            # A call that was throttled, or keys that have run out, say nothing about the role.
+            # Throttling or expired keys say nothing about the role.
             if not is_denied(error):
                 raise
             raise _not_assumable(use_case, source.client("sts", config=config), error) from error
@@ -182,12 +182,12 @@ def _session(use_case: UseCase, config: Config) -> boto3.Session:
     core = botocore.session.get_session()
     core._credentials = DeferredRefreshableCredentials(refresh, "assume-role")  # type: ignore[attr-defined]
     session = boto3.Session(botocore_session=core, region_name=use_case.region)
-    expect_whole_answers(session)
+    refuse_truncated_responses(session)
     return session
 
 
 def _not_assumable(use_case: UseCase, sts: STSClient, error: ClientError) -> RoleNotAssumable:
-    """The error that says which role, and what its trust policy must say. The external id is not quoted."""
+    """The error that names the role and what its trust policy needs. It does not quote the external id."""
     role = use_case.cross_account_role_arn
     try:
         principal = principal_of(sts.get_caller_identity()["Arn"])

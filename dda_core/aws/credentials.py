@@ -1,4 +1,4 @@
-"""Credentials that no request can carry, and what botocore logs when others cannot be refreshed."""
+"""Refuses malformed credentials, and shortens what botocore logs when credentials cannot be refreshed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from botocore.credentials import Credentials
 from dda_core.exceptions import ConfigurationError
 
 _TYPED = ("env", "shared-credentials-file", "config-file")
-"""Where botocore says that credentials come from which a person typed or pasted."""
+"""botocore's names for sources of credentials that a person typed or pasted."""
 
 
 def check_credentials(credentials: Credentials | None) -> None:
-    """Refuse credentials with a line break or blank in them, which botocore would try to send again and again.
+    """Refuse credentials that contain a space or line break, which botocore would try to send again and again.
 
-    Those that a provider hands out are not looked at: looking would refresh them.
+    Credentials from a provider are not checked, because reading them would refresh them.
 
     Raises:
-        ConfigurationError: names the part and where it comes from, and does not quote it.
+        ConfigurationError: it names the part and its source, without quoting it.
     """
     if credentials is None or credentials.method not in _TYPED:
         return
@@ -31,15 +31,15 @@ def check_credentials(credentials: Credentials | None) -> None:
         if value and not (value.isascii() and value.isprintable() and " " not in value):
             where = "environment" if credentials.method == "env" else credentials.method.replace("-", " ")
             raise ConfigurationError(
-                f"the {name} of the {where} holds a blank, a line break or another character that no AWS credentials "
-                f"have. Set it again, without what surrounds it."
+                f"the {name} of the {where} contains a space, a line break or another character that AWS credentials "
+                f"never contain. Set it again without it."
             )
 
 
 def log_no_traceback() -> None:
-    """Let botocore log in one line that credentials could not be refreshed; it may be called again.
+    """Make botocore log failed refreshes of credentials in one line; safe to call repeatedly.
 
-    Where the old ones have run out, the error reaches the caller, so there it logs nothing.
+    If the old credentials have expired, the error reaches the caller, so nothing is logged.
     """
     logging.getLogger("botocore.credentials").addFilter(_without_traceback)
 
@@ -48,7 +48,7 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     if record.exc_info:
         error = record.exc_info[1]
         what = f"{type(error).__name__}: {error}"
-    elif record.exc_text:  # the traceback as text, where secrets were taken out of it
+    elif record.exc_text:  # the traceback as text, after redaction
         what = record.exc_text.splitlines()[-1]
     else:
         return True

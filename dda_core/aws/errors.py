@@ -1,7 +1,7 @@
-"""What AWS's error codes mean: the only place that spells them, but for the failure catalogue.
+"""The meaning of AWS's error codes. Apart from the failure catalogue, this is the only place that spells them out.
 
-Every function takes any exception; one that is not botocore's ``ClientError`` has no code and matches nothing.
-botocore is not imported, so that a module which only reads codes stays quick to import.
+Every function takes any exception; one that is not a botocore ``ClientError`` has no code and matches nothing.
+botocore is not imported, so that modules that only read codes are quick to import.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ _CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-# HEAD has no body, so S3's answer to it is known by its HTTP status alone.
+# The response to HEAD has no body, so only its HTTP status is known.
 _NO_OBJECT = frozenset({"404", "NoSuchKey", "NotFound"})
 _NO_QUEUE = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
 
 
 def error_code(error: BaseException) -> str:
-    """The error code of a botocore ``ClientError``, else an empty text."""
+    """The error code of a botocore ``ClientError``, else an empty string."""
     return str(_details(error).get("Code", ""))
 
 
 def error_message(error: BaseException) -> str:
-    """The message of an AWS error as AWS gave it, else the error's own text."""
+    """AWS's own message of an AWS error, else the error's text."""
     return str(_details(error).get("Message") or error)
 
 
 def error_text(error: BaseException) -> str:
-    """``<code>: <message>`` of an AWS error, else the error's own text."""
+    """``<code>: <message>`` of an AWS error, else the error's text."""
     code = error_code(error)
     return f"{code}: {error_message(error)}" if code else str(error)
 
 
 def http_status(error: BaseException) -> int:
-    """The HTTP status of AWS's answer; 0 where there was none."""
+    """The HTTP status of AWS's response; 0 if there was none."""
     return int(_metadata(error).get("HTTPStatusCode", 0))
 
 
 def retried(error: BaseException) -> bool:
-    """Whether botocore repeated the request: the answer may then tell of what the first one did."""
+    """Whether botocore retried the request: the response may then reflect what the first one did."""
     return bool(_metadata(error).get("RetryAttempts"))
 
 
 def is_denied(error: BaseException) -> bool:
-    """The caller may not do what it asked for."""
+    """The caller lacks the permission."""
     return error_code(error) in _DENIED
 
 
@@ -65,7 +65,7 @@ def is_credentials_refused(error: BaseException) -> bool:
 
 
 def is_not_found(error: BaseException) -> bool:
-    """SageMaker, Greengrass or CloudWatch Logs knows no such thing. SageMaker says so in two ways."""
+    """SageMaker, Greengrass or CloudWatch Logs has no such resource. SageMaker has two codes for it."""
     code = error_code(error)
     return code in ("ResourceNotFound", "ResourceNotFoundException") or (
         code == "ValidationException" and "not found" in error_message(error).lower()
@@ -73,7 +73,7 @@ def is_not_found(error: BaseException) -> bool:
 
 
 def is_object_missing(error: BaseException) -> bool:
-    """S3 has no such object. The answer to HeadBucket looks the same where the bucket is missing."""
+    """S3 has no such object. HeadBucket's response for a missing bucket looks the same."""
     return error_code(error) in _NO_OBJECT
 
 
@@ -108,7 +108,7 @@ def is_input_invalid(error: BaseException) -> bool:
 
 
 def is_queue_missing(error: BaseException) -> bool:
-    """SQS has no such queue, or lets the caller know of none."""
+    """SQS has no such queue, or the caller may not know of it."""
     return error_code(error) in _NO_QUEUE
 
 
@@ -123,7 +123,7 @@ def is_stack_unchanged(error: BaseException) -> bool:
 
 
 def is_template_refused(error: BaseException) -> bool:
-    """CloudFormation does not take the template or its parameters."""
+    """CloudFormation refuses the template or its parameters."""
     others = is_stack_missing(error) or is_stack_unchanged(error)
     return error_code(error) == "ValidationError" and not others
 
@@ -139,7 +139,7 @@ def is_name_taken(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """AWS IoT Greengrass has that component version, or is just making it."""
+    """AWS IoT Greengrass has that component version, or is creating it."""
     return error_code(error) == "ConflictException"
 
 
@@ -149,7 +149,7 @@ def is_precondition_failed(error: BaseException) -> bool:
 
 
 def is_write_race(error: BaseException) -> bool:
-    """Two conditional writes to one key of S3 met: the same request may succeed now."""
+    """Two conditional writes to one S3 key collided; the same request may succeed now."""
     return error_code(error) in ("409", "ConditionalRequestConflict")
 
 

@@ -1,4 +1,4 @@
-"""Who calls AWS: the user or role that policies name, behind the ARN of a session, and where those policies are."""
+"""The user or role that policies name, behind the ARN of a session."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 POLICIES = "deployments/aws/policies"
-"""Where the project keeps the policies that every role needs, as files."""
+"""The project's folder with the policies that each role needs."""
 
 _ASSUMED = re.compile(r"arn:(aws[a-z-]*):sts::(\d{12}):assumed-role/([^/]+)/.+")
 
 
 def principal_of(caller_arn: str, role_arn: str | None = None) -> str:
-    """The user or role that policies name, behind the ARN that GetCallerIdentity tells.
+    """The ARN of the user or role that policies name, for an ARN from GetCallerIdentity.
 
-    The ARN of a role's session leaves out the role's path: ``role_arn`` is believed where its name is the same.
+    A session's ARN omits the role's path; ``role_arn`` provides it if the role's name is the same.
     """
     match = _ASSUMED.fullmatch(caller_arn)
     if match is None:
@@ -28,7 +28,7 @@ def principal_of(caller_arn: str, role_arn: str | None = None) -> str:
 
 
 def find_principal(iam: Any, principal: str) -> str:
-    """The role's whole ARN, its path included, where IAM tells; else ``principal`` itself."""
+    """The role's full ARN, including its path, from IAM; ``principal`` itself if IAM does not give it."""
     if ":role/" not in principal:
         return principal
     try:

@@ -1,10 +1,9 @@
-"""Answers of AWS that botocore does not understand are broken connections, and repeated as such.
+"""Treats truncated and malformed AWS responses as broken connections, so that botocore retries the call.
 
-- An answer that breaks off: botocore tells urllib3 not to compare a body with the length that was announced, and takes
-  half a JSON for an empty answer, such as a job without a status. Bodies that are read piece by piece, as those of
-  GetObject, it does check.
-- HTTP 429 and nothing else, as a proxy or a load balancer sends it: botocore does not repeat it.
-- What is no XML where XML was expected: botocore raises an error that none of its other errors is a kind of.
+- Truncated responses: botocore tells urllib3 not to compare a body with its Content-Length, and takes half a JSON
+  document for an empty response, such as a job without a status. It does check streamed bodies, as of GetObject.
+- HTTP 429 with an empty body, as a proxy or a load balancer sends it: botocore does not retry it.
+- Malformed XML: botocore raises an error outside its own class hierarchy.
 """
 
 from __future__ import annotations
@@ -20,29 +19,29 @@ if TYPE_CHECKING:
 
 
 class TooManyRequests(HTTPClientError):
-    """AWS answered with HTTP 429 and nothing else. As one of botocore's errors it has botocore repeat the call."""
+    """HTTP 429 with an empty body. As a botocore error it makes botocore retry the call."""
 
-    fmt = "HTTP 429 (Too Many Requests) and nothing else came from endpoint URL: {endpoint_url}"
+    fmt = "HTTP 429 (Too Many Requests) with an empty body from endpoint URL: {endpoint_url}"
 
 
-def expect_whole_answers(session: boto3.Session) -> None:
-    """Have every client that the session makes from now on refuse such answers.
+def refuse_truncated_responses(session: boto3.Session) -> None:
+    """Make every client that the session creates from now on refuse such responses.
 
-    A client then repeats its call as after any broken connection, and in the end raises an ``HTTPClientError``.
+    A client then retries the call as after any broken connection, and finally raises an ``HTTPClientError``.
     """
     session.events.register("creating-client-class", _extend)
 
 
 def _extend(base_classes: list[type], **_: Any) -> None:
-    base_classes.insert(0, _ClientOfWholeAnswers)
+    base_classes.insert(0, _CheckingClient)
 
 
-class _ClientOfWholeAnswers:
+class _CheckingClient:
     _endpoint: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._endpoint.http_session = _WholeAnswers(self._endpoint.http_session)
+        self._endpoint.http_session = _CheckingHttpSession(self._endpoint.http_session)
 
     def _make_api_call(self, operation_name: str, api_params: dict[str, Any]) -> Any:
         try:
@@ -51,8 +50,8 @@ class _ClientOfWholeAnswers:
             raise HTTPClientError(error=error) from error
 
 
-class _WholeAnswers:
-    """botocore's HTTP session, whose answers are looked at."""
+class _CheckingHttpSession:
+    """botocore's HTTP session with checked responses."""
 
     def __init__(self, http_session: Any) -> None:
         self._http_session = http_session
@@ -60,9 +59,9 @@ class _WholeAnswers:
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
         response: AWSResponse = self._http_session.send(request)
         if not request.stream_output and request.method != "HEAD":
-            announced, came = response.headers.get("content-length", ""), len(response.content)
-            if announced.isdigit() and came < int(announced):
-                why = f"the answer broke off at byte {came} of {announced}"
+            expected, received = response.headers.get("content-length", ""), len(response.content)
+            if expected.isdigit() and received < int(expected):
+                why = f"the response was truncated at byte {received} of {expected}"
                 raise ConnectionClosedError(endpoint_url=request.url, request=request, error=why)
         if response.status_code == 429 and not response.content:
             raise TooManyRequests(endpoint_url=request.url)

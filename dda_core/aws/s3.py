@@ -1,4 +1,4 @@
-"""Objects of S3: their URIs, their listings, and what a refused call means for the caller."""
+"""S3 objects: URIs, listings, and the errors for failed calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Bucket(NamedTuple):
-    """A bucket, and the client that reaches it."""
+    """A bucket's name, and a client for it."""
 
     s3: S3Client
     name: str
@@ -26,16 +26,16 @@ def parse_s3_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of ``s3://bucket/key``.
 
     Raises:
-        FileMissing: it is not of that form.
+        FileMissing: it does not have that form.
     """
     bucket, slash, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket or not slash or not key or key.endswith("/"):
-        raise FileMissing(f"{uri} is no S3 object", path=uri, expected="s3://<bucket>/<key>")
+        raise FileMissing(f"{uri} is not the URI of an S3 object", path=uri, expected="s3://<bucket>/<key>")
     return bucket, key
 
 
 def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[tuple[ObjectTypeDef, datetime]]:
-    """Every object whose key begins with ``prefix``, each with the time of S3's answer, by which its age is told."""
+    """Every object whose key begins with ``prefix``, each with the time of S3's response, to compute its age."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         now = answered_at(page)
         for item in page.get("Contents", []):
@@ -43,20 +43,20 @@ def list_objects(s3: S3Client, bucket: str, prefix: str) -> Iterator[tuple[Objec
 
 
 def list_uploads(s3: S3Client, bucket: str) -> Iterator[tuple[MultipartUploadTypeDef, datetime]]:
-    """Every multipart upload that is neither completed nor aborted, each with the time of S3's answer."""
+    """Every multipart upload that is neither completed nor aborted, each with the time of S3's response."""
     for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket):
         now = answered_at(page)
         for upload in page.get("Uploads", []):
             yield upload, now
 
 
-def answered_at(answer: Any) -> datetime:
-    """The time of an answer, by S3's own clock."""
-    return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+def answered_at(response: Any) -> datetime:
+    """The time of a response by S3's clock."""
+    return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
 
 
 def s3_failed(error: Exception, action: str, uri: str) -> Exception:
-    """The error of ours that tells why ``action`` (as in a policy, ``s3:GetObject``) on ``uri`` failed."""
+    """The pipeline's error for a failed ``action`` (as in policies, ``s3:GetObject``) on ``uri``."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     if isinstance(error, ClientError):

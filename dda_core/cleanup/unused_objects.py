@@ -139,10 +139,10 @@ def in_use_by_components(greengrass: GreengrassV2Client, spacing: Spacing) -> In
     jobs: set[str] = set()
     for page in greengrass.get_paginator("list_components").paginate(scope="PRIVATE"):
         for component in page.get("components", []):
-            spacing.turn()
+            spacing.wait()
             for versions in greengrass.get_paginator("list_component_versions").paginate(arn=component["arn"]):
                 for version in versions.get("componentVersions", []):
-                    spacing.turn()
+                    spacing.wait()
                     try:
                         answer = greengrass.get_component(arn=version["arn"])
                     except ClientError as error:

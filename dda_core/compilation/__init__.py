@@ -1,1 +1,1 @@
-"""SageMaker Neo compilation jobs: one job per attempt, joined where it exists already, and their logs."""
+"""SageMaker Neo compilation jobs, one per attempt and joined if they exist already, and their logs."""

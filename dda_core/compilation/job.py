@@ -1,7 +1,7 @@
-"""The compilation of one model for one target: its request, its name, and the jobs of that name.
+"""The compilation of one model for one target: its request, its name, and its existing jobs.
 
-A job's name says what it compiles (``<training job>-<suffix>-<8 hex>-<n>``), so a repeated run, a race of runs or a
-restart finds the job that exists. Which attempt comes next is decided in ``attempts``.
+A job's name identifies what it compiles (``<training job>-<suffix>-<8 hex>-<n>``), so a repeated, concurrent or
+restarted run finds the existing job. ``attempts`` decides which attempt comes next.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_RUNTIME_SECONDS = 3600
 
 
 class CompilationWork(BaseModel):
-    """What one target's compilation job is made of. The digest of what decides the result is in its name."""
+    """The inputs of one target's compilation job. Its name contains a digest of those that determine the result."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,7 @@ class CompilationWork(BaseModel):
         training_job: TrainingJob,
         input_shape: tuple[int, int, int, int],
     ) -> CompilationWork:
-        """The work of compiling the training job's archive for ``target``. ``input_shape`` is NCHW.
+        """The work of compiling the training job's archive for ``target``; ``input_shape`` is NCHW.
 
         Raises:
             TrainingJobNotCompleted: the job has no archive yet.
@@ -76,7 +76,7 @@ class CompilationWork(BaseModel):
 
     @property
     def stem(self) -> str:
-        """The name of every attempt at this work, without the attempt."""
+        """The job name of this work, without the attempt number."""
         target = self.target
         decides = {
             "training_job_arn": self.training_job_arn,
@@ -90,7 +90,7 @@ class CompilationWork(BaseModel):
         return naming.job_name_stem(self.training_job, target.suffix, naming.digest8(decides))
 
     def request(self, attempt: int, maker: Maker | None = None) -> dict[str, Any]:
-        """CreateCompilationJob's request for attempt ``attempt``. Keys without a value are absent, never null."""
+        """The CreateCompilationJob request for that attempt. Keys without a value are absent, never null."""
         target = self.target
         name = naming.job_name(self.stem, attempt)
         output: dict[str, Any] = {
@@ -141,23 +141,23 @@ class CompilationJob(BaseModel):
 
     @property
     def reached_time_limit(self) -> bool:
-        """Whether the job ran for as long as it was allowed to: then it was stopped by that, not by a person."""
+        """Whether the job ran up to its time limit: then the limit stopped it, not a person."""
         took, limit = self.compile_seconds, self.max_runtime_seconds
         return took is not None and limit is not None and took >= limit
 
     @property
     def queue_seconds(self) -> float | None:
-        """From its creation until Neo began with it."""
+        """Seconds from its creation until Neo started it."""
         return round((self.started - self.created).total_seconds(), 1) if self.started and self.created else None
 
     @property
     def compile_seconds(self) -> float | None:
-        """From when Neo began with it until its end."""
+        """Seconds from when Neo started it until its end."""
         return round((self.ended - self.started).total_seconds(), 1) if self.ended and self.started else None
 
 
 class CompiledModel(BaseModel):
-    """A compilation that is finished: which job made it, and where its archive is."""
+    """A finished compilation: its job, and the URI of its archive."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -168,48 +168,48 @@ class CompiledModel(BaseModel):
 
 
 def describe_job(sagemaker: SageMakerClient, work: CompilationWork, attempt: int) -> CompilationJob | None:
-    """The job of that attempt, or None where SageMaker knows none.
+    """The job of that attempt, or None if there is none.
 
     Raises:
-        CompilationMismatch: the job has our name but was made from other inputs.
+        CompilationMismatch: a job of that name exists with other inputs.
     """
     request = work.request(attempt)
     try:
-        answer: dict[str, Any] = dict(
+        response: dict[str, Any] = dict(
             sagemaker.describe_compilation_job(CompilationJobName=request["CompilationJobName"])
         )
     except ClientError as error:
         if is_not_found(error):
             return None
         raise
-    _check_inputs(answer, request)
-    status = CompilationStatus.normalise(answer["CompilationJobStatus"])
+    _check_inputs(response, request)
+    status = CompilationStatus.normalise(response["CompilationJobStatus"])
     return CompilationJob(
-        name=answer["CompilationJobName"],
+        name=response["CompilationJobName"],
         attempt=attempt,
-        arn=answer["CompilationJobArn"],
+        arn=response["CompilationJobArn"],
         status=status,
-        reason=answer.get("FailureReason") or None,
-        artifact=answer.get("ModelArtifacts", {}).get("S3ModelArtifacts") or None,
-        created=answer.get("CreationTime"),
-        started=answer.get("CompilationStartTime"),
-        ended=answer.get("CompilationEndTime"),
-        inference_image=answer.get("InferenceImage") or None,
-        model_digest=answer.get("ModelDigests", {}).get("ArtifactDigest") or None,
-        max_runtime_seconds=answer.get("StoppingCondition", {}).get("MaxRuntimeInSeconds"),
+        reason=response.get("FailureReason") or None,
+        artifact=response.get("ModelArtifacts", {}).get("S3ModelArtifacts") or None,
+        created=response.get("CreationTime"),
+        started=response.get("CompilationStartTime"),
+        ended=response.get("CompilationEndTime"),
+        inference_image=response.get("InferenceImage") or None,
+        model_digest=response.get("ModelDigests", {}).get("ArtifactDigest") or None,
+        max_runtime_seconds=response.get("StoppingCondition", {}).get("MaxRuntimeInSeconds"),
     )
 
 
 def newest_job(sagemaker: SageMakerClient, work: CompilationWork) -> CompilationJob | None:
-    """The job of the highest attempt, found by describing from 1 upward to the first that is not there."""
+    """The job of the highest attempt, found by describing from 1 upward until one does not exist."""
     newest = None
     while job := describe_job(sagemaker, work, newest.attempt + 1 if newest else 1):
         newest = job
     return newest
 
 
-def _check_inputs(answer: dict[str, Any], request: dict[str, Any]) -> None:
-    """Compare what decides the result; the role and the tags of an older job do not."""
+def _check_inputs(response: dict[str, Any], request: dict[str, Any]) -> None:
+    """Compare the inputs that determine the result; the role and the tags do not."""
 
     def decisive(job: dict[str, Any]) -> dict[str, Any]:
         given, output = job["InputConfig"], job["OutputConfig"]
@@ -224,7 +224,7 @@ def _check_inputs(answer: dict[str, Any], request: dict[str, Any]) -> None:
             "CompilerOptions": json.loads(options) if options else None,
         }
 
-    found, ours = decisive(answer), decisive(request)
+    found, ours = decisive(response), decisive(request)
     different = [f"{key} is {found[key]!r}, expected {ours[key]!r}" for key in ours if found[key] != ours[key]]
     if different:
         raise CompilationMismatch(request["CompilationJobName"], different)

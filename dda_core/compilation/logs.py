@@ -1,7 +1,7 @@
-"""The log of a compilation job: read from CloudWatch, saved beside the compiled archive, read back from there.
+"""The log of a compilation job: read from CloudWatch, saved next to the compiled archive, and read back from there.
 
-A job writes several streams: one of its own name, and others below it such as ``<job>/model-info-extraction``.
-CloudWatch may forget them, and a job may be deleted; the saved object stays with the archive.
+A job writes several log streams: one with its own name, and others below it such as ``<job>/model-info-extraction``.
+CloudWatch's copy may expire and the job may be deleted; the saved object stays with the archive.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 LOG_GROUP = "/aws/sagemaker/CompilationJobs"
 STREAMS_PER_CALL = 100
-"""The most streams that FilterLogEvents takes at once."""
+"""FilterLogEvents's limit for log streams per call."""
 
 _SAVED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (\S+) ?(.*)")
 
 
 class LogLine(BaseModel):
-    """One event of a compilation job's log. It is as CloudWatch has it, unless it was read from a saved log."""
+    """One event of a compilation job's log, verbatim from CloudWatch unless it was read from a saved log."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +42,7 @@ class LogLine(BaseModel):
 
 
 def read_log(logs: CloudWatchLogsClient, job_name: str) -> list[LogLine]:
-    """Every line of every stream of the job, the oldest first; none where there is no log yet, or no more."""
+    """Every line of every stream of the job, oldest first; empty if there is no log yet, or it has expired."""
     try:
         streams = _streams(logs, job_name)
         lines = [
@@ -58,18 +58,18 @@ def read_log(logs: CloudWatchLogsClient, job_name: str) -> list[LogLine]:
 
 
 def job_ended(sagemaker: SageMakerClient, job_name: str) -> bool:
-    """Whether the job writes nothing more: it has come to its end, or was deleted."""
+    """Whether the job has ended, or was deleted: then it writes nothing more."""
     try:
-        answer = sagemaker.describe_compilation_job(CompilationJobName=job_name)
+        response = sagemaker.describe_compilation_job(CompilationJobName=job_name)
     except ClientError as error:
         if is_not_found(error):
             return True
         raise
-    return CompilationStatus.normalise(answer["CompilationJobStatus"]).ended
+    return CompilationStatus.normalise(response["CompilationJobStatus"]).ended
 
 
 def log_uri(job_name: str, artifact_or_output_uri: str) -> str:
-    """Where a job's log is saved: beside its archive, or at the output location of a job that has none."""
+    """The URI of a job's saved log: next to its archive, or at the output location of a job without one."""
     folder = artifact_or_output_uri.rstrip("/")
     if folder.endswith(".tar.gz"):
         folder = folder.rpartition("/")[0]
@@ -84,15 +84,15 @@ def save_log(
     *,
     secrets: Iterable[str] = (),
 ) -> str | None:
-    """Save the job's log as a text object; its ``s3://`` URI, or None where CloudWatch has no line of it.
+    """Save the job's log as a text object; returns its ``s3://`` URI, or None if CloudWatch has no log.
 
     Keys, tokens, signatures, account ids and the given ``secrets`` are masked. Saving again overwrites the object.
 
     Args:
         logs, s3: clients of the account that the job ran in.
         job_name: the compilation job.
-        artifact_or_output_uri: the compiled archive, or ``S3OutputLocation`` of a job that made none.
-        secrets: further words that must not be seen.
+        artifact_or_output_uri: the compiled archive, or ``S3OutputLocation`` of a job without one.
+        secrets: further strings to mask.
     """
     lines = read_log(logs, job_name)
     if not lines:
@@ -105,7 +105,7 @@ def save_log(
 
 
 def read_saved_log(s3: S3Client, uri: str) -> list[LogLine]:
-    """The lines of a saved log; none where there is no such object."""
+    """The lines of a saved log; empty if there is no such object."""
     bucket, key = parse_s3_uri(uri)
     try:
         text = s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode("utf-8", "replace")
@@ -117,19 +117,19 @@ def read_saved_log(s3: S3Client, uri: str) -> list[LogLine]:
     for row in text.removesuffix("\n").split("\n") if text else ():
         if match := _SAVED.fullmatch(row):
             found.append(LogLine(stream=match[2], at=datetime.fromisoformat(match[1]), text=match[3]))
-        elif found:  # an event of several lines
+        elif found:  # a multi-line event
             found[-1] = found[-1].model_copy(update={"text": f"{found[-1].text}\n{row}"})
     return found
 
 
 def log_tail(lines: Sequence[LogLine], count: int = 20, *, secrets: Iterable[str] = ()) -> tuple[str, ...]:
-    """The last ``count`` lines as texts without secrets and account ids."""
+    """The text of the last ``count`` lines, without secrets and account ids."""
     texts = [row for line in sanitised(lines[-count:] if count else (), secrets) for row in line.text.splitlines()]
     return tuple(texts[-count:])
 
 
 def sanitised(lines: Iterable[LogLine], secrets: Iterable[str] = ()) -> list[LogLine]:
-    """The lines as others than the account's owner may read them."""
+    """The lines with secrets and account ids masked, for readers outside the account."""
     words = tuple(secrets)
     return [
         line.model_copy(update={"text": sanitise(line.text.rstrip("\r\n"), words, mask_accounts=True)})
@@ -142,7 +142,7 @@ def _streams(logs: CloudWatchLogsClient, job_name: str) -> list[str]:
         logGroupName=LOG_GROUP, logStreamNamePrefix=job_name, orderBy="LogStreamName"
     )
     names = [stream["logStreamName"] for page in pages for stream in page["logStreams"]]
-    # The prefix alone would take attempt 10 for a stream of attempt 1.
+    # By prefix alone, attempt 10's streams would match attempt 1.
     return [name for name in names if name == job_name or name.startswith(f"{job_name}/")]
 
 

@@ -1,7 +1,7 @@
-"""The compilation jobs that a run creates: how they are made, known again as its own, and stopped when it is cancelled.
+"""The compilation jobs that a run creates: creating them, recognising them, and stopping them when it is cancelled.
 
-A job's tag ``dda:flow-run`` says whose it is. Where the caller may not tag, or may not read tags, the run's ledger
-says it: what is created is written there first.
+A job's tag ``dda:flow-run`` names the run that created it. If the caller may not set or read tags, the run's ledger
+does: each job is written there before it is created.
 """
 
 from __future__ import annotations
@@ -31,28 +31,27 @@ if TYPE_CHECKING:
 
 
 class JobLedger(Protocol):
-    """Where a run writes down which compilation jobs it creates."""
+    """A run's list of the compilation jobs that it creates."""
 
     def claim(self, job: str, *, tagged: bool) -> bool:
-        """Write down that the run is about to create the job; False where that stands there already.
+        """Record that the run is about to create the job; False if that is recorded already.
 
-        A job that is not ``tagged`` is known by the ledger alone, so it is kept for other processes before this
-        returns.
+        A job that is not ``tagged`` is known only from the ledger, so the claim is stored before this returns.
         """
 
     def disclaim(self, job: str) -> None:
-        """Take back a claim: the run did not create the job after all."""
+        """Withdraw a claim: the job was not created."""
 
 
 class NoLedger:
-    """The ledger of somebody who has tags only."""
+    """A ledger for callers that rely on tags."""
 
     def claim(self, job: str, *, tagged: bool) -> bool:
-        """Forget it."""
+        """Record nothing."""
         return True
 
     def disclaim(self, job: str) -> None:
-        """There is nothing to take back."""
+        """Do nothing."""
 
 
 def create_job(
@@ -62,10 +61,10 @@ def create_job(
     maker: Maker | None,
     ledger: JobLedger | None = None,
 ) -> CompilationJob | None:
-    """Create the job of that attempt; where another run was faster, the job that it made.
+    """Create the job of that attempt; if another run was faster, returns that run's job.
 
-    Without the permission ``sagemaker:AddTags`` the job is made without tags: its name is what it is found by.
-    Returns None when the name was in use but its job has gone by the time it is described.
+    Without permission for ``sagemaker:AddTags`` the job is created without tags; it is found by its name. Returns None
+    if the name was in use but the job has been deleted since.
 
     Raises:
         QuotaReached: the account has no free slot for a compilation job.
@@ -92,25 +91,25 @@ def create_job(
 
 
 def _send(sagemaker: SageMakerClient, request: dict[str, Any], ledger: JobLedger) -> None:
-    """Ask for the job. The claim comes first, and stays where it is not certain that nothing was made."""
+    """Claim and create the job. The claim is withdrawn only if the job was certainly not created."""
     name = request["CompilationJobName"]
     new = ledger.claim(name, tagged="Tags" in request)
     try:
         sagemaker.create_compilation_job(**request)
     except ClientError as error:
-        # After a repeated request "in use" may mean the job that the first one made.
+        # If botocore repeated the request, "in use" may refer to the job that the first one created.
         if new and 0 < http_status(error) < 500 and not retried(error):
             ledger.disclaim(name)
         raise
 
 
 def _may_not_tag(error: ClientError) -> bool:
-    # The code is the same for every permission of the call; only the message names the one that is missing.
+    # The error code is the same for every missing permission; only the message names the action.
     return is_denied(error) and "sagemaker:AddTags" in error_message(error)
 
 
 def creator_of(sagemaker: SageMakerClient, arn: str, warn: Warn = silent) -> str | None:
-    """The id of the flow run that created the job of that ARN, from its tag ``dda:flow-run``; None without one."""
+    """The id of the flow run that created the job, from its tag ``dda:flow-run``; None without the tag."""
     return read_tags(sagemaker, arn, warn).get(FLOW_RUN_TAG)
 
 
@@ -122,10 +121,10 @@ def own_first_attempt(
     own: Mapping[str, int] | None = None,
     warn: Warn = silent,
 ) -> int | None:
-    """The first of the newest jobs that ``maker`` made; None without any.
+    """The attempt number of the first job that ``maker`` created, among the newest; None without any.
 
-    It is what the run chose when it began, though nothing but the jobs' tags remembers it, and of jobs without tags
-    ``own``: the names of those that the run has recorded, each with the retry that it was made in.
+    Recovers the run's first attempt from the jobs' tags and, for jobs without tags, from ``own``: the job names that
+    the run has recorded, each with the retry that created it.
     """
     first = None
     while newest:
@@ -143,9 +142,9 @@ def own_first_attempt(
 def stop_jobs_of(
     sagemaker: SageMakerClient, training_job: str, flow_run_id: str, own: Collection[str] = ()
 ) -> list[str]:
-    """Stop every active compilation job that the flow run created; the names of those stopped.
+    """Stop every active compilation job that the flow run created; returns the names of those stopped.
 
-    ``own`` are the names that the run has recorded; they count for jobs whose tags do not say whose they are.
+    ``own`` are the names that the run has recorded; they identify jobs without a flow run tag.
     """
     stopped = []
     for status in ("STARTING", "INPROGRESS"):
@@ -170,7 +169,7 @@ def _stop(sagemaker: SageMakerClient, name: str) -> bool:
     try:
         sagemaker.stop_compilation_job(CompilationJobName=name)
     except ClientError:
-        # It ended between the listing and the stop; whatever is still active is a real error.
+        # The job may have ended since it was listed; if it is still active, the error is real.
         status = sagemaker.describe_compilation_job(CompilationJobName=name)["CompilationJobStatus"]
         if CompilationStatus.normalise(status).active:
             raise

@@ -1,4 +1,4 @@
-"""Where a compilation job stands."""
+"""The statuses of a compilation job."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class CompilationStatus(StrEnum):
-    """A compilation job's status, normalised once from what the API and EventBridge spell differently."""
+    """A compilation job's status; the API and EventBridge spell it differently."""
 
     STARTING = "STARTING"
     INPROGRESS = "INPROGRESS"
@@ -17,19 +17,19 @@ class CompilationStatus(StrEnum):
 
     @classmethod
     def normalise(cls, text: str) -> CompilationStatus:
-        """``Completed``, ``COMPLETED`` and ``InProgress`` as the API spells them.
+        """The status for any spelling, such as ``Completed``, ``COMPLETED``, ``InProgress`` or ``IN_PROGRESS``.
 
         Raises:
-            ValueError: SageMaker has a status that this pipeline does not know.
+            ValueError: the status is unknown.
         """
         return cls(text.upper().replace("_", ""))
 
     @property
     def active(self) -> bool:
-        """The job works, and can be joined."""
+        """The job is in progress and can be joined."""
         return self in (CompilationStatus.STARTING, CompilationStatus.INPROGRESS)
 
     @property
     def ended(self) -> bool:
-        """The job's status does not change any more."""
+        """The status is final."""
         return self in (CompilationStatus.COMPLETED, CompilationStatus.FAILED, CompilationStatus.STOPPED)

@@ -1,4 +1,4 @@
-"""Waiting for a compilation: through its attempts to the compiled archive, or to the failure that no attempt cures."""
+"""Waiting for a compilation through its attempts, until the compiled archive or a final failure."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
 
 _TIME_LIMIT = "MaxRuntimeInSeconds"
-"""By this name AWS's reason tells that a job's own time limit stopped it."""
+"""AWS's reason contains this name if the job's own time limit stopped it."""
 
 
 class Observer(Protocol):
-    """Who is told what goes on while a compilation is waited for."""
+    """Receives the progress of a compilation."""
 
     def log(self, sentence: str) -> None:
-        """Something happened that a reader of the run's log wants to know."""
+        """Log a sentence in the run's log."""
 
     def note(self, job: CompilationJob) -> None:
-        """This is what the job looks like now; called at every look at it."""
+        """The job's current state; called after every poll."""
 
     def waiting(self, why: str | None) -> None:
-        """The compilation waits for a free slot; None when it goes on."""
+        """Why the compilation waits for a free slot; None once it no longer does."""
 
 
 def begin_compilation(
@@ -42,9 +42,9 @@ def begin_compilation(
     maker: Maker | None,
     ledger: JobLedger | None = None,
 ) -> CompilationJob | None:
-    """Make sure that a compilation job exists for the work: the newest that counts, else a new one.
+    """The compilation job for the work: the newest one that counts, else a new one.
 
-    Returns None where a new one must wait: for a free slot, or after a failure that may pass.
+    Returns None if a new one has to wait for a free slot, or for the backoff after a transient failure.
     """
     newest = newest_job(sagemaker, work)
     step = next_step(newest, attempts)
@@ -60,7 +60,7 @@ def begin_compilation(
 
 @dataclass
 class CompilationWaiter:
-    """Waits for the compilation of ``work``, making new attempts as ``maker`` where a failure may pass."""
+    """Waits for the compilation of ``work``; makes new attempts as ``maker`` after transient failures."""
 
     sagemaker: SageMakerClient
     work: CompilationWork
@@ -74,46 +74,46 @@ class CompilationWaiter:
         """Wait until the compilation has ended.
 
         Raises:
-            CompilationFailed: the last attempt that the run may make has failed.
+            CompilationFailed: the run's last attempt failed.
             CompilationStopped: the job was stopped.
             StepTimedOut: one job took longer than its limit.
             QuotaReached: the wait for a slot took longer than its limit.
         """
         while True:
-            # Looked at anew each time: another run may have created, or a person stopped, the newest job meanwhile.
+            # Described again each time: meanwhile another run may have created a newer job, or a person stopped it.
             newest = await with_retries(self.settings, self.observer.log, newest_job, self.sagemaker, self.work)
             step = next_step(newest, attempts)
-            # A job from before this run's first attempt is no business of its record, unless it goes on with it.
+            # A job from before this run's first attempt belongs in its record only if the run joins or adopts it.
             if newest and (step.kind is not StepKind.CREATE or newest.attempt >= attempts.first):
                 self.observer.note(newest)
             if step.kind is StepKind.CREATE or step.job is None:
                 await self._create(step)
                 continue
             self._slot_was_free()
-            if step.kind is StepKind.FOLLOW:
+            if step.kind is StepKind.JOIN:
                 await self._until_ended(step.attempt)
             elif step.kind is StepKind.ADOPT and step.job.artifact:
                 return CompiledModel(compilation_job=step.job.name, attempt=step.attempt, artifact=step.job.artifact)
             else:
-                # Given up on, or COMPLETED without an archive: SageMaker will not add one to a job that has ended.
+                # GIVE_UP, or COMPLETED without an archive: SageMaker does not add one after the job has ended.
                 raise end_of(step.job)
 
     async def _create(self, step: NextStep) -> None:
-        """Create the next attempt, or wait where there is no slot for it: the loop then looks again."""
+        """Create the next attempt, or wait if there is no free slot; the loop then checks again."""
         settings, log = self.settings, self.observer.log
         if step.retry and step.job:
             wait = settings.backoff_seconds * 2 ** (step.retry - 1)
-            log(f"{step.job.name} failed: {step.job.reason}. It may pass: attempt {step.attempt} in {wait:g} s")
+            log(f"{step.job.name} failed: {step.job.reason}. It may be transient: attempt {step.attempt} in {wait:g} s")
             await pause(wait, settings)
         try:
-            made = await with_retries(
+            created = await with_retries(
                 settings, log, create_job, self.sagemaker, self.work, step.attempt, self.maker, self.ledger
             )
         except QuotaReached as full:
             await self._wait_for_slot(full)
         else:
-            if made:
-                self.observer.note(made)
+            if created:
+                self.observer.note(created)
 
     async def _wait_for_slot(self, full: QuotaReached) -> None:
         limit = self.settings.quota_timeout_seconds
@@ -121,7 +121,7 @@ class CompilationWaiter:
             self._full_since = time.monotonic()
             self.observer.log(f"{full}; waiting for a slot, {limit:g} s at most")
             self.observer.waiting("waiting for a slot of the account's quota of compilation jobs")
-        # The limit is for the whole wait, over all attempts to get a slot.
+        # The limit applies to the whole wait for a slot, over all tries.
         if time.monotonic() - self._full_since > limit:
             self.observer.waiting(None)
             raise full
@@ -129,12 +129,12 @@ class CompilationWaiter:
 
     def _slot_was_free(self) -> None:
         if self._full_since is not None:
-            self.observer.log(f"went on after {time.monotonic() - self._full_since:.0f} s of waiting for a slot")
+            self.observer.log(f"got a slot after waiting {time.monotonic() - self._full_since:.0f} s")
         self._full_since = None
         self.observer.waiting(None)
 
     async def _until_ended(self, attempt: int) -> None:
-        """Look at the job until it has ended, or has been deleted."""
+        """Poll the job until it has ended or been deleted."""
         settings, began = self.settings, time.monotonic()
         while job := await with_retries(settings, self.observer.log, describe_job, self.sagemaker, self.work, attempt):
             self.observer.note(job)
@@ -151,11 +151,11 @@ class CompilationWaiter:
 
 
 def end_of(job: CompilationJob) -> CompilationFailed | CompilationStopped:
-    """The error that tells why the job ended without a compiled archive."""
+    """The error for a job that ended without a compiled archive."""
     if job.status is CompilationStatus.STOPPED:
         reached = f"STOPPED: {_TIME_LIMIT} ({job.max_runtime_seconds}) was reached"
         unknown = "STOPPED: stopped by a person, or its time limit was reached"
-        # Both look the same in AWS but for the time that they took; where AWS gives a reason, its word counts.
+        # AWS reports both alike; only the run time tells them apart. If AWS gives a reason, that decides.
         at_limit = _TIME_LIMIT in job.reason if job.reason else job.reached_time_limit
         reason = job.reason or (reached if at_limit else unknown)
         return CompilationStopped(

@@ -1,1 +1,1 @@
-"""AWS IoT Greengrass components: the recipe, the versions of a component, and the core devices that have them."""
+"""AWS IoT Greengrass components: recipes, component versions, and the core devices that have them."""

@@ -1,4 +1,4 @@
-"""A component: what is to be published for one target, and one of its versions as AWS describes it."""
+"""Components: what to publish for one target, and a version as AWS describes it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from dda_core.targets import CompilationTarget
 from dda_core.use_case import UseCase
 
 CREATED_BY = "dda-pipeline"
-"""Who makes a component where nobody says who started its run."""
+"""The creator of a component if it is unknown who started its run."""
 
 
 class ComponentNames(NamedTuple):
-    """What the caller calls a model and its components.
+    """The caller's names for a model and its components.
 
     Attributes:
-        model_name: the model's; the components' names are made from it where ``component_name`` is not given.
-        component_name: the base that each target's name is added to.
-        friendly_name: what operators see on the device; without it the base.
+        model_name: the model's name; the default for the components' names.
+        component_name: the base to which each target's suffix is added.
+        friendly_name: what operators see on the device; by default the base.
         created_by: who or what started the run, for the tag ``dda-portal:created-by``.
     """
 
@@ -44,10 +44,10 @@ class ComponentNames(NamedTuple):
 
     @property
     def base(self) -> str:
-        """What the names of the components of all targets begin with.
+        """The common start of the component names of all targets.
 
         Raises:
-            InvalidName: no component can have that name.
+            InvalidName: it is not a valid component name.
         """
         return naming.component_base(self.model_name, self.component_name)
 
@@ -67,26 +67,25 @@ class ComponentVersion(BaseModel):
 
     @property
     def compilation_job(self) -> str | None:
-        """The compilation job that the version's package was compiled by, from its tag."""
+        """The compilation job behind the version's package, from its tag."""
         return self.tags.get(COMPILATION_JOB_TAG)
 
     @property
     def maker(self) -> Maker | None:
-        """The run that made the version, from its tags."""
+        """The run that created the version, from its tags."""
         return Maker.tagged(self.tags)
 
     @property
     def flow_run_id(self) -> str | None:
-        """The flow run that made the version, from its tag."""
+        """The id of the flow run that created the version, from its tag."""
         return self.maker.flow_run_id if self.maker else None
 
 
 class ComponentPlan(BaseModel):
-    """What is published for one target, whatever its package and version will be.
+    """What is published for one target, independent of its package and version.
 
-    ``localservers`` are the names that a preset may have given the LocalServer component; none where the use case names
-    it itself. ``name_given``: the component's base was given by the caller, who thereby agrees to share it with other
-    models.
+    ``localservers``: the LocalServer component's names in the presets; empty if the use case names it itself.
+    ``name_given``: the caller gave the component's base name, and thereby agrees to share it with other models.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -118,7 +117,7 @@ class ComponentPlan(BaseModel):
         """The component of a model for ``target``.
 
         Raises:
-            InvalidName: no component can have that name.
+            InvalidName: it is not a valid component name.
             TargetUnavailable: the use case's fleet has no LocalServer for the target.
         """
         base = names.base
@@ -158,7 +157,7 @@ class ComponentPlan(BaseModel):
         return component_recipe(values)
 
     def is_published_by(self, recipe: Mapping[str, Any], version: str, artifact_uri: str) -> bool:
-        """Whether ``recipe``, which is that of ``version``, publishes this plan's package at ``artifact_uri``."""
+        """Whether ``recipe``, the recipe of ``version``, publishes this plan's package at ``artifact_uri``."""
         return same_recipe(recipe, self.recipe(version, artifact_uri), localservers=self.localservers)
 
     def arn(self, version: str | None = None) -> str:
@@ -166,7 +165,7 @@ class ComponentPlan(BaseModel):
         return naming.component_arn(self.region, self.account_id, self.component, version)
 
     def tags(self, compilation_job: str, maker: Maker | None) -> dict[str, str]:
-        """The tags of a new version: what the portal lists by, and whose the version is."""
+        """The tags of a new version: those that the portal filters by, and the version's maker."""
         return {
             **self.use_case_tags,
             PORTAL_MANAGED_TAG: "true",

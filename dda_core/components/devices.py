@@ -1,6 +1,6 @@
-"""Which core devices have which version of our components, and which deployment brought it.
+"""Which core devices have which version of our components, and which deployment installed it.
 
-AWS IoT Greengrass has no list of the devices of a component, so every device is asked. Calls are spaced, because all
+AWS IoT Greengrass cannot list the devices of a component, so every device is queried. Calls are spaced, because all
 users of the account share its request rate.
 """
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
 PREFIX = "model-"
-"""What the names of components with a model begin with."""
+"""The prefix of every model component's name."""
 LOCAL = "LOCAL"
-"""What AWS says of a component that was installed on the device itself."""
+"""AWS's installation source of a component that was deployed locally on the device."""
 
 
 class CoreDevice(BaseModel):
@@ -37,10 +37,10 @@ class CoreDevice(BaseModel):
 
 
 class DeviceEntry(BaseModel):
-    """A device that has a version of a component. The keys are a contract.
+    """A device that has a version of a component. The field names are a contract.
 
-    ``state`` is the component's lifecycle state on it, such as ``RUNNING`` or ``BROKEN``; ``deployment`` the name of
-    the deployment that brought it, else its id, ``LOCAL`` for none of the cloud; ``last_seen`` when it last reported.
+    ``state`` is the component's lifecycle state there, such as ``RUNNING`` or ``BROKEN``; ``deployment`` the name of
+    the deployment that installed it, else its id, or ``LOCAL``; ``last_seen`` when it last reported.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,7 +53,7 @@ class DeviceEntry(BaseModel):
 
 
 class InstalledVersion(BaseModel):
-    """A version of a component, and the devices that have it. The keys are a contract."""
+    """A version of a component, and the devices that have it. The field names are a contract."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,20 +64,20 @@ class InstalledVersion(BaseModel):
 
 
 class Spacing:
-    """Keeps the calls of one thread apart, so that there are at most ``per_second``."""
+    """Limits the calls of one thread to ``per_second``."""
 
     def __init__(self, per_second: float) -> None:
         self._seconds = 1 / per_second
         self._next = 0.0
 
-    def turn(self) -> None:
+    def wait(self) -> None:
         """Wait until the next call may be made."""
         time.sleep(max(0.0, self._next - time.monotonic()))
         self._next = time.monotonic() + self._seconds
 
 
 def list_components(greengrass: GreengrassV2Client, spacing: Spacing) -> list[str]:
-    """The names of the account's components with a model."""
+    """The names of the account's model components."""
     pages = _pages(greengrass, spacing, "list_components", "components", scope="PRIVATE")
     return sorted({row["componentName"] for row in pages if row["componentName"].startswith(PREFIX)})
 
@@ -85,11 +85,11 @@ def list_components(greengrass: GreengrassV2Client, spacing: Spacing) -> list[st
 def installed_versions(
     greengrass: GreengrassV2Client, spacing: Spacing, component: str | None = None
 ) -> list[InstalledVersion]:
-    """Every version of our components that some core device has, by component, the highest version first.
+    """Every version of our components that is on a core device, by component, highest version first.
 
     Args:
         greengrass: a client of the account.
-        spacing: of its calls; each device takes one, or two where it has a component of ours.
+        spacing: of its calls: one per device, or two if it has one of our components.
         component: only this one.
     """
     found: dict[tuple[str, str], list[DeviceEntry]] = {}
@@ -98,7 +98,7 @@ def installed_versions(
             for name, version, entry in _components_of(greengrass, spacing, device, component):
                 found.setdefault((name, version), []).append(entry)
         except ClientError as error:
-            if not is_not_found(error):  # removed since it was listed
+            if not is_not_found(error):  # not found: deleted since it was listed
                 raise
     versions = [
         InstalledVersion(
@@ -121,7 +121,7 @@ def list_core_devices(greengrass: GreengrassV2Client, spacing: Spacing) -> list[
 def _components_of(
     greengrass: GreengrassV2Client, spacing: Spacing, device: CoreDevice, component: str | None
 ) -> list[tuple[str, str, DeviceEntry]]:
-    # ALL, because a component that came as the dependency of another is no root.
+    # ALL: a component that was installed as a dependency is not a root component.
     rows = [
         row
         for row in _pages(
@@ -156,7 +156,7 @@ def _components_of(
 
 
 def _deployment(source: str | None, deployments: Iterable[dict[str, Any]]) -> str | None:
-    """What AWS calls the source is a deployment's id or what it was for: a thing group, or the thing itself."""
+    """The deployment's name or id. AWS's installation source is a deployment id, a thing group or the thing."""
     if not source or source == LOCAL:
         return source or None
     for each in deployments:
@@ -169,9 +169,9 @@ def _pages(
     greengrass: GreengrassV2Client, spacing: Spacing, operation: Any, rows: str, **parameters: Any
 ) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    spacing.turn()
+    spacing.wait()
     for page in greengrass.get_paginator(operation).paginate(**parameters):
         found += page.get(rows, [])
         if page.get("nextToken"):
-            spacing.turn()
+            spacing.wait()
     return found

@@ -1,6 +1,6 @@
-"""Whose a component is: two models whose names give the same component name must not share it unasked.
+"""Who owns a component: two models whose names give the same component name must not share it by accident.
 
-What decides is the tags of the component's highest version, whatever its state.
+The tags of the component's highest version decide, whatever its state.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dda_core.components.component import ComponentPlan, ComponentVersion
 from dda_core.exceptions import ComponentTaken
 
 
-def is_anothers(plan: ComponentPlan, version: ComponentVersion) -> bool:
-    """Whether the version's tags name another model or use case than the plan. A tag that is missing names none."""
+def belongs_to_other(plan: ComponentPlan, version: ComponentVersion) -> bool:
+    """Whether the version's tags name another model or use case than the plan's. Missing tags match."""
     friendly = plan.friendly_name
     ours = {plan.model_name, friendly, friendly.removesuffix(f" ({plan.target.name})"), plan.base}
     use_case, model = version.tags.get(PORTAL_USE_CASE_TAG), version.tags.get(PORTAL_MODEL_NAME_TAG)
@@ -19,19 +19,19 @@ def is_anothers(plan: ComponentPlan, version: ComponentVersion) -> bool:
 
 
 def may_share(plan: ComponentPlan, version: ComponentVersion) -> bool:
-    """Whether the plan may go on with the version: it is no other model's, or the caller gave the component's name."""
-    return plan.name_given or not is_anothers(plan, version)
+    """Whether the plan may adopt the version: it has the same owner, or the caller gave the component's name."""
+    return plan.name_given or not belongs_to_other(plan, version)
 
 
 def check_owner(plan: ComponentPlan, highest: ComponentVersion, warn: Warn = silent) -> None:
-    """Do nothing where the plan may add a version; ``warn`` is told where the tags do not say whose the component is.
+    """Check that the plan may add a version; calls ``warn`` if the tags do not name the owner.
 
     Raises:
-        ComponentTaken: the component is another model's.
+        ComponentTaken: another model owns the component.
     """
     if plan.name_given:
         return
-    if is_anothers(plan, highest):
+    if belongs_to_other(plan, highest):
         raise ComponentTaken(
             plan.component,
             highest.version,
@@ -43,6 +43,6 @@ def check_owner(plan: ComponentPlan, highest: ComponentVersion, warn: Warn = sil
         )
     if missing := [tag for tag in (PORTAL_USE_CASE_TAG, PORTAL_MODEL_NAME_TAG) if not highest.tags.get(tag)]:
         warn(
-            f"{plan.component} {highest.version} has no tag {' and '.join(missing)}: it is taken for one of model "
-            f"{plan.model_name!r} of use case {plan.usecase_id!r}. Give another component_name if it is not."
+            f"{plan.component} {highest.version} has no tag {' and '.join(missing)}; assuming that it belongs to model "
+            f"{plan.model_name!r} of use case {plan.usecase_id!r}. Give another component_name if it does not."
         )

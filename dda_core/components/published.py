@@ -1,4 +1,4 @@
-"""A published component, looked at as a device would meet it: its recipe, and its package where that lies in S3."""
+"""Checks a published component as a device would see it: its recipe, and its package in S3."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 
 def check_file(path: Path, recipe: Mapping[str, Any] | None = None) -> DeviceCheck:
-    """How a device fares with the package at ``path``, which is read to its last byte.
+    """Check the package at ``path`` on the model of the device; the file is read completely.
 
     Raises:
         FileMissing: there is no such file.
     """
     if not path.is_file():
         raise FileMissing(
-            f"{path} does not exist or is no file", path=path, expected="a package (.zip) or a component's name"
+            f"{path} does not exist or is not a file", path=path, expected="a package (.zip) or a component's name"
         )
     with path.open("rb") as file:
         return check_contents(read_package(file, path.name, whole=True), path.name, path.stat().st_size, recipe)
 
 
 def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> DeviceCheck:
-    """How a device fares with the component version of that ARN; of its package only what rules look at is read.
+    """Check a component version on the model of the device; only the parts of its package that rules need are read.
 
     Raises:
-        ComponentMissing: there is none, or its recipe names no package.
-        FileMissing: the package is not there.
-        AwsCallFailed: S3 refused, or did not answer.
+        ComponentMissing: it does not exist, or its recipe does not name one package.
+        FileMissing: the package does not exist.
+        AwsCallFailed: S3 refused, or did not respond.
     """
     try:
         recipe = read_recipe(greengrass, arn)
@@ -56,7 +56,7 @@ def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> D
     uri = artifact_uri_of(recipe)
     if uri is None:
         raise ComponentMissing(
-            f"{arn} has no one artifact in S3: it is no model component",
+            f"{arn} is not a model component: its recipe does not have exactly one artifact in S3",
             component=arn,
             remedy="Give another component.",
         )
@@ -68,18 +68,18 @@ def check_component(greengrass: GreengrassV2Client, s3: S3Client, arn: str) -> D
 
 
 def package_findings_in_s3(s3: S3Client, uri: str, expected: Expectation) -> list[DeviceFinding]:
-    """What a device finds wrong with the package at an ``s3://`` URI, from a few ranges of it.
+    """The findings on the package at an ``s3://`` URI, from a few ranges of it.
 
     Raises:
-        FileMissing: the package is not there.
-        AwsCallFailed: S3 refused, or did not answer.
+        FileMissing: the package does not exist.
+        AwsCallFailed: S3 refused, or did not respond.
     """
     with open_seekable(s3, uri) as file:
         return read_package(file, uri.rpartition("/")[2], whole=False).all_findings(expected)
 
 
 def find_version(greengrass: GreengrassV2Client, component_arn: str, version: str | None = None) -> str:
-    """The ARN of a component's version, by default of its highest.
+    """The ARN of a component's version, by default the highest.
 
     Raises:
         ComponentMissing: there is no such component or version.
@@ -94,12 +94,12 @@ def _missing(arn: str, part: str = "") -> ComponentMissing:
     return ComponentMissing(
         f"{part}{arn} does not exist",
         component=arn,
-        remedy="`aws greengrassv2 list-components` lists what there is.",
+        remedy="Run `aws greengrassv2 list-components` to see what exists.",
     )
 
 
 def check_contents(contents: PackageContents, name: str, size: int, recipe: Mapping[str, Any] | None) -> DeviceCheck:
-    """How a device fares with a package of that file name and size in bytes, as far as it was read."""
+    """Check a package's content, file name and size in bytes on the model of the device."""
     architecture = read_start_up(recipe, name).architecture if recipe is not None else None
     findings = [*name_findings(name, size), *contents.all_findings(replace(NOTHING, architecture=architecture))]
     return check_on_device(contents.files, contents.manifest, findings, name, recipe)

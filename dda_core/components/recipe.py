@@ -1,7 +1,7 @@
-"""The recipe of a model component: making it, checking it before it is sent, and reading one.
+"""The recipe of a model component: creating, checking and parsing it.
 
-The rules are those of the AWS IoT Greengrass developer guide (recipe reference, quotas), of botocore's service model
-and, where ``[device]`` stands, of the inference component on the device.
+The rules come from the AWS IoT Greengrass developer guide (recipe reference, quotas), from botocore's service model
+and, where marked ``[device]``, from the inference software on the device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dda_core.safe_yaml import MAX_BYTES, MAX_SHOWN, load_yaml
 from dda_core.targets import CompilationTarget
 
 RECIPE_LIMIT = 16 * 1024
-"""Bytes of the largest recipe that AWS IoT Greengrass takes."""
+"""AWS IoT Greengrass's limit for a recipe, in bytes."""
 NAME_LIMIT = 128
 VERSION_LIMIT = 64
 LARGEST_VERSION_PART = 999_999
@@ -34,15 +34,15 @@ _PERMISSIONS = ("NONE", "OWNER", "ALL")
 
 
 class RecipeValues(NamedTuple):
-    """What the recipes of model components differ in.
+    """The values in which the recipes of model components differ.
 
     Attributes:
-        component: the component's whole name, such as ``model-cookie-x86-64-cuda``.
+        component: the component's full name, such as ``model-cookie-x86-64-cuda``.
         version: ``<major>.0.0``.
-        friendly_name: what people read on the device, such as ``model-cookie (x86_64-cuda)``.
-        target: what the model was compiled for; it decides the platform.
+        friendly_name: shown on the device, such as ``model-cookie (x86_64-cuda)``.
+        target: what the model was compiled for; it determines the platform.
         localserver: name of the LocalServer component that the model depends on.
-        artifact_uri: ``s3://`` URI of the model package; the device unpacks it into a folder of its name.
+        artifact_uri: ``s3://`` URI of the package; the device unpacks it into a folder of the same name.
         startup_wait_seconds: how long the device may wait for LocalServer's files before it converts the model.
     """
 
@@ -110,15 +110,15 @@ def _step(script: str, timeout: int) -> dict[str, Any]:
 
 
 def recipe_bytes(recipe: Mapping[str, Any]) -> bytes:
-    """The recipe as it is sent: JSON in ASCII without blanks, the same bytes on every run."""
+    """The recipe as sent to AWS: ASCII JSON without spaces, the same bytes on every run."""
     return json.dumps(recipe, separators=(",", ":"), allow_nan=False).encode()
 
 
 def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
-    """A recipe in JSON or YAML; ``where`` names it in messages.
+    """Parse a recipe in JSON or YAML; ``where`` names it in messages.
 
     Raises:
-        RecipeInvalid: it is neither, has a key twice, or is larger or nested deeper than any recipe.
+        RecipeInvalid: it is neither, has a duplicate key, or is too large or too deeply nested for a recipe.
     """
     try:
         if text.lstrip().startswith(b"{") and len(text) <= MAX_BYTES:
@@ -126,10 +126,10 @@ def parse_recipe(text: bytes, where: str) -> dict[str, Any]:
         else:
             recipe = load_yaml(text)
     except (ValueError, RecursionError, YamlRefused) as error:
-        raise RecipeInvalid(f"this is no recipe in JSON or YAML ({error})", where=where) from error
+        raise RecipeInvalid(f"this is not a recipe in JSON or YAML ({error})", where=where) from error
     if not isinstance(recipe, dict):
         raise RecipeInvalid(
-            "this is no recipe", where=where, expected="an object with ComponentName, ComponentVersion, ..."
+            "this is not a recipe", where=where, expected="an object with ComponentName, ComponentVersion, ..."
         )
     return recipe
 
@@ -138,15 +138,15 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {name[:MAX_SHOWN]!r} is there twice")
+        raise ValueError(f"the key {name[:MAX_SHOWN]!r} occurs twice")
     return made
 
 
 def component_version_for(existing: Iterable[str]) -> str:
-    """The version to make next: 1 + the highest existing major, as ``<major>.0.0``.
+    """The next version: 1 + the highest existing major, as ``<major>.0.0``.
 
     Raises:
-        RecipeInvalid: the component has used up its versions.
+        RecipeInvalid: the component has run out of versions.
     """
     majors = [int(match[1]) for version in existing if (match := _SEMVER.fullmatch(version))]
     major = max(majors, default=0) + 1
@@ -160,10 +160,10 @@ def component_version_for(existing: Iterable[str]) -> str:
 
 
 def check_recipe(recipe: Mapping[str, Any]) -> None:
-    """Hold the recipe against the rules of the service and of the device.
+    """Check the recipe against the rules of the service and of the device.
 
     Raises:
-        RecipeInvalid: with every rule that it breaks.
+        RecipeInvalid: it breaks a rule; the error lists all of them.
     """
     findings = [
         *_name_findings(recipe.get("ComponentName")),
@@ -229,7 +229,7 @@ def _dependency_findings(dependencies: object) -> list[str]:
     findings = []
     for name, rule in dependencies.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > NAME_LIMIT:
-            findings.append(f"the dependency {name!r} is no component name (letters, digits, '.', '_', '-')")
+            findings.append(f"the dependency {name!r} is not a valid component name (letters, digits, '.', '_', '-')")
         if not isinstance(rule, Mapping) or not rule.get("VersionRequirement"):
             findings.append(f"the dependency {name!r} has no VersionRequirement, such as '^1.0.0'")
         elif rule.get("DependencyType", "HARD") not in ("HARD", "SOFT"):

@@ -1,7 +1,7 @@
-"""Whether a recipe that AWS IoT Greengrass holds publishes what ours would.
+"""Whether a recipe stored by AWS IoT Greengrass publishes the same as ours.
 
-Compared is only what decides what a device gets and runs. A service may normalise what it stores: keys in another case
-or order, empty fields dropped, defaults added, switches as text. None of that makes a new version.
+Only what determines the device's files and commands is compared. The service may normalise what it stores: other case
+or order of keys, dropped empty fields, added defaults, booleans as text. None of that calls for a new version.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from typing import Any
 from dda_core.components.startup import without_wait
 
 _STEPS = ("bootstrap", "install", "recover", "run", "setenv", "shutdown", "startup")
-"""The keys of a lifecycle that make a device do something."""
+"""The lifecycle keys that have an effect on a device."""
 
 
 def same_recipe(existing: Mapping[str, Any], ours: Mapping[str, Any], *, localservers: Container[str] = ()) -> bool:
     """Whether two recipes publish the same package in the same way.
 
-    What makes a difference: the component's name, type and publisher; our keys of the default configuration; the
-    dependencies, with requirement and type; the platform's system and architecture; every step's script, privilege and
-    user; the artifact's URI, unpacking and permission. What does not: the version, also where the startup script
-    repeats it, whether and how long that script waits for the device's files, time limits, the digest, and any key
-    that is not named here.
+    Compared: the component's name, type and publisher; our keys of the default configuration; the dependencies, with
+    requirement and type; the platform's operating system and architecture; every step's script, privilege and user;
+    the artifact's URI, unpacking and permission. Ignored: the version, including the one in the startup script;
+    whether and how long that script waits for LocalServer's files; timeouts; the digest; and all other keys.
 
     Args:
-        existing: what the service holds, keys in any case.
+        existing: what the service has stored, keys in any case.
         ours: what would be published.
-        localservers: names of LocalServer components that may stand for ours.
+        localservers: names of LocalServer components that count as equal to ours.
     """
     theirs, mine = _comparable(existing), _comparable(ours)
     wanted = mine["configuration"]
@@ -41,14 +40,14 @@ def same_recipe(existing: Mapping[str, Any], ours: Mapping[str, Any], *, localse
 
 
 def artifact_uri_of(recipe: Mapping[str, Any]) -> str | None:
-    """The URI of the recipe's one artifact; None for a recipe with none or several, which is not ours."""
+    """The URI of the recipe's only artifact; None for a recipe with none or several, which is not ours."""
     manifests = _entries(_folded(recipe).get("manifests"))
     uris = [_folded(each).get("uri") for manifest in manifests for each in _entries(manifest.get("artifacts"))]
     return uris[0] if len(uris) == 1 and isinstance(uris[0], str) else None
 
 
 def _comparable(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides, under keys of our own. What is absent is as if the service's default stood there."""
+    """The compared values under our own keys. Absent values count as the service's defaults."""
     top = _folded(recipe)
     version = _plain(top.get("componentversion"))
     configuration = _folded(_folded(top.get("componentconfiguration")).get("defaultconfiguration"))
@@ -97,7 +96,7 @@ def _lifecycle(lifecycle: object, version: str) -> dict[str, Any]:
 
 
 def _step(step: Any, version: str) -> Any:
-    """Script, privilege and user of a step; a step written as text is its script."""
+    """A step's script, privilege and user; a step that is a string is its script."""
     fields = _folded(step) if isinstance(step, Mapping) else {"script": step}
     script = without_wait(_plain(fields.get("script")).replace("\r\n", "\n")).strip()
     if version:
@@ -110,17 +109,17 @@ def _step(step: Any, version: str) -> Any:
 
 
 def _entries(listed: object) -> list[dict[str, Any]]:
-    """The objects of a list, with their keys folded; anything else in it as an object without any."""
+    """The objects of a list, with case-folded keys; anything else becomes an empty object."""
     return [_folded(each) for each in listed] if isinstance(listed, list | tuple) else []
 
 
 def _folded(value: object) -> dict[str, Any]:
-    """An object with its own keys in one case; anything else as an object without any."""
+    """An object with case-folded keys; anything else becomes an empty object."""
     return {str(key).casefold(): field for key, field in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _plain(value: object) -> str:
-    """A value as text: switches and whole numbers as they are in JSON, nothing as nothing."""
+    """A value as text: booleans and whole numbers as in JSON, None as an empty string."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,25 +1,26 @@
-"""The startup script of a model component: a bounded wait for the device's files, then the conversion of the model.
+"""The startup script of a model component: a bounded wait for LocalServer's files, then the conversion of the model.
 
-AWS IoT Greengrass calls LocalServer running seconds before LocalServer has copied its converter, so on a fresh device
-the line alone fails, and the deployment with it. Greengrass replaces ``{name:...}`` in scripts: the wait has no braces.
+AWS IoT Greengrass reports LocalServer as RUNNING seconds before LocalServer has copied its converter. On a fresh device
+the command alone would therefore fail, and with it the deployment. The script has no braces in its wait, because
+Greengrass replaces ``{name:...}`` in scripts.
 """
 
 from __future__ import annotations
 
 import re
 
-LOOK_SECONDS = 5
-"""Between two looks for the files."""
+POLL_SECONDS = 5
+"""Between two checks for the files."""
 PLAIN_TIMEOUT_SECONDS = 900
 CONVERSION_SECONDS = 1200
-"""What the converter may take after the longest wait."""
+"""Time for the converter after the longest wait."""
 
 FILES = ("/aws_dda/model_convertor.py", "/aws_dda/convert_model_cleanup.py")
 COPIED_LAST = tuple(
     f"/aws_dda/resources_for_copy/{name}"
     for name in ("ensemble_model", "lfv_model_template.py", "marshal_for_capture_template.py")
 )
-"""What LocalServer copies after the files above; the folder itself is there too early."""
+"""The files that LocalServer copies after the ones above; their folder already exists earlier."""
 
 _WAIT = f"""\
 limit=%s
@@ -38,7 +39,7 @@ while :; do
     exit 1
   fi
   pause=$((limit - waited))
-  [ "$pause" -gt {LOOK_SECONDS} ] && pause={LOOK_SECONDS}
+  [ "$pause" -gt {POLL_SECONDS} ] && pause={POLL_SECONDS}
   sleep "$pause"
   waited=$((waited + pause))
 done
@@ -47,7 +48,7 @@ _ANY_WAIT = re.compile(re.escape(_WAIT).replace("%s", r"\d+"))
 
 
 def startup_line(component: str, version: str, folder: str) -> str:
-    """The line that hands the unpacked package to the device's converter; ``folder`` is the ZIP's name without .zip."""
+    """The command that runs the device's converter on the package; ``folder`` is the ZIP's name without .zip."""
     return (
         "python3 /aws_dda/model_convertor.py"
         f" --unarchived_model_path {{artifacts:decompressedPath}}/{folder}/"
@@ -56,20 +57,20 @@ def startup_line(component: str, version: str, folder: str) -> str:
 
 
 def startup_script(line: str, wait_seconds: int) -> str:
-    """``line`` after a wait for the device's files; with 0 seconds the line alone.
+    """``line``, preceded by a wait for LocalServer's files unless ``wait_seconds`` is 0.
 
-    The script looks at once and then every few seconds, and ends with 1 and a word on standard error when it has
-    waited in vain.
+    The script checks immediately and then every few seconds. After ``wait_seconds`` it prints what is missing to
+    standard error and exits with 1.
     """
     return (_WAIT % wait_seconds) + line if wait_seconds else line
 
 
 def startup_timeout(wait_seconds: int) -> int:
-    """How many seconds AWS IoT Greengrass gives the whole script."""
+    """AWS IoT Greengrass's timeout for the whole script, in seconds."""
     return wait_seconds + CONVERSION_SECONDS if wait_seconds else PLAIN_TIMEOUT_SECONDS
 
 
 def without_wait(script: str) -> str:
-    """The script's line after our wait, however long it waits; a script without that wait as it is."""
+    """The script without our wait, of whatever length; other scripts are returned unchanged."""
     match = _ANY_WAIT.match(script)
     return script[match.end() :] if match else script

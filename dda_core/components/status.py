@@ -1,4 +1,4 @@
-"""Where a component version stands."""
+"""The states of a component version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class ComponentState(StrEnum):
     DEPRECATED = "DEPRECATED"
 
     @property
-    def on_its_way(self) -> bool:
+    def in_progress(self) -> bool:
         """The version may still become DEPLOYABLE."""
         return self in (ComponentState.REQUESTED, ComponentState.INITIATED)

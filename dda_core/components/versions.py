@@ -1,7 +1,7 @@
-"""Component versions: which one of a component is ours, and which to make next.
+"""Component versions: finding the one that matches a package, or creating the next.
 
-A version is ours when its recipe publishes the same (``recipe_comparison``). So two runs that publish the same package
-meet at one version, whoever comes first, and a version that AWS already holds is used and not made again.
+A version matches if its recipe publishes the same (``recipe_comparison``). So two runs that publish the same package
+end up with one version, whichever is first, and an existing version is adopted instead of created again.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from mypy_boto3_greengrassv2 import GreengrassV2Client
 
 CONFLICTS = 20
-"""Version numbers tried in a row before giving up against other publishers."""
+"""Version numbers to try in a row before giving up because other publishers take them."""
 
 
 def describe_version(greengrass: GreengrassV2Client, arn: str) -> ComponentVersion:
-    """The version of that ARN. ``reason`` joins ``status.message``, ``status.errors`` and the vendor's guidance."""
-    answer = greengrass.describe_component(arn=arn)
-    status = answer["status"]
+    """Describe a version. ``reason`` joins ``status.message``, ``status.errors`` and the vendor guidance."""
+    response = greengrass.describe_component(arn=arn)
+    status = response["status"]
     guidance = status.get("vendorGuidance")
     discontinued = guidance in ("DISCONTINUED", "DELETED")
     parts = [status.get("message") or ""]
@@ -45,18 +45,18 @@ def describe_version(greengrass: GreengrassV2Client, arn: str) -> ComponentVersi
     if discontinued:
         parts.append(f"vendor guidance {guidance}: {status.get('vendorGuidanceMessage') or 'do not use this version'}")
     return ComponentVersion(
-        component=answer["componentName"],
-        version=answer["componentVersion"],
-        arn=answer["arn"],
+        component=response["componentName"],
+        version=response["componentVersion"],
+        arn=response["arn"],
         state=ComponentState(status["componentState"]),
         reason="; ".join(part for part in parts if part) or None,
         discontinued=discontinued,
-        tags=answer.get("tags", {}),
+        tags=response.get("tags", {}),
     )
 
 
 def list_versions(greengrass: GreengrassV2Client, component_arn: str) -> list[str]:
-    """Every existing version of the component, the highest first; none where there is no such component."""
+    """Every existing version of the component, highest first; empty if there is no such component."""
     versions: list[str] = []
     try:
         for page in greengrass.get_paginator("list_component_versions").paginate(arn=component_arn):
@@ -77,14 +77,14 @@ def ensure_version(
     maker: Maker | None = None,
     warn: Warn = silent,
 ) -> ComponentVersion:
-    """The component version of that package: one that is there already, else a new one.
+    """The component version of that package: an existing one, else a new one.
 
-    A version that this run made and that ended FAILED is returned as it is: FAILED is final in its run. ``warn``
-    is told where nobody can say whose the component is.
+    A FAILED version that this run created is returned too: FAILED is final within a run. ``warn`` is called if the
+    component's owner is unknown.
 
     Raises:
-        ComponentTaken: the highest version, whatever its state, is another model's.
-        PublishFailed: AWS IoT Greengrass refuses the version.
+        ComponentTaken: another model owns the highest version, whatever its state.
+        PublishFailed: other publishers took every version number tried.
         RecipeInvalid: the recipe breaks a rule of the service.
     """
     taken: set[str] = set()
@@ -94,7 +94,7 @@ def ensure_version(
             found = describe_version(greengrass, plan.arn(version))
             if version == versions[0]:
                 check_owner(plan, found, warn)
-            usable = found.state.on_its_way or found.state is ComponentState.DEPLOYABLE
+            usable = found.state.in_progress or found.state is ComponentState.DEPLOYABLE
             failed_here = found.state is ComponentState.FAILED and found.maker == maker is not None
             if ((usable and not found.discontinued) or failed_here) and may_share(plan, found):
                 recipe = read_recipe(greengrass, found.arn)
@@ -105,41 +105,40 @@ def ensure_version(
         request = {"recipe": new, "tags": plan.tags(compilation_job, maker)}
         token = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         try:
-            answer = greengrass.create_component_version(
+            created = greengrass.create_component_version(
                 inlineRecipe=recipe_bytes(new), tags=request["tags"], clientToken=token
             )
         except ClientError as error:
             if is_conflict(error):
-                # Another run made that version a moment ago, maybe of the same package; the list may not have it yet.
+                # Another run has just created that version, maybe of the same package; the list may not show it yet.
                 taken.add(new["ComponentVersion"])
                 continue
             raise
-        return describe_version(greengrass, answer["arn"])
+        return describe_version(greengrass, created["arn"])
     raise PublishFailed(
-        f"{CONFLICTS} versions in a row were taken by somebody else",
+        f"other publishers took {CONFLICTS} versions in a row",
         where=plan.component,
         name=plan.component,
-        remedy="Publish again when it is quiet.",
+        remedy="Publish again when no others are publishing this component.",
     )
 
 
 def find_deployable(
     greengrass: GreengrassV2Client, plan: ComponentPlan, job_stem: str, runs: Callable[[str], bool]
 ) -> tuple[ComponentVersion, str] | None:
-    """The newest DEPLOYABLE version that was made of this compilation work, with its package's ``s3://`` URI.
+    """The newest DEPLOYABLE version of this compilation work and its package's ``s3://`` URI; None if there is none.
 
-    DEPLOYABLE is the cloud's word: ``runs`` says whether a device could run the package at a URI. None where there is
-    no such version.
+    DEPLOYABLE is only the cloud's view: ``runs`` tells whether a device could run the package at a URI.
 
     Raises:
-        ComponentTaken: there is no such version, and none can be made, because the highest is another model's.
+        ComponentTaken: there is no such version, and none can be created, because another model owns the component.
     """
     highest: ComponentVersion | None = None
     for version in list_versions(greengrass, plan.arn()):
         found = describe_version(greengrass, plan.arn(version))
         highest = highest or found
-        made_of = found.compilation_job or ""
-        if found.state is not ComponentState.DEPLOYABLE or found.discontinued or not made_of.startswith(f"{job_stem}-"):
+        job = found.compilation_job or ""
+        if found.state is not ComponentState.DEPLOYABLE or found.discontinued or not job.startswith(f"{job_stem}-"):
             continue
         recipe = read_recipe(greengrass, found.arn)
         uri = artifact_uri_of(recipe)
@@ -150,8 +149,8 @@ def find_deployable(
     return None
 
 
-def warn_of_portal_component(greengrass: GreengrassV2Client, plan: ComponentPlan, warn: Warn) -> None:
-    """Tell ``warn`` where the earlier portal has made a component of that model under another name."""
+def warn_about_portal_component(greengrass: GreengrassV2Client, plan: ComponentPlan, warn: Warn) -> None:
+    """Warn if the earlier portal created a component of that model under another name."""
     if plan.name_given:
         return
     base = naming.portal_component_base(plan.model_name)
@@ -160,21 +159,21 @@ def warn_of_portal_component(greengrass: GreengrassV2Client, plan: ComponentPlan
         return
     if list_versions(greengrass, other.arn()):
         warn(
-            f"Component {other.component} exists, which is what the earlier portal calls the component of model "
-            f"{plan.model_name!r}; this one is {plan.component}, and devices take them for two. "
-            f"To go on with the portal's, give component_name {base!r}."
+            f"Component {other.component} exists, the earlier portal's component of model {plan.model_name!r}; "
+            f"this one is {plan.component}, and devices treat them as two components. "
+            f"To continue the portal's, give component_name {base!r}."
         )
 
 
 def check_deployable(version: ComponentVersion) -> bool:
-    """Whether the version is DEPLOYABLE; False while it is on its way.
+    """Whether the version is DEPLOYABLE; False while that is in progress.
 
     Raises:
-        PublishFailed: it will never be.
+        PublishFailed: it cannot become DEPLOYABLE.
     """
     if version.state is ComponentState.DEPLOYABLE:
         return True
-    if version.state.on_its_way:
+    if version.state.in_progress:
         return False
     reason = version.reason or f"the component version is {version.state} and AWS gave no reason"
     raise PublishFailed(
@@ -183,14 +182,14 @@ def check_deployable(version: ComponentVersion) -> bool:
 
 
 def read_recipe(greengrass: GreengrassV2Client, arn: str) -> dict[str, Any]:
-    """The recipe of the component version of that ARN, as AWS IoT Greengrass holds it.
+    """The recipe of a component version, as AWS IoT Greengrass has stored it.
 
     Raises:
-        RecipeInvalid: what it holds is no recipe.
+        RecipeInvalid: it is not a valid recipe.
     """
     return parse_recipe(greengrass.get_component(arn=arn, recipeOutputFormat="JSON")["recipe"], arn)
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """What versions are sorted by."""
+    """A sort key for versions."""
     return tuple(int(part) if part.isdigit() else 0 for part in version.split("+")[0].split("-")[0].split("."))

@@ -12,7 +12,7 @@ from dda_core.aws.calls import Log, pause, with_retries
 from dda_core.aws.errors import error_text
 from dda_core.aws.tags import Maker, Warn, silent
 from dda_core.components.component import ComponentPlan, ComponentVersion
-from dda_core.components.versions import check_deployable, describe_version, ensure_version, warn_of_portal_component
+from dda_core.components.versions import check_deployable, describe_version, ensure_version, warn_about_portal_component
 from dda_core.exceptions import PublishFailed, StepTimedOut
 from dda_core.settings import Settings
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ComponentWaiter:
     """Publishes component versions and waits for them.
 
-    ``warn`` is told what a person should look at: a component of unknown owner, or one of the earlier portal beside it.
+    ``warn`` gets what a person should look at: a component of unknown owner, or a second one from the earlier portal.
     """
 
     greengrass: GreengrassV2Client
@@ -35,15 +35,15 @@ class ComponentWaiter:
     async def publish(
         self, plan: ComponentPlan, artifact_uri: str, *, compilation_job: str, maker: Maker | None
     ) -> ComponentVersion:
-        """The component version of the package at ``artifact_uri``: one that is there, else a new one.
+        """The component version of the package at ``artifact_uri``: an existing one, else a new one.
 
         Raises:
-            ComponentTaken: the component is another model's.
-            PublishFailed: AWS IoT Greengrass refuses it; the reason is AWS's.
+            ComponentTaken: another model owns the component.
+            PublishFailed: AWS IoT Greengrass refused it, for the reason given.
         """
         settings, log = self.settings, self.log
         try:
-            await with_retries(settings, log, warn_of_portal_component, self.greengrass, plan, self.warn)
+            await with_retries(settings, log, warn_about_portal_component, self.greengrass, plan, self.warn)
             return await with_retries(
                 settings,
                 log,
@@ -65,8 +65,8 @@ class ComponentWaiter:
         """Wait until the component version is DEPLOYABLE.
 
         Raises:
-            PublishFailed: it ended otherwise.
-            StepTimedOut: it took longer than its limit; the version is left as it is, and found again by the next run.
+            PublishFailed: it ended in another state.
+            StepTimedOut: it took longer than its limit; the version stays, and the next run adopts it.
         """
         settings, began = self.settings, time.monotonic()
         while True:

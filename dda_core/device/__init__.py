@@ -1,3 +1,3 @@
-"""What a device does with a package: its rules as data, the findings on a manifest or a compiled archive, and a model
-of the device that goes through the same steps.
+"""What a device requires of a package: the rules as data, findings on manifests, compiled archives and packages, and a
+model of the device that simulates its steps.
 """

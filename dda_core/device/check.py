@@ -1,6 +1,6 @@
-"""A model of the device: a package goes through the steps that a device takes with it.
+"""A model of the device: simulates the steps that a device takes with a package.
 
-It is written from what the device's own code does, and runs none of it. ``NOT_KNOWN`` lists what it cannot tell.
+It is written after the device's own code and runs none of it. ``NOT_KNOWN`` lists what it cannot determine.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dda_core.device.manifest import stage_folder
 from dda_core.device.startup import StartUp, read_start_up
 
 NOT_KNOWN = (
-    "what the network itself puts out: how many tensors, classes and numbers, and whether they are right",
-    "whether the compiled code runs on the device's processor, CUDA, TensorRT and JetPack",
-    "what size and colours the camera's frames have",
-    "whether the LocalServer that the recipe depends on is deployed there, and which version of it",
+    "what the network outputs: how many tensors, classes and values, and whether they are correct",
+    "whether the compiled code runs with the device's processor, CUDA, TensorRT and JetPack",
+    "the size and colours of the camera's frames",
+    "whether the LocalServer that the recipe depends on is deployed there, and in which version",
     "whether the device's role may read the package from S3",
 )
 
@@ -29,7 +29,7 @@ _CONVERT_RULES = frozenset({"manifest", "root-names"})
 
 
 class Step(BaseModel):
-    """One step of the device. The keys are a contract."""
+    """One step of the device. The field names are a contract."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,7 +39,7 @@ class Step(BaseModel):
 
 
 class DeviceCheck(BaseModel):
-    """How a package fared."""
+    """The result of a simulated device run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +48,7 @@ class DeviceCheck(BaseModel):
 
     @property
     def ok(self) -> bool:
-        """Whether a device runs it."""
+        """Whether every step succeeded."""
         return all(step.ok for step in self.steps)
 
 
@@ -59,19 +59,19 @@ def check_on_device(
     package: str,
     recipe: Mapping[str, Any] | None = None,
 ) -> DeviceCheck:
-    """Take a package through the steps of a device.
+    """Simulate a device's steps with a package.
 
     Args:
         files: of the package.
-        manifest: the value of its ``manifest.json``.
-        findings: on the package, by all rules.
+        manifest: its parsed ``manifest.json``.
+        findings: on the package, from all rules.
         package: the ZIP's file name.
-        recipe: of its component; without it the start-up is the one that this pipeline publishes.
+        recipe: of its component; None assumes the startup script that this pipeline publishes.
     """
     start_up = read_start_up(recipe, package) if recipe is not None else None
     findings = [*findings, *(start_up.findings if start_up else [])]
     facts = Facts(manifest if isinstance(manifest, dict) else {})
-    tell: dict[str, Callable[[], str]] = {
+    messages: dict[str, Callable[[], str]] = {
         "unarchive": lambda: _unarchived(files, package, start_up),
         "start-up": lambda: _started(start_up),
         "convert": lambda: _converted(files, start_up),
@@ -80,19 +80,19 @@ def check_on_device(
         "frame": lambda: _framed(facts),
     }
     steps: list[Step] = []
-    for name, message in tell.items():
+    for name, message in messages.items():
         wrong = [each for each in errors(findings) if _step_of(each) == name]
         if any(not step.ok for step in steps):
             steps.append(Step(step=name, ok=False, message="not reached"))
         elif wrong:
-            steps.append(Step(step=name, ok=False, message=f"{len(wrong)} of the rules broken: {wrong[0].message}"))
+            steps.append(Step(step=name, ok=False, message=f"{len(wrong)} rules broken: {wrong[0].message}"))
         else:
             steps.append(Step(step=name, ok=True, message=message()))
     return DeviceCheck(steps=tuple(steps), findings=tuple(findings))
 
 
 def _step_of(finding: DeviceFinding) -> str:
-    """The step in which a device meets what was found."""
+    """The step in which the finding takes effect on a device."""
     if finding.rule in _UNARCHIVE_RULES:
         return "unarchive"
     if finding.rule.startswith(("recipe-", "startup-")):
@@ -109,9 +109,9 @@ def _unarchived(files: list[StageFile], package: str, start_up: StartUp | None) 
 
 def _started(start_up: StartUp | None) -> str:
     if start_up is None:
-        return "no recipe was given; the pipeline's own is assumed"
+        return "no recipe given; assuming the pipeline's own"
     waits = "waits for LocalServer's files, then " if start_up.waits else ""
-    return f"{waits}runs the converter for {start_up.component} {start_up.version}, of which it keeps {start_up.major}"
+    return f"{waits}runs the converter for {start_up.component} {start_up.version} (it keeps {start_up.major})"
 
 
 def _converted(files: list[StageFile], start_up: StartUp | None) -> str:
@@ -138,6 +138,6 @@ def _loaded(files: list[StageFile], manifest: Any, facts: Facts) -> str:
 def _framed(facts: Facts) -> str:
     network = facts.network
     width, height = facts.image_size or (network[3], network[2]) if network else facts.image_size or (0, 0)
-    how = "polar transform" if facts.holds("polar") else "resized" if network else "as it is"
+    how = "polar transform" if facts.holds("polar") else "resized" if network else "unchanged"
     result = "score and mask" if facts.holds("mask") else "score"
     return f"a blank frame of {width} x {height}, {how} to the network's input; post-processing gives a {result}"

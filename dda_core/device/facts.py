@@ -1,4 +1,4 @@
-"""What a manifest says, read as a device reads it: the parts that rules speak of, and the conditions they hang on."""
+"""A manifest as a device reads it: the parts that rules refer to, and the conditions that rules depend on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ PREFIXES: dict[Place, str] = {
     "pixel-classes": "model_graph.pixel_level_classes.",
     "stage": f"{STAGE}.",
 }
-"""How the keys of each place are named in messages."""
+"""Each place's prefix for its keys in messages."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A manifest of any content. Parts that are no objects count as absent; their own rules report them."""
+    """A manifest with any content. Parts that are not objects count as absent; their own rules report them."""
 
     manifest: Json
 
@@ -42,12 +42,12 @@ class Facts:
 
     @cached_property
     def pixel_classes(self) -> Json | None:
-        """The classes of masks; None where the graph has no such key."""
+        """The classes of masks; None if the graph has no such key."""
         return _object((self.graph or {}).get("pixel_level_classes"))
 
     @cached_property
     def stages(self) -> list[Any]:
-        """The stages, of any content."""
+        """The stages, with any content."""
         found = (self.graph or {}).get("stages")
         return found if isinstance(found, list) else []
 
@@ -58,11 +58,11 @@ class Facts:
 
     @cached_property
     def stage_type(self) -> StageType | None:
-        """The rules' row for the stage's type; None where it has none that devices know."""
+        """The row for the stage's type; None if devices do not know the type."""
         return device_rules().stage_type((self.stage or {}).get("type"))
 
     def place(self, place: Place) -> Json | None:
-        """The object that the keys of that place are in; None where it is absent or no object."""
+        """The object that contains the keys of that place; None if it is absent or not an object."""
         return {
             "manifest": self.manifest,
             "dataset": self.dataset,
@@ -72,18 +72,18 @@ class Facts:
         }[place]
 
     def of_stage(self, key: str) -> Any:
-        """A key's value in the stage; None where it is absent."""
+        """A key's value in the stage; None if it is absent."""
         return (self.stage or {}).get(key)
 
     @cached_property
     def names(self) -> list[Any]:
-        """The names of pixel classes; empty where they are absent or no list."""
+        """The names of pixel classes; empty if they are absent or not a list."""
         found = (self.pixel_classes or {}).get("names")
         return found if isinstance(found, list) else []
 
     @cached_property
     def network(self) -> Shape | None:
-        """The shape that the network is compiled for: of ``compilable_models``, else of the stage; None if unknown."""
+        """The network's compiled input shape, from ``compilable_models``, else from the stage; None if unknown."""
         models = self.manifest.get("compilable_models")
         first = _object(models[0]) if isinstance(models, list) and models else None
         given = _object((first or {}).get("data_input_config"))
@@ -91,17 +91,17 @@ class Facts:
 
     @cached_property
     def runtime(self) -> str:
-        """What runs the network: ``dlr`` unless the manifest says otherwise, in lower case as the device takes it."""
+        """The network's runtime: ``dlr`` unless the manifest says otherwise; in lower case, as on the device."""
         return str(self.manifest.get("runtime") or "dlr").lower()
 
     @cached_property
     def image_size(self) -> tuple[int, int] | None:
-        """Width and height of the camera's images in pixels, as the dataset has them; None where it has none."""
+        """Width and height of the camera's images in pixels, from the dataset; None if it does not give them."""
         width, height = (_pixels((self.dataset or {}).get(key)) for key in ("image_width", "image_height"))
         return (width, height) if width and height else None
 
     def holds(self, condition: str) -> bool:
-        """Whether a condition of ``device_rules.yaml`` holds, which may begin with ``not``."""
+        """Whether a condition of ``device_rules.yaml``, optionally with ``not``, holds."""
         name = condition.removeprefix("not ")
         return CONDITIONS[name](self) is not condition.startswith("not ")
 
@@ -128,28 +128,28 @@ CONDITIONS: dict[str, Callable[[Facts], bool]] = {
         facts._mask and facts.holds("logic") and facts.of_stage("seg_normal_ids") is not None
     ),
 }
-"""Each condition of ``device_rules.yaml``, with what decides it. Switches go by truth, as on the device."""
+"""The predicate of each condition in ``device_rules.yaml``. Switches count by truthiness, as on the device."""
 
 
 def shape_of(value: object) -> Shape | None:
-    """The value as a shape, where it is a list of four positive integers."""
+    """The value as a shape if it is a list of four positive integers, else None."""
     if isinstance(value, list) and len(value) == 4 and all(is_size(number) for number in value):
         return value[0], value[1], value[2], value[3]
     return None
 
 
 def is_size(value: object) -> bool:
-    """Whether the value is a positive integer, and not ``true``."""
+    """Whether the value is a positive integer (``true`` is not)."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def is_number(value: object) -> bool:
-    """Whether a device can reckon with the value: an integer, a float, NaN, or ``true`` and ``false``."""
+    """Whether a device can calculate with the value: an integer, a float including NaN, ``true`` or ``false``."""
     return isinstance(value, int | float)
 
 
 def short(value: object) -> str:
-    """The value as JSON, cut to what fits into a message."""
+    """The value as JSON, shortened to fit into a message."""
     text = json.dumps(value, default=repr)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -159,7 +159,7 @@ def _object(value: object) -> Json | None:
 
 
 def _pixels(value: object) -> int | None:
-    """A size in pixels that may stand as ``320``, ``320.0`` or ``"320"``."""
+    """A size in pixels, which may be written as ``320``, ``320.0`` or ``"320"``."""
     try:
         number = float(value) if isinstance(value, int | float | str) else 0.0
         return int(number) if number.is_integer() and number > 0 else None

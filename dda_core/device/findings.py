@@ -1,4 +1,4 @@
-"""What is found about a package: which rule it breaks, where, and what a device would do with it."""
+"""Findings on a package: which rule it breaks, where, and what happens on a device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dda_core.exceptions import DeviceWouldRefuse
 
 
 class Failure(StrEnum):
-    """What a device does with a package that breaks a rule, from the earliest to the least visible."""
+    """How a package that breaks a rule fails on a device, from the earliest failure to the least visible."""
 
     STARTUP = "startup"
     LOAD = "load"
@@ -20,25 +20,25 @@ class Failure(StrEnum):
 
     @property
     def effect(self) -> str:
-        """What happens on the device, as a sentence without its end."""
-        return f"on the device {_EFFECTS[self]}"
+        """What happens on the device, as a clause."""
+        return f"on the device, {_EFFECTS[self]}"
 
     @property
     def doubt(self) -> str:
-        """What may happen on the device, as a sentence without its end."""
-        return f"on the device it may be that {_EFFECTS[self]}"
+        """What may happen on the device, as a clause."""
+        return f"on the device, it is possible that {_EFFECTS[self]}"
 
 
 _EFFECTS = {
-    Failure.STARTUP: "its start-up fails, and the deployment rolls back",
-    Failure.LOAD: "its model never gets ready, though the component is RUNNING",
-    Failure.FRAME: "every inference fails, though the component is RUNNING",
-    Failure.WRONG: "it runs with false results",
+    Failure.STARTUP: "the component's startup fails and the deployment rolls back",
+    Failure.LOAD: "the model never becomes ready, although the component is RUNNING",
+    Failure.FRAME: "every inference fails, although the component is RUNNING",
+    Failure.WRONG: "the model runs but gives wrong results",
 }
 
 
 class Severity(StrEnum):
-    """Whether a finding refuses a package. A warning is given where it runs, or only the device can tell."""
+    """An error refuses the package. A warning: the package runs, or only the device can tell whether it does."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -50,10 +50,10 @@ class DeviceFinding(BaseModel):
     Attributes:
         rule: the rule's name in ``device_rules.yaml``.
         severity: ``error`` refuses the package.
-        failure: what a device would do.
+        failure: how it fails on a device.
         key: where it is, such as ``stages[0].threshold`` or ``mochi/libdlr.so``.
-        found: what is there, as the rest of a sentence that begins with ``key``: ``is null``.
-        expected: what should be there; empty where ``found`` says it.
+        found: what was found, as the predicate of a sentence that begins with ``key``: ``is null``.
+        expected: what was expected; empty where ``found`` implies it.
         remedy: what to do, as a sentence.
     """
 
@@ -69,14 +69,14 @@ class DeviceFinding(BaseModel):
 
     @property
     def message(self) -> str:
-        """The finding in one line: what was found where, what was expected, what the device does, what to do."""
+        """The finding in one line: what was found where, what was expected, the effect on the device, the remedy."""
         expected = f" (expected: {self.expected})" if self.expected else ""
         effect = self.failure.effect if self.severity is Severity.ERROR else self.failure.doubt
         return f"{self.key} {self.found}{expected}: {effect}. {self.remedy}"
 
     @property
     def as_warning(self) -> DeviceFinding:
-        """The same as a warning: the package runs all the same, or only the device can tell."""
+        """The same finding as a warning."""
         return self.model_copy(update={"severity": Severity.WARNING})
 
     def __str__(self) -> str:
@@ -84,24 +84,24 @@ class DeviceFinding(BaseModel):
 
 
 def broken_rule(rule: str, key: str, found: str, expected: str, remedy: str, failure: Failure) -> DeviceFinding:
-    """The error that a package breaks a rule; the arguments are fields of ``DeviceFinding``."""
+    """An error for a broken rule; the arguments are the fields of ``DeviceFinding``."""
     return DeviceFinding(
         rule=rule, severity=Severity.ERROR, failure=failure, key=key, found=found, expected=expected, remedy=remedy
     )
 
 
 def errors(findings: Iterable[DeviceFinding]) -> list[DeviceFinding]:
-    """Those that refuse the package."""
+    """The findings that refuse the package."""
     return [finding for finding in findings if finding.severity is Severity.ERROR]
 
 
 def warnings(findings: Iterable[DeviceFinding]) -> list[DeviceFinding]:
-    """Those that do not."""
+    """The findings that do not refuse the package."""
     return [finding for finding in findings if finding.severity is Severity.WARNING]
 
 
 def refuse_errors(findings: Sequence[DeviceFinding], where: str) -> None:
-    """Do nothing where every finding is a warning; ``where`` names what the package is made from.
+    """Raise if any finding is an error; ``where`` names what the package is made from.
 
     Raises:
         DeviceWouldRefuse: with every error.

@@ -1,7 +1,7 @@
-"""The compiled model in a package's stage folder, held against what the loader on the device looks at.
+"""Checks the compiled model in a package's stage folder against what the loader on the device reads.
 
-The loader (DLR) sees the top level of the folder only, and goes by the ends of names. What the rules look at besides
-names is little (the first bytes of libraries, the text of ``.meta``), so it is taken while the files go by.
+The loader (DLR) looks only at the top level of the folder, and goes by file name endings. Besides names the rules need
+little (the first bytes of libraries, the text of ``.meta``), so it is collected while the files are streamed.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from dda_core.device.rules import device_rules
 from dda_core.targets import CompilationTarget
 
 HEAD = 20
-"""Bytes of a library that tell what it is: ELF's ident, type and machine."""
+"""Leading bytes of a library that identify it: ELF's ident, type and machine."""
 MAX_META = 1 << 20
-"""Bytes of a ``.meta`` that are read; real ones have a few thousand."""
+"""Maximum bytes of a ``.meta`` that are read; real ones have a few thousand."""
 
 _ELF = b"\x7fELF\x02\x01"
-"""A 64-bit little-endian ELF file, of which the header says so in its first six bytes."""
+"""The first six bytes of a 64-bit little-endian ELF file."""
 _AGAIN = "Compile the model again."
 _finding = partial(broken_rule, failure=Failure.LOAD)
 
 
 @dataclass(frozen=True)
 class StageFile:
-    """A file of a package, or of its stage's folder.
+    """A file in a package, or in its stage folder.
 
     Attributes:
-        name: its path there.
-        head: its first 20 bytes, or fewer where it has fewer; of ``.meta`` files, all of it up to a limit.
+        name: its path in the package or folder.
+        head: its first 20 bytes at most; of ``.meta`` files, up to ``MAX_META`` + 1 bytes.
     """
 
     name: str
@@ -43,13 +43,13 @@ class StageFile:
 
 
 class StageFiles:
-    """The files of a package as they go by, those before them being ``files``."""
+    """Collects the files of a package while they are streamed, starting with ``files``."""
 
     def __init__(self, files: Iterable[StageFile] = ()) -> None:
         self.files = list(files)
 
     def watch(self, name: str, content: Iterable[Any]) -> Iterator[Any]:
-        """The same pieces of content, remembering of them what the rules look at."""
+        """Yield the content unchanged, and record what the rules check."""
         wanted = MAX_META + 1 if name.endswith(".meta") else HEAD
         head = bytearray()
         try:
@@ -58,16 +58,16 @@ class StageFiles:
                     head += memoryview(piece)[: wanted - len(head)]
                 yield piece
         finally:
-            # Also a file that cannot be read to its end is there.
+            # A file that cannot be read to its end still exists.
             self.files.append(StageFile(name, bytes(head)))
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a compiled model should be for; None where it is not known.
+    """What a compiled model should be for; None where unknown.
 
     Attributes:
-        architecture: of the device, as recipes name it: ``amd64`` or ``aarch64``.
+        architecture: of the device, as in recipes: ``amd64`` or ``aarch64``.
         gpu: whether the target compiles for an accelerator.
         network: the shape of the network's input.
     """
@@ -78,16 +78,16 @@ class Expectation:
 
     @classmethod
     def of(cls, target: CompilationTarget) -> Expectation:
-        """What is compiled for a target."""
+        """The expectation for a target."""
         return cls(architecture=target.platform, gpu=target.accelerator is not None)
 
 
 NOTHING = Expectation()
-"""Where nothing is known of what a model is for."""
+"""No expectation: it is unknown what the model is for."""
 
 
 def compiled_findings(files: Iterable[StageFile], folder: str, expected: Expectation) -> list[DeviceFinding]:
-    """Everything that the loader cannot work with in a stage's folder.
+    """Everything in a stage folder that the loader cannot use.
 
     Args:
         files: all files below the folder.
@@ -106,7 +106,7 @@ def compiled_findings(files: Iterable[StageFile], folder: str, expected: Expecta
 
 
 def artifact_findings(files: Iterable[StageFile], folder: str, artifact: str) -> list[DeviceFinding]:
-    """What is wrong with the folder of a model that needs no compilation: its one file must be there."""
+    """What is wrong with the folder of a model that needs no compilation: ``artifact`` must be in it."""
     if any(file.name == artifact for file in files):
         return []
     return [
@@ -123,15 +123,15 @@ def _set_findings(files: list[StageFile], top: list[StageFile], folder: str) -> 
         yield _finding(
             "wrapper-folder",
             f"{folder}/",
-            f"holds only the folder {inside}/",
-            "the files of the compiled model, with no folder around them",
+            f"contains only the folder {inside}/",
+            "the files of the compiled model without a wrapper folder",
             "Pack the compiled archive again without the folder.",
         )
         return
     for rule in device_rules().compiled:
         counted = sorted(file.name for file in top if rule.counts(file.name))
         if len(counted) > rule.at_most:
-            found = f"holds {len(counted)} {rule.what}: {', '.join(counted[:5])}"
+            found = f"contains {len(counted)} {rule.what}: {', '.join(counted[:5])}"
             most = f"at most {rule.at_most}" if rule.at_most else "none"
             yield _finding(rule.rule, f"{folder}/", found, most, rule.remedy, failure=rule.failure)
         elif len(counted) < rule.at_least:
@@ -143,20 +143,20 @@ def _set_findings(files: list[StageFile], top: list[StageFile], folder: str) -> 
     ]
     if not complete:
         sets = " or ".join(" with ".join(backend.ends) for backend in device_rules().backends)
-        taken = "without them the loader takes it for a model of decision trees"
+        taken = "without them the loader assumes a decision tree model"
         yield _finding("backend", f"{folder}/", "has no compiled network", f"files that end in {sets}; {taken}", _AGAIN)
     elif len(complete) > 1:
         yield _finding(
             "backend",
             f"{folder}/",
-            f"holds the files of {' and of '.join(complete)}",
-            "those of one; the loader takes whichever its file system names first",
+            f"contains the files of {' and '.join(complete)}",
+            "those of one; the loader uses the one that its file system lists first",
             _AGAIN,
         ).as_warning
 
 
 def _graph_file(name: str, end: str) -> bool:
-    """Whether the loader takes a file of that end for a part of the network."""
+    """Whether the loader uses a file with that ending as part of the network."""
     others = {name for rule in device_rules().compiled if rule.ends == end for name in rule.besides}
     return name.endswith(end) and name not in others
 
@@ -168,19 +168,19 @@ def _machine_findings(libraries: list[StageFile], folder: str, architecture: str
         key = f"{folder}/{file.name}"
         if len(file.head) < HEAD or not file.head.startswith(_ELF):
             what = "a shared library that the device can load"
-            yield _finding("library", key, "is no 64-bit little-endian ELF file", what, _AGAIN)
+            yield _finding("library", key, "is not a 64-bit little-endian ELF file", what, _AGAIN)
             continue
         machine = int.from_bytes(file.head[18:20], "little")
         name = next((name for name, number in machines.items() if number == machine), f"machine {machine}")
         first = first or (file.name, machine)
         if architecture in machines and machine != machines[architecture]:
             what = f"{architecture}, the architecture of the target"
-            remedy = "Compile the model again for this target, or give the archive that belongs to it."
-            yield _finding("library-machine", key, f"is made for {name}", what, remedy)
+            remedy = "Compile the model again for this target, or give this target's archive."
+            yield _finding("library-machine", key, f"is built for {name}", what, remedy)
         elif name not in machines:
-            yield _finding("library-machine", key, f"is made for {name}", f"one of {', '.join(machines)}", _AGAIN)
+            yield _finding("library-machine", key, f"is built for {name}", f"one of {', '.join(machines)}", _AGAIN)
         elif architecture not in machines and machine != first[1]:
-            yield _finding("library-machine", key, f"is made for {name}", f"the architecture of {first[0]}", _AGAIN)
+            yield _finding("library-machine", key, f"is built for {name}", f"the architecture of {first[0]}", _AGAIN)
 
 
 def _meta_findings(file: StageFile, folder: str, expected: Expectation, *, relay: bool) -> Iterator[DeviceFinding]:
@@ -205,14 +205,16 @@ def _meta_findings(file: StageFile, folder: str, expected: Expectation, *, relay
             "meta-device-type",
             f"{key}: Requirements.TargetDeviceType",
             f"is {kind}",
-            "code for an accelerator" if expected.gpu else "code for the processor alone, as the target has none else",
+            "code for an accelerator" if expected.gpu else "code for the CPU only, as the target has no accelerator",
             "Compile the model again with the options of this target.",
         ).as_warning
     model = _inside(meta, "Model")
     if relay:
         for name in ("Inputs", "Outputs"):
             if not isinstance(_inside(model, name), list):
-                yield _finding("meta-relay", f"{key}: Model.{name}", "is no list", "a list, as a .ro is there", _AGAIN)
+                yield _finding(
+                    "meta-relay", f"{key}: Model.{name}", "is not a list", "a list, because there is a .ro", _AGAIN
+                )
     inputs = _inside(model, "Inputs")
     first = inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else None
     shape = shape_of(_inside(first, "shape"))
@@ -222,18 +224,18 @@ def _meta_findings(file: StageFile, folder: str, expected: Expectation, *, relay
             f"{key}: Model.Inputs[0].shape",
             f"is {list(shape)}",
             f"{list(expected.network)}, as the manifest says",
-            "Compile this very model, or give the archive that belongs to it.",
+            "Compile this model, or give its archive.",
             failure=Failure.FRAME,
         ).as_warning
 
 
 def _strict_json(content: bytes) -> Any:
-    """JSON as the loader's parser takes it: UTF-8 with or without a byte order mark, and no numbers that are none."""
+    """JSON as the loader parses it: UTF-8 with or without a byte order mark, without NaN or Infinity."""
     if len(content) > MAX_META:
         raise ValueError(f"it has over {MAX_META} bytes")
 
     def refuse(word: str) -> NoReturn:
-        raise ValueError(f"{word} is no JSON number")
+        raise ValueError(f"{word} is not a JSON number")
 
     def finite(digits: str) -> float:
         value = float(digits)

@@ -1,4 +1,4 @@
-"""A manifest held against the rules of the device."""
+"""Checks a manifest against the device rules."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MANIFEST_NAME = "manifest.json"
 
 
 def manifest_findings(manifest: object) -> list[DeviceFinding]:
-    """Everything in a manifest that a device cannot work with, or works with to false results.
+    """Everything in a manifest that fails on a device or gives wrong results there.
 
     Args:
-        manifest: the value of a package's ``manifest.json``, of any type.
+        manifest: a package's parsed ``manifest.json``, of any type.
     """
     if not isinstance(manifest, dict):
         return [
@@ -45,7 +45,7 @@ def check_manifest(manifest: object, where: str) -> list[DeviceFinding]:
     """The warnings on a manifest; ``where`` names its archive.
 
     Raises:
-        DeviceWouldRefuse: there are errors; it carries them all.
+        DeviceWouldRefuse: there are errors; it contains all of them.
     """
     findings = manifest_findings(manifest)
     refuse_errors(findings, where)
@@ -53,12 +53,12 @@ def check_manifest(manifest: object, where: str) -> list[DeviceFinding]:
 
 
 def doubts(manifest: object) -> list[str]:
-    """What a device may do wrong with a model, and only the device can tell; a message each."""
+    """The messages of the warnings on a manifest: problems that only the device can confirm."""
     return [doubt.message for doubt in warnings(manifest_findings(manifest))]
 
 
 def stage_folder(manifest: object) -> str | None:
-    """The folder of a package that holds its compiled model: the type of its stage, as the manifest writes it."""
+    """The package's folder for its compiled model: the stage's type, as written in the manifest."""
     stage = Facts(manifest).stage if isinstance(manifest, dict) else None
     name = (stage or {}).get("type")
     return name if isinstance(name, str) and name else None
@@ -66,7 +66,7 @@ def stage_folder(manifest: object) -> str | None:
 
 def _key_findings(facts: Facts, rule: KeyRule) -> Iterator[DeviceFinding]:
     holder = facts.place(rule.place)
-    # An object that is not there is reported by its own rule, once, and not by the rules of all its keys.
+    # A missing object is reported once by its own rule, not by the rules of all its keys.
     if holder is None or not all(map(facts.holds, rule.when)):
         return
     if rule.key not in holder:
@@ -92,7 +92,7 @@ def _fits(rule: KeyRule, value: Any) -> bool:
         case "integer":
             fits = isinstance(value, int) and not isinstance(value, bool)
         case "switch":
-            # A device goes by truth: null and 0 are off, every other number is on.
+            # A device goes by truthiness: null and 0 are off, every other number is on.
             fits = value is None or is_number(value)
         case "list":
             fits = isinstance(value, list)
@@ -148,7 +148,7 @@ def _runtime_findings(facts: Facts) -> Iterator[DeviceFinding]:
             key="runtime",
             found=f"is {short(facts.manifest['runtime'])}",
             expected=f"{known}, or no such key",
-            remedy="Leave the key out for a compiled model.",
+            remedy="Remove the key for a compiled model.",
         )
     elif facts.runtime != "dlr":
         yield DeviceFinding(
@@ -157,8 +157,8 @@ def _runtime_findings(facts: Facts) -> Iterator[DeviceFinding]:
             failure=Failure.LOAD,
             key="runtime",
             found=f"is {facts.runtime}",
-            expected="a LocalServer that knows the key; older ones take every model for a compiled one",
-            remedy="Deploy it only to devices whose LocalServer is new enough.",
+            expected="a LocalServer that knows the key; older ones treat every model as a compiled one",
+            remedy="Deploy it only to devices with a recent enough LocalServer.",
         )
 
 

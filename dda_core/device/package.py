@@ -1,4 +1,4 @@
-"""A whole package held against the rules of the device: its root, its manifest, and its stage folder."""
+"""Checks a whole package against the device rules: its root, its manifest and its stage folder."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _finding = partial(broken_rule, failure=Failure.LOAD)
 def package_findings(
     files: Iterable[StageFile], manifest: object, expected: Expectation = NOTHING
 ) -> list[DeviceFinding]:
-    """Everything in a package that a device cannot work with, or works with to false results.
+    """Everything in a package that fails on a device or gives wrong results there.
 
     Args:
-        files: the ZIP's members, with their paths in it; those that end in ``/`` are folders, and do not count.
-        manifest: the value of its ``manifest.json``, of any type; None when it has none that can be read.
-        expected: what the model should be for, as far as it is known.
+        files: the ZIP's members with their paths; those that end in ``/`` are folders and are ignored.
+        manifest: its parsed ``manifest.json``, of any type; None if there is none or it cannot be read.
+        expected: what the model should be for, if known.
     """
     files = [file for file in files if not file.name.endswith("/")]
     found = [*_root_findings([file.name for file in files])]
@@ -41,7 +41,7 @@ def package_findings(
     facts = Facts(manifest if isinstance(manifest, dict) else {})
     runtime = device_rules().runtime(facts.runtime)
     if not inside:
-        wanted = "the compiled model, in the folder named as the stage's type"
+        wanted = "the compiled model in a folder named after the stage's type"
         found.append(_finding("stage-folder", f"{folder}/", "is missing", wanted, "Compile the model again."))
     elif runtime and runtime.artifact:
         named = facts.manifest.get("runtime_artifact")
@@ -57,7 +57,7 @@ def check_package(
     """The warnings on a package; ``where`` names what it is made from.
 
     Raises:
-        DeviceWouldRefuse: there are errors; it carries them all.
+        DeviceWouldRefuse: there are errors; it contains all of them.
     """
     findings = package_findings(files, manifest, expected)
     refuse_errors(findings, where)
@@ -67,16 +67,16 @@ def check_package(
 def check_compiled(
     files: Iterable[StageFile], manifest: dict[str, Any], where: str, expected: Expectation = NOTHING
 ) -> None:
-    """Hold what SageMaker Neo made against what the loader needs; ``where`` names its archive.
+    """Check SageMaker Neo's output against what the loader needs.
 
     Args:
-        files: of the archive, with their paths in it.
+        files: of the archive, with their paths.
         manifest: the DDA manifest of the model.
         where: the archive, for messages.
-        expected: what it should be for, as far as it is known.
+        expected: what it should be for, if known.
 
     Raises:
-        CompiledModelUnusable: a device could not load it; it carries every reason.
+        CompiledModelUnusable: a device could not load it; the error contains every reason.
     """
     folder = stage_folder(manifest) or ""
     findings = compiled_findings(files, folder, replace(expected, network=Facts(manifest).network))

@@ -1,6 +1,6 @@
-"""What must hold between the keys of a manifest. Each function yields what breaks it: a key, and what was found there.
+"""Rules for several keys of a manifest. Each function yields its breaches: a key, and what was found there.
 
-``device_rules.yaml`` says under which conditions a function is asked, what the breach leads to, and what to do.
+``device_rules.yaml`` has the conditions under which a function is called, the failure and the remedy.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from dda_core.device.rules import device_rules
 Breach = tuple[str, str]
 
 COLOURS = 104
-"""Colours that a device has for the classes of a mask."""
+"""Colours in a device's palette for the classes of a mask."""
 BAND = (1000, 1288)
-"""The columns of the polar image that are cut out, and PADDING the rows that are added; fixed on the device."""
+"""The columns cut out of the polar image; PADDING is the rows added to it. Both are fixed on the device."""
 PADDING = 96
 LOGICS = ("cls_head", "seg_head", "cls_and_seg", "cls_or_seg")
 CALIBRATION = ("max_val_score", "calibrator_scaling", "calibrator_shift")
 
 
 def graph_keys(facts: Facts) -> Iterator[Breach]:
-    """The device refuses a graph of one key before it looks at the key."""
+    """The device refuses a graph with only one key, whatever the key."""
     if facts.graph is not None and len(facts.graph) < 2:
         yield "model_graph", f"has {len(facts.graph)} top-level keys"
 
 
 def one_stage(facts: Facts) -> Iterator[Breach]:
-    """As many stages as compiled models."""
+    """One stage per compiled model."""
     if facts.graph is None:
         return
     if "stages" not in facts.graph:
@@ -43,7 +43,7 @@ def one_stage(facts: Facts) -> Iterator[Breach]:
 
 
 def known_type(facts: Facts) -> Iterator[Breach]:
-    """Types are looked up by name, in this case of letters; detectors need a runtime of their own."""
+    """Types are looked up by name, case-sensitive; detectors need their own runtime."""
     if facts.stage is None:
         return
     row, name = facts.stage_type, facts.of_stage("type")
@@ -51,13 +51,13 @@ def known_type(facts: Facts) -> Iterator[Breach]:
         yield f"{STAGE}.type", "is missing"
     elif row is None:
         known = ", ".join(name for row in device_rules().stage_types for name in row.names)
-        yield f"{STAGE}.type", f"is {short(name)}, and devices know {known}"
+        yield f"{STAGE}.type", f"is {short(name)}, but devices know only {known}"
     elif row.runtime != "dlr" and facts.runtime != row.runtime:
-        yield f"{STAGE}.type", f"is {name}, which runs with the runtime {row.runtime} only, not with {facts.runtime}"
+        yield f"{STAGE}.type", f"is {name}, which runs only with the runtime {row.runtime}, not with {facts.runtime}"
 
 
 def network_size(facts: Facts) -> Iterator[Breach]:
-    """Frames are resized to the stage's size and given to the network as they then are."""
+    """Frames are resized to the stage's size and passed to the network."""
     if facts.stage is None:
         return
     for key, place in (("image_width", 3), ("image_height", 2)):
@@ -65,19 +65,19 @@ def network_size(facts: Facts) -> Iterator[Breach]:
         if key not in facts.stage:
             yield f"{STAGE}.{key}", "is missing"
         elif not is_size(value) or (facts.network and value != facts.network[place]):
-            size = f", and the network takes {facts.network[place]}" if facts.network else ""
+            size = f", but the network takes {facts.network[place]}" if facts.network else ""
             yield f"{STAGE}.{key}", f"is {short(value)}{size}"
 
 
 def stage_input_shape(facts: Facts) -> Iterator[Breach]:
-    """Only the types with boxes read it; where it is given it must not contradict what is compiled."""
+    """Only the types with boxes read it, but where given it must match the compiled model."""
     value = facts.of_stage("input_shape")
     if value not in (None, []) and facts.network and shape_of(value) != facts.network:
-        yield f"{STAGE}.input_shape", f"is {short(value)}, and the network takes {list(facts.network)}"
+        yield f"{STAGE}.input_shape", f"is {short(value)}, but the network takes {list(facts.network)}"
 
 
 def interpolation_range(facts: Facts) -> Iterator[Breach]:
-    """OpenCV looks at the flag where it has something to resize, as images of the dataset's size are here."""
+    """OpenCV reads the flag only when it resizes, as it does here for images of the dataset's size."""
     if _resizes(facts):
         yield from _unknown_flag(facts)
 
@@ -100,9 +100,9 @@ def _unknown_flag(facts: Facts) -> Iterator[Breach]:
 
 
 def polar_size(facts: Facts) -> Iterator[Breach]:
-    """A band of the polar image is cut out by fixed columns, so the images' size decides the network's."""
+    """A fixed band of columns is cut out of the polar image, so the image size determines the network's."""
     if facts.image_size is None:
-        yield "dataset", f"is {short(facts.manifest.get('dataset'))}, which gives no size in pixels"
+        yield "dataset", f"is {short(facts.manifest.get('dataset'))}, which has no size in pixels"
         return
     width, height = facts.image_size
     if width <= BAND[0] or height < PADDING:
@@ -113,14 +113,14 @@ def polar_size(facts: Facts) -> Iterator[Breach]:
         taken = list(facts.network)
         yield (
             f"{STAGE}.input_shape",
-            f"is {taken}, and images of {width} x {height} (width x height) give {list(made)}",
+            f"is {taken}, but images of {width} x {height} (width x height) give {list(made)}",
         )
 
 
 def mask_size(facts: Facts) -> Iterator[Breach]:
-    """The server's configuration fixes the mask to the dataset's size."""
+    """The inference server's configuration fixes the mask to the dataset's size."""
     segmentation = facts.stage_type is not None and facts.stage_type.mask == "segmentation"
-    # The polar transform is undone to the size of the frame, whatever raw_image_shape says.
+    # Undoing the polar transform restores the frame's size, whatever raw_image_shape says.
     if facts.image_size is None or (segmentation and facts.holds("polar")):
         return
     width, height = facts.image_size
@@ -129,7 +129,7 @@ def mask_size(facts: Facts) -> Iterator[Breach]:
         if is_pair(value) and value != [height, width]:
             yield (
                 f"{STAGE}.raw_image_shape",
-                f"is {short(value)}, and dataset is {width} x {height} (width x height)",
+                f"is {short(value)}, but dataset is {width} x {height} (width x height)",
             )
     elif not segmentation and facts.network and facts.network[2:] != (height, width):
         # Without raw_image_shape the mask keeps the network's size.
@@ -147,20 +147,20 @@ def mask_names(facts: Facts) -> Iterator[Breach]:
 
 
 def mask_colours(facts: Facts) -> Iterator[Breach]:
-    """A class beyond the palette fails when it occurs."""
+    """A class beyond the palette fails when it occurs in a mask."""
     if len(facts.names) > COLOURS:
         yield "model_graph.pixel_level_classes.names", f"has {len(facts.names)} names"
 
 
 def classification_logic(facts: Facts) -> Iterator[Breach]:
-    """How the label of the mask overrides that of the score."""
+    """How the mask's label overrides the score's."""
     value = facts.of_stage("classification_logic")
     if value not in LOGICS:
         yield f"{STAGE}.classification_logic", f"is {short(value)}"
 
 
 def seg_normal_ids(facts: Facts) -> Iterator[Breach]:
-    """Read where the mask decides the label, and where the recall of defects is raised."""
+    """Read only where the mask decides the label, or where a recall bias is set."""
     value = facts.of_stage("seg_normal_ids")
     segmentation = facts.stage_type is not None and facts.stage_type.mask == "segmentation"
     if not facts.holds("label-by-logic") and not (segmentation and facts.holds("recall-bias")):
@@ -170,21 +170,21 @@ def seg_normal_ids(facts: Facts) -> Iterator[Breach]:
 
 
 def threshold_value(facts: Facts) -> Iterator[Breach]:
-    """NaN and the infinities compare, but decide the same for every image."""
+    """NaN and the infinities can be compared, but give the same result for every image."""
     value = facts.of_stage("threshold")
     if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         yield f"{STAGE}.threshold", f"is {short(value)}"
 
 
 def frame_size(facts: Facts) -> Iterator[Breach]:
-    """With pixel classes the server takes frames of one size only."""
+    """With pixel classes the inference server takes frames of one size only."""
     if facts.image_size:
         width, height = facts.image_size
         yield "dataset", f"is {width} x {height} (width x height)"
 
 
 def calibration_values(facts: Facts) -> Iterator[Breach]:
-    """Scores go through a falling sigmoid; numbers that are none make every score NaN."""
+    """Scores go through a decreasing sigmoid; NaN or infinite values make every score NaN."""
     for key in CALIBRATION:
         value = facts.of_stage(key)
         if isinstance(value, float) and not math.isfinite(value):
@@ -195,7 +195,7 @@ def calibration_values(facts: Facts) -> Iterator[Breach]:
 
 
 def score_up_to_one(facts: Facts) -> Iterator[Breach]:
-    """These types give their scores as a list, which cannot be divided; it is only where the maximum is over 1."""
+    """These types give their scores as a list, which cannot be divided; scores are divided if the maximum is over 1."""
     value = facts.of_stage("max_val_score")
     if is_number(value) and value > 1:
         yield f"{STAGE}.max_val_score", f"is {short(value)}"
@@ -208,7 +208,7 @@ def some_head(facts: Facts) -> Iterator[Breach]:
 
 
 def segmentation_label(facts: Facts) -> Iterator[Breach]:
-    """Segmentation alone has no score of its own."""
+    """Segmentation alone gives no score."""
     logic, ids = facts.of_stage("classification_logic"), facts.of_stage("seg_normal_ids")
     if logic != "seg_head" or ids is None:
         yield (
@@ -218,7 +218,7 @@ def segmentation_label(facts: Facts) -> Iterator[Breach]:
 
 
 def class_normal_ids_values(facts: Facts) -> Iterator[Breach]:
-    """The score is the sum over the classes that are not normal; how many there are, the image classes tell."""
+    """The score is the sum over the classes that are not normal; the image classes give their number."""
     ids = facts.of_stage("class_normal_ids")
     if not isinstance(ids, list):
         return
@@ -230,20 +230,20 @@ def class_normal_ids_values(facts: Facts) -> Iterator[Breach]:
 
 
 def polar_background(facts: Facts) -> Iterator[Breach]:
-    """What lies outside the band is filled with the first normal class."""
+    """The area outside the band is filled with the first normal class."""
     value = facts.of_stage("seg_normal_ids")
     if not isinstance(value, list) or not value or not is_number(value[0]):
         yield f"{STAGE}.seg_normal_ids", f"is {short(value)}"
 
 
 def no_pixel_classes(facts: Facts) -> Iterator[Breach]:
-    """The type's result has no mask to name classes of."""
+    """This type gives no mask, so there are no classes to name."""
     if facts.names:
         yield "model_graph.pixel_level_classes.names", f"is {short(facts.names)}"
 
 
 def some_neighbors(facts: Facts) -> Iterator[Breach]:
-    """The mean of no distances."""
+    """With 0 neighbours the mean distance is NaN."""
     value = facts.of_stage("num_neighbors")
     if value == 0 and not isinstance(value, bool):
         yield f"{STAGE}.num_neighbors", "is 0"
@@ -289,4 +289,4 @@ RELATIONS: dict[str, Callable[[Facts], Iterator[Breach]]] = {
         classification_on,
     )
 }
-"""The functions by the name that ``device_rules.yaml`` calls them by."""
+"""The functions by their names in ``device_rules.yaml``."""

@@ -1,4 +1,4 @@
-"""The rules of ``device_rules.yaml``, checked and frozen. Adding a stage type or a key is adding a row there."""
+"""The rules of ``device_rules.yaml``, validated. A new stage type or key only needs a row there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Row(BaseModel):
 
 
 class KeyRule(_Row):
-    """What a key of the manifest must hold; the fields are explained at the top of the YAML file."""
+    """A rule for one key of the manifest; the fields are explained at the top of the YAML file."""
 
     rule: Text
     place: Place = Field(alias="in")
@@ -45,7 +45,7 @@ class KeyRule(_Row):
 
 
 class Relation(_Row):
-    """What must hold between keys: ``check`` names a function of ``relations``."""
+    """A rule for several keys: ``check`` names a function in ``relations``."""
 
     rule: Text
     check: Text
@@ -58,19 +58,19 @@ class Relation(_Row):
 
     @property
     def weight(self) -> Severity:
-        """The severity: as given, else a warning where the package runs with false results."""
+        """The given severity; by default a warning where the package runs with wrong results, else an error."""
         return self.severity or (Severity.WARNING if self.failure is Failure.WRONG else Severity.ERROR)
 
 
 class RuleGroup(_Row):
-    """Rules that hold together."""
+    """Rules that apply together."""
 
     keys: tuple[KeyRule, ...] = ()
     relations: tuple[Relation, ...] = ()
 
 
 class StageType(_Row):
-    """A type of stage: its names, what gives its mask, and the groups of rules that hold for it."""
+    """A stage type: its names, the source of its mask, and its groups of rules."""
 
     names: Annotated[tuple[Text, ...], Field(min_length=1)]
     mask: Literal["segmentation", "pixel-normal-ids"] | None = None
@@ -83,14 +83,14 @@ class StageType(_Row):
 
 
 class Runtime(_Row):
-    """What runs the network; ``artifact`` is the file it opens where the manifest names none."""
+    """A runtime for the network; ``artifact`` is the file it opens by default."""
 
     name: Text
     artifact: str | None = None
 
 
 class CompiledRule(_Row):
-    """How many files of a name, or of an end of a name, the loader takes at the top of a stage's folder."""
+    """How many files with a name, or with a name's ending, the loader accepts at the top of a stage folder."""
 
     rule: Text
     name: str | None = None
@@ -104,21 +104,21 @@ class CompiledRule(_Row):
     source: Source
 
     def counts(self, name: str) -> bool:
-        """Whether a file of this name is one of those that are counted."""
+        """Whether the rule counts a file of this name."""
         if self.name is not None:
             return name == self.name
         return name.endswith(str(self.ends)) and name not in self.besides
 
 
 class Backend(_Row):
-    """A set of files that makes a model for the loader: one file of each of these ends."""
+    """A set of files that the loader recognises as a model: one file with each of these endings."""
 
     name: Text
     ends: Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 class DeviceRules(_Row):
-    """All of the YAML file."""
+    """The whole YAML file."""
 
     conditions: dict[Text, Text]
     stage_types: tuple[StageType, ...]
@@ -148,24 +148,24 @@ class DeviceRules(_Row):
         return self
 
     def stage_type(self, name: object) -> StageType | None:
-        """The row of a stage's ``type``, in this case of letters; None for a type that no device knows."""
+        """The row of a stage's ``type``, case-sensitive; None for a type that no device knows."""
         return next((row for row in self.stage_types if name in row.names), None)
 
     def runtime(self, name: str) -> Runtime | None:
-        """The row of that runtime; None for one that no device knows."""
+        """The row of that runtime; None if no device knows it."""
         return next((row for row in self.runtimes if row.name == name), None)
 
     def groups_of(self, stage_type: StageType | None) -> list[RuleGroup]:
-        """The groups of rules for a stage of that type, those of every type first."""
+        """The groups of rules for a stage of that type, with the common group first."""
         return [self.common, *(self.groups[name] for name in (stage_type.groups if stage_type else ()))]
 
 
 @cache
 def device_rules() -> DeviceRules:
-    """The rules that ship with this version.
+    """The rules in ``device_rules.yaml``.
 
     Raises:
-        InvalidCatalogue: ``device_rules.yaml`` is not valid.
+        InvalidCatalogue: the file is not valid.
     """
     try:
         return DeviceRules.model_validate(yaml.safe_load(RULES.read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""The start-up of a recipe, read as a device runs it: its line parsed, its arguments resolved."""
+"""A recipe's startup script as a device runs it: the command line parsed, its arguments checked."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _finding = partial(broken_rule, failure=Failure.STARTUP)
 
 
 class StartUp(NamedTuple):
-    """What a recipe tells the device to do with a package.
+    """What a recipe makes the device do with a package at startup.
 
     Attributes:
         component: its name.
         version: its version.
-        architecture: of the devices it is for; None where the recipe does not say.
-        waits: whether the script waits for the device's files before it runs the converter.
-        findings: what a device cannot work with.
+        architecture: of the devices it is for; None if the recipe does not say.
+        waits: whether the script waits for LocalServer's files before it runs the converter.
+        findings: what fails on a device.
     """
 
     component: str
@@ -41,9 +41,9 @@ class StartUp(NamedTuple):
 
 
 def read_start_up(recipe: Mapping[str, Any], package: str) -> StartUp:
-    """The start-up of a recipe for a package of that file name.
+    """The startup of a recipe for a package of that file name.
 
-    Keys are found in any case of letters, as the nucleus on the device finds them.
+    Keys are case-insensitive, as for the nucleus on the device.
     """
     component, version = str(_get(recipe, "ComponentName")), str(_get(recipe, "ComponentVersion"))
     manifest = _first(_get(recipe, "Manifests"))
@@ -63,8 +63,8 @@ def read_start_up(recipe: Mapping[str, Any], package: str) -> StartUp:
                 "startup-wait",
                 "Lifecycle.Startup",
                 "does not wait",
-                "a wait for the files of LocalServer in /aws_dda, which come seconds later on a fresh device",
-                "Set startup_wait_seconds of the use case, unless all its devices have run LocalServer before.",
+                "a wait for LocalServer's files in /aws_dda, which appear seconds later on a fresh device",
+                "Set the use case's startup_wait_seconds, unless all its devices have run LocalServer before.",
             ).as_warning
         )
     return StartUp(component, version, platform if isinstance(platform, str) else None, waits, findings)
@@ -75,7 +75,7 @@ def _name_findings(component: str, version: str) -> Iterator[DeviceFinding]:
         yield _finding("recipe-name", "ComponentName", f"is {component}", "a name that begins with model-", _REMEDY)
     match = _VERSION.fullmatch(version)
     if match is None or int(match[1]) == 0:
-        expected = "<major>.0.0 with a major over 0, all that devices keep"
+        expected = "<major>.0.0 with a major above 0, the only part that devices keep"
         yield _finding("recipe-version", "ComponentVersion", f"is {version}", expected, _REMEDY)
 
 
@@ -109,10 +109,10 @@ def _line_findings(script: str, component: str, version: str, package: str) -> I
 
 
 def arguments(script: str) -> dict[str, str] | None:
-    """The arguments that a script runs the device's converter with; None where it does not run it.
+    """The arguments of the converter's command line in a script; None if the script does not run it.
 
     Raises:
-        ValueError: the line is no shell command.
+        ValueError: the line is not a valid shell command.
     """
     for line in re.split(r"[\n;]", script):
         if CONVERTER not in line or "--" not in line:
@@ -125,7 +125,7 @@ def arguments(script: str) -> dict[str, str] | None:
 
 
 def _get(value: object, key: str) -> Any:
-    """A key of a mapping, in any case of letters."""
+    """The value of a mapping's key, case-insensitive."""
     if not isinstance(value, Mapping):
         return None
     return next((item for name, item in value.items() if str(name).lower() == key.lower()), None)

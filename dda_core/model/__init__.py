@@ -1,4 +1,4 @@
-"""The trained model and the package that is made of it: reading one, writing the other, and checking both.
+"""Reading the trained model, and building and verifying the package made from it.
 
-The package is what a device unpacks; the room ``device`` says whether it can run it.
+The package is what a device unpacks; the ``device`` package checks whether a device can run it.
 """

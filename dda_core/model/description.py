@@ -1,7 +1,7 @@
 """The three descriptions in a trained archive: ``config.yaml``, ``mochi.json``, ``export_artifacts/manifest.json``.
 
-``mochi.json`` and the manifest tell the shape of the network's input, and must agree. ``config.yaml`` tells the size of
-the camera's images, which any device resizes to the network's.
+``mochi.json`` and the manifest give the network's input shape, and must agree. ``config.yaml`` gives the size of the
+camera's images, which every device resizes to the network's.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ Pixels = int | float | str
 
 
 class Description(BaseModel):
-    """What the three files say together.
+    """The combined content of the three files.
 
     Attributes:
         input_shape: NCHW; batch 1, channels 3.
-        image_width: of the camera's images in pixels, as it is written: ``320``, ``320.0`` or ``"320"``.
+        image_width: of the camera's images in pixels, as written: ``320``, ``320.0`` or ``"320"``.
         image_height: likewise.
         model_graph: verbatim.
     """
@@ -46,15 +46,15 @@ class Description(BaseModel):
 
 
 def read_description(texts: Mapping[str, bytes], where: str) -> Description:
-    """Read the three files and compare what they say.
+    """Read the three files and check that they agree.
 
     Args:
-        texts: the files' bytes under their names in the archive.
+        texts: the files' bytes by their names in the archive.
         where: the archive's URI, for messages.
 
     Raises:
         ModelDescriptionInvalid: a file cannot be read or lacks a key.
-        ShapeMismatch: they disagree, or the shape is not one that is compiled.
+        ShapeMismatch: they disagree, or the pipeline does not compile that shape.
     """
     width, height = (_config_size(texts[CONFIG], key, where) for key in ("image_width", "image_height"))
     mochi = _shape(
@@ -63,7 +63,7 @@ def read_description(texts: Mapping[str, bytes], where: str) -> Description:
     manifest = _json(texts[MANIFEST], MANIFEST, where)
     graph = manifest.get("model_graph")
     if not isinstance(graph, dict):
-        _invalid(MANIFEST, where, "has no object model_graph")
+        _invalid(MANIFEST, where, "has no model_graph object")
     if manifest.get("input_shape") not in (None, []):
         exported = _shape(manifest, f"input_shape of {MANIFEST}", where)
     else:
@@ -92,12 +92,12 @@ def _json(text: bytes, name: str, where: str) -> dict[str, Any]:
     if encoding := foreign_encoding(text):
         _invalid(name, where, f"is in {encoding}, not in UTF-8")
     try:
-        # NaN and Infinity pass, here as on the device: what nobody copies does no harm, what is copied the rules judge.
+        # NaN and Infinity are allowed, as on the device: the device rules check every value that is used.
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        _invalid(name, where, f"is no JSON ({error})")
+        _invalid(name, where, f"is not JSON ({error})")
     if not isinstance(value, dict):
-        _invalid(name, where, "is no JSON object")
+        _invalid(name, where, "is not a JSON object")
     return value
 
 
@@ -122,10 +122,10 @@ def _is_size(value: object) -> bool:
 
 
 def _config_size(text: bytes, key: str, where: str) -> Pixels:
-    """``dataset.<key>`` of ``config.yaml``, as it is written.
+    """``dataset.<key>`` of ``config.yaml``, as written.
 
-    Only the way to the key is looked at: training configurations carry tags of Python classes elsewhere, and a
-    small file of aliases could stand for gigabytes.
+    Only the path to the key is evaluated: elsewhere training configurations contain tags of Python classes, and a
+    small file of aliases could expand to gigabytes.
     """
     try:
         value = _child(_child(compose_yaml(text, count_aliases=False), "dataset"), key)
@@ -140,7 +140,7 @@ def _config_size(text: bytes, key: str, where: str) -> Pixels:
 
 
 def _pixels(scalar: Any) -> Pixels | None:
-    """The scalar as YAML means it, where that is a positive whole number or a text of one; None where it is not."""
+    """The scalar's YAML value if it is a positive whole number, or a string of one; else None."""
     if len(scalar.value) > MAX_NUMBER:
         return None
     construct = yaml.constructor.SafeConstructor()
@@ -162,7 +162,7 @@ def _pixels(scalar: Any) -> Pixels | None:
 
 
 def _child(node: Any, key: str) -> Any:
-    """The value of a mapping's key, which may come from a mapping that is merged into it (``<<``)."""
+    """The value of a mapping's key, including keys from merged mappings (``<<``)."""
     visited: set[int] = set()
     waiting = [node]
     while waiting:

@@ -1,4 +1,4 @@
-"""A trained model, and the DDA manifest made of it: the ``manifest.json`` at the root of a model package."""
+"""A trained model, and its DDA manifest: the ``manifest.json`` at the root of a package."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dda_core.model.description import Pixels
 
 
 class TrainedModel(BaseModel):
-    """What a trained archive says about its model.
+    """A trained archive's model.
 
     Attributes:
         uri: the archive's URI or path.
         etag: of the archive in S3; None for a local file.
-        model_file: base name of the TorchScript file that is compiled, such as ``mochi.pt``.
+        model_file: base name of the TorchScript file to compile, such as ``mochi.pt``.
         model_file_size: in bytes.
         model_file_sha256: hexadecimal.
         input_shape: NCHW; batch 1, channels 3.
         image_width: of the camera's images in pixels, as ``config.yaml`` writes it.
         image_height: likewise.
-        model_graph: from ``export_artifacts/manifest.json``, verbatim, its keys in their order.
+        model_graph: from ``export_artifacts/manifest.json``, verbatim, with the order of its keys.
     """
 
-    # NaN stays NaN when a result is kept: as null it would be another manifest.
+    # NaN must survive when Prefect stores a result: as null it would give a different manifest.
     model_config = ConfigDict(frozen=True, protected_namespaces=(), ser_json_inf_nan="constants")
 
     uri: str
@@ -55,8 +55,8 @@ def dda_manifest(model: TrainedModel) -> dict[str, Any]:
 
 
 def manifest_bytes(manifest: dict[str, Any]) -> bytes:
-    """The manifest as it stands in the package: JSON in ASCII, the same bytes on every run.
+    """The manifest as written to the package: ASCII JSON, the same bytes on every run.
 
-    NaN and Infinity stand as these words, which a device reads as Python does.
+    NaN and Infinity are written as these words, which a device reads as Python does.
     """
     return json.dumps(manifest).encode()

@@ -1,7 +1,7 @@
-"""The model package: the ZIP that a device unpacks, built straight from the stream of the compiled archive.
+"""The package: the ZIP that a device unpacks, built by streaming the compiled archive.
 
-``manifest.json`` comes first, then every file of the compiled archive, in its order, in the folder of its stage.
-The package's id comes from its content, so that the same inputs find the same package wherever it was built.
+``manifest.json`` comes first, then every file of the compiled archive in its order, in the stage's folder. The
+package's id is derived from its content, so that the same inputs give the same key on every machine.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     pass
 
 SUFFIX = "_greengrass_model_component.zip"
-"""How the device recognises a model package."""
+"""The device recognises a package by this ending."""
 STAGING = "model_artifacts/.staging/"
 
 
 class ModelPackage(BaseModel):
-    """A package as it was built.
+    """A package that was built.
 
-    ``size`` and ``sha256`` are of the bytes built here. An object that was already under ``key`` has the same
-    content, but may have been compressed by another processor to slightly other bytes.
+    ``size`` and ``sha256`` describe the bytes built here. An object that already existed under ``key`` has the same
+    content, but another processor may have compressed it to slightly different bytes.
 
     Attributes:
-        package_id: 12 hexadecimal digits, from the content.
+        package_id: 12 hexadecimal digits derived from the content.
         name: of the ZIP.
         key: in the use case's bucket.
         size: of the ZIP in bytes.
         sha256: of the ZIP, hexadecimal.
-        members: number of files in it, the manifest included.
-        warnings: what a device may do wrong with it; only the device can tell.
+        members: number of files, including the manifest.
+        warnings: problems that may occur on a device and that cannot be checked here.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -65,17 +65,17 @@ class ModelPackage(BaseModel):
 
 
 def package_name(package_id: str) -> str:
-    """The ZIP's name for a package id."""
+    """The name of a package's ZIP."""
     return f"{package_id}{SUFFIX}"
 
 
 def package_key(package_id: str) -> str:
-    """The ZIP's key in the use case's bucket for a package id."""
+    """The S3 key of a package's ZIP in the use case's bucket."""
     return f"model_artifacts/model-{package_id}/{package_name(package_id)}"
 
 
 def content_id(entries: Iterable[Entry]) -> str:
-    """12 hexadecimal digits over the names, sizes and digests of all members, whatever their order."""
+    """12 hexadecimal digits over the names, sizes and digests of all members, in any order."""
     lines = sorted([entry.name, entry.size, entry.sha256] for entry in entries)
     return hashlib.sha256(json.dumps(lines).encode()).hexdigest()[:12]
 
@@ -88,22 +88,22 @@ def build_package(
     *,
     expected: Expectation = NOTHING,
 ) -> ModelPackage:
-    """Write the package of a compiled archive into a sink, which the caller completes.
+    """Write the package of a compiled archive to a sink, which the caller completes.
 
-    When this returns, the compiled archive is proven whole and the package passes every rule of the device.
+    When this returns, the compiled archive has been verified and the package meets every device rule.
 
     Args:
-        compiled: the archive that SageMaker Neo made.
+        compiled: SageMaker Neo's output archive.
         manifest: from ``dda_manifest``.
-        sink: takes the ZIP's bytes.
-        stop: set it to end the work with ``Interrupted``.
-        expected: what the archive should be compiled for, as far as it is known.
+        sink: receives the ZIP's bytes.
+        stop: set it to stop with ``Interrupted``.
+        expected: what the archive should be compiled for, if known.
 
     Raises:
-        ArchiveBroken: the compiled archive is empty, damaged, cut short, or no gzip tar.
-        ArchiveHostile: a member is no plain file or folder.
-        CompiledModelUnusable: the loader on the device cannot load what the archive holds.
-        DeviceWouldRefuse: the manifest or the package breaks a rule of the device.
+        ArchiveBroken: the compiled archive is empty, damaged, truncated, or not a gzip tar.
+        ArchiveHostile: a member is not a regular file or folder.
+        CompiledModelUnusable: the loader on the device cannot load the archive's files.
+        DeviceWouldRefuse: the manifest or the package breaks a device rule.
     """
     check_manifest(manifest, compiled.uri)
     folder = manifest["model_graph"]["stages"][0]["type"]
@@ -111,8 +111,8 @@ def build_package(
     package = ZipWriter(sink, compiled.uri)
     package.add(MANIFEST_NAME, len(text), [text])
     compiled_files = StageFiles()
-    # The one time that the compiled archive is read: what the loader needs is looked at on the way, and nothing is
-    # complete before the checks. A look of its own right behind the compilation would download every archive twice.
+    # The compiled archive is read only once: the loader's needs are checked during packaging, before the sink is
+    # completed. A separate check right after the compilation would download every archive twice.
     with closing(read_tar(compiled, stop)) as members:
         for reader, member in members:
             if member.is_file:
@@ -142,7 +142,7 @@ def package_to_file(
     *,
     expected: Expectation = NOTHING,
 ) -> tuple[Path, ModelPackage]:
-    """Build the package as a file in ``out_dir``, which stays as it was when anything is refused.
+    """Build the package as a file in ``out_dir``, which is left unchanged on an error.
 
     Raises as ``build_package`` does.
     """
@@ -161,20 +161,20 @@ def package_to_s3(
     *,
     expected: Expectation = NOTHING,
 ) -> ModelPackage:
-    """Build the package as an S3 object; one that is already under its key is kept.
+    """Build the package as an S3 object; an existing object under its key is kept.
 
-    The key is known only at the end, so the bytes go to a staging key first and are copied on the server.
+    The key is known only at the end, so the bytes go to a staging key first and are copied within S3.
 
     Args:
-        compiled: the archive that SageMaker Neo made.
+        compiled: SageMaker Neo's output archive.
         manifest: from ``dda_manifest``.
         bucket: the use case's bucket.
-        stop: set it to end the work with ``Interrupted``; the upload is then aborted.
-        run_id: keeps the staging keys of runs apart that package the same archive at the same time.
-        expected: as ``build_package`` takes it.
+        stop: set it to stop with ``Interrupted``; the upload is then aborted.
+        run_id: gives runs that package the same archive concurrently different staging keys.
+        expected: as for ``build_package``.
 
     Raises:
-        AwsCallFailed: S3 refused, or did not answer.
+        AwsCallFailed: S3 refused, or did not respond.
         Other errors as ``build_package`` does.
     """
     identity = json.dumps([compiled.uri, compiled.etag, run_id])
@@ -184,7 +184,7 @@ def package_to_s3(
             package = build_package(compiled, manifest, upload, stop, expected=expected)
             upload.complete()
     except AwsCallFailed:
-        # What got lost may be no more than the answer that the object is there.
+        # Perhaps only S3's response was lost, and the object exists.
         delete_staged(bucket.s3, bucket.name, staging_key)
         raise
     publish_staged(bucket.s3, bucket.name, staging_key, package.key, etag=upload.etag)

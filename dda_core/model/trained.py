@@ -1,7 +1,7 @@
-"""The trained archive: one streamed pass that yields what the manifest needs and repackages the model file.
+"""The trained archive: one streaming pass reads what the manifest needs and repackages the model file.
 
-The ``.pt`` goes straight from the archive into the input of the compilation jobs, which becomes visible only when
-the whole archive has been read and found right.
+The ``.pt`` is streamed from the archive into the input of the compilation jobs, which becomes visible only after the
+whole archive has been read and has passed every check.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXPORT_FOLDER = "export_artifacts"
 _ZIP = b"PK\x03\x04"
 """The first bytes of a TorchScript file, which is a ZIP since PyTorch 1.0."""
 _HEAD = 64
-"""Bytes of the model file that tell what it is."""
+"""Leading bytes of the model file that identify its format."""
 _OTHER_KINDS = {
     b"<!doctype html": "a web page (HTML)",
     b"<html": "a web page (HTML)",
@@ -44,32 +44,32 @@ _OTHER_KINDS = {
     b"{": "a JSON document",
     b"version https://git-lfs": "a Git LFS pointer in place of the file",
     b"\x1f\x8b": "a gzip file",
-    b"\x80": "a pickle, as torch.save of old PyTorch writes it",
+    b"\x80": "a pickle, as torch.save of old PyTorch versions writes it",
 }
-"""What a file is that begins so, in lower case and after white space."""
+"""Other formats by their leading bytes, in lower case and without leading white space."""
 
 
 def read_trained_archive(
     source: Source, repackage: Callable[[], Sink] | None = None, stop: Event | None = None
 ) -> TrainedModel:
-    """Read a trained archive once, from its first byte to its checksum.
+    """Read a trained archive once, through to its checksum.
 
     Args:
         source: the archive.
-        repackage: makes a sink for the repackaged archive (a tar.gz whose one member is the model file). It may be
-            called again: a model file at the root replaces one found earlier in ``export_artifacts/``. The last
-            sink is completed after every check has passed, every other one is aborted. None only reads.
-        stop: set it to end the work with ``Interrupted``.
+        repackage: creates a sink for the repackaged archive (a tar.gz with the model file as its only member). It may
+            be called again: a model file at the root replaces one found earlier in ``export_artifacts/``. The last
+            sink is completed after every check has passed; any other is aborted. None: nothing is repackaged.
+        stop: set it to stop with ``Interrupted``.
 
     Raises:
-        ArchiveBroken: empty, damaged, cut short, or no gzip tar.
-        ArchiveHostile: a member is no plain file or folder.
-        ModelFileMissing: a file that is needed is not there.
-        ModelFileAmbiguous: several TorchScript files are at the place that counts.
-        ModelFileInvalid: the file that counts is no TorchScript file.
+        ArchiveBroken: empty, damaged, truncated, or not a gzip tar.
+        ArchiveHostile: a member is not a regular file or folder.
+        ModelFileMissing: a required file is missing.
+        ModelFileAmbiguous: there are several TorchScript files in the same folder.
+        ModelFileInvalid: the model file is not a TorchScript file.
         ModelDescriptionInvalid: a description cannot be read or lacks a key.
-        ShapeMismatch: the descriptions disagree, or the shape is not one that is compiled.
-        DeviceWouldRefuse: the manifest breaks a rule of the device.
+        ShapeMismatch: the descriptions disagree, or the pipeline does not compile that shape.
+        DeviceWouldRefuse: the manifest breaks a device rule.
     """
     texts: dict[str, bytes] = {}
     choice = _Choice(repackage)
@@ -115,13 +115,13 @@ def _describe(texts: dict[str, bytes], where: str) -> Description:
 
 
 def _is_candidate(name: str) -> bool:
-    """Whether the file is a ``*.pt`` at the root or in ``export_artifacts/``; as a glob does, not a hidden one."""
+    """Whether the file is a ``*.pt`` at the root or in ``export_artifacts/`` and, as with a glob, not hidden."""
     path = PurePosixPath(name)
     return name.endswith(".pt") and not path.name.startswith(".") and str(path.parent) in (".", EXPORT_FOLDER)
 
 
 class _Choice:
-    """Picks the model file while the archive goes by, and repackages the best one seen so far."""
+    """Chooses the model file while the archive is read, and repackages the best candidate so far."""
 
     def __init__(self, repackage: Callable[[], Sink] | None) -> None:
         self.sha256 = ""
@@ -132,17 +132,17 @@ class _Choice:
         self._exported: list[Member] = []
 
     def offer(self, reader: TarReader, member: Member) -> None:
-        """Take the current member as a candidate."""
+        """Consider the current member as a candidate."""
         at_root = "/" not in member.name
         place = self._root if at_root else self._exported
         place.append(member)
         if len(place) > 1 and (at_root or not self._root):
-            self.abandon()  # ambiguous, unless a file at the root still comes
+            self.abandon()  # ambiguous, unless a file at the root follows
         elif len(place) == 1 and (at_root or not self._root):
             self._take(reader, member)
 
     def chosen(self, where: str) -> Member:
-        """The one model file."""
+        """The chosen model file."""
         candidates = self._root or self._exported
         if not candidates:
             raise ModelFileMissing(
@@ -168,7 +168,7 @@ class _Choice:
             self._sink = None
 
     def abandon(self) -> None:
-        """Leave nothing of the repackaged archive, unless it is complete."""
+        """Abort the repackaged archive, unless it is complete."""
         if self._sink is not None:
             sink, self._sink = self._sink, None
             sink.abort()
@@ -195,7 +195,7 @@ class _Choice:
 
 
 def _kind_of(head: bytes) -> str | None:
-    """What a file that begins so is, where that can be told."""
+    """The format of a file that starts with ``head``; None if unknown."""
     if not head.strip(b"\0"):
         return "a file of zeros"
     beginning = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
@@ -203,7 +203,7 @@ def _kind_of(head: bytes) -> str | None:
 
 
 def _member_header(name: str, size: int) -> bytes:
-    """A tar header without time or owner, so that the same model file gives the same archive."""
+    """A tar header without timestamp or owner, so that the same model file gives the same archive."""
     info = tarfile.TarInfo(name)
     info.size = size
     info.mode = 0o644

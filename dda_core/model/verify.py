@@ -1,4 +1,4 @@
-"""Reads a finished package as a device would, and says everything that is wrong with it."""
+"""Reads a finished package as a device would, and reports everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from dda_core.model.package import SUFFIX
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
 _ENCRYPTED = 0x1
 UNREADABLE = "zip"
-"""The rule of a file that is no ZIP."""
+"""The rule that a package must be a ZIP."""
 _BUILD = "Build the package again."
 _finding = partial(broken_rule, failure=Failure.STARTUP)
-"""Something for which the device cannot unpack the package, or not start."""
+"""A finding because of which the device cannot unpack the package or start the component."""
 
 
 class PackageContents(NamedTuple):
-    """What a package holds, as far as rules look at it.
+    """The parts of a package that the rules check.
 
     Attributes:
         files: its members.
-        manifest: the value of its ``manifest.json``; None where that is missing or cannot be read.
+        manifest: the parsed ``manifest.json``; None if it is missing or cannot be read.
         findings: what is wrong with the ZIP itself: members that cannot be unpacked, a damaged manifest.
     """
 
@@ -48,24 +48,24 @@ class PackageContents(NamedTuple):
     findings: list[DeviceFinding]
 
     def all_findings(self, expected: Expectation = NOTHING) -> list[DeviceFinding]:
-        """What is wrong with the ZIP, and, where it can be read at all, with what it holds."""
+        """What is wrong with the ZIP and, if it can be read, with its content."""
         if any(each.rule == UNREADABLE for each in self.findings):
             return self.findings
         return [*self.findings, *package_findings(self.files, self.manifest, expected)]
 
 
 def verify_package(path: Path, expected: Expectation = NOTHING) -> list[DeviceFinding]:
-    """Every reason why a device would refuse the package at ``path``, and every doubt; empty when there is none.
+    """Every error and warning for the package at ``path``; empty if there are none.
 
     Args:
-        path: of the ZIP, which is read to its last byte.
-        expected: what its model should be for, as far as it is known.
+        path: of the ZIP, which is read completely.
+        expected: what its model should be for, if known.
 
     Raises:
         FileMissing: there is no such file.
     """
     if not path.is_file():
-        raise FileMissing(f"{path} does not exist or is no file", path=path, expected="the path of a package (.zip)")
+        raise FileMissing(f"{path} does not exist or is not a file", path=path, expected="the path of a package (.zip)")
     findings = name_findings(path.name, path.stat().st_size)
     with path.open("rb") as file:
         contents = read_package(file, path.name, whole=True)
@@ -77,30 +77,32 @@ def name_findings(name: str, size: int) -> list[DeviceFinding]:
     findings = []
     if not name.endswith(SUFFIX):
         findings.append(
-            _finding("zip-name", f"the name {name}", f"does not end in {SUFFIX}", "that end", "Rename the file.")
+            _finding("zip-name", f"the name {name}", f"does not end in {SUFFIX}", "that ending", "Rename the file.")
         )
     if size > MAX_PACKAGE:
         found = f"has {size} bytes"
         findings.append(
-            _finding("zip-size", name, found, f"at most {MAX_PACKAGE}, as AWS IoT Greengrass takes", "Train smaller.")
+            _finding(
+                "zip-size", name, found, f"at most {MAX_PACKAGE}, AWS IoT Greengrass's limit", "Train a smaller model."
+            )
         )
     return findings
 
 
 def read_package(file: IO[bytes], name: str, *, whole: bool) -> PackageContents:
-    """What a ZIP holds, as far as the rules look at it.
+    """The parts of a ZIP that the rules check.
 
     Args:
-        file: the ZIP, which can be sought in.
+        file: the ZIP, seekable.
         name: its name, for messages.
-        whole: read every member to its checksum; else only the few bytes that rules look at, so that a package in S3
-            is judged by some ranges of it.
+        whole: read every member to its checksum; else only the few bytes that the rules check, so that a package in
+            S3 needs only a few ranged requests.
     """
     try:
         with zipfile.ZipFile(file) as package:
             return _contents(package, whole)
     except _UNREADABLE as error:
-        found = f"is no readable ZIP ({error})"
+        found = f"is not a readable ZIP ({error})"
         return PackageContents([], None, [_finding(UNREADABLE, name, found, "a package", _BUILD)])
 
 
@@ -111,8 +113,10 @@ def _contents(package: zipfile.ZipFile, whole: bool) -> PackageContents:
     unpacked = sum(member.file_size for member in members)
     if unpacked > MAX_UNPACKED:
         found = f"unpacks to {unpacked} bytes"
-        findings.append(_finding("zip-unpacked", "the package", found, f"at most {MAX_UNPACKED}", "Train smaller."))
-        whole = False  # its gigabytes would be inflated for nothing
+        findings.append(
+            _finding("zip-unpacked", "the package", found, f"at most {MAX_UNPACKED}", "Train a smaller model.")
+        )
+        whole = False  # no point in inflating gigabytes
     seen = StageFiles()
     manifest: Any = None
     for member in members:
@@ -133,7 +137,7 @@ def _contents(package: zipfile.ZipFile, whole: bool) -> PackageContents:
 
 
 def _read(package: zipfile.ZipFile, member: zipfile.ZipInfo, seen: StageFiles, *, keep: bool, whole: bool) -> bytes:
-    """Read a member, of which ``seen`` remembers what rules look at; its bytes where they are to be kept."""
+    """Read a member; ``seen`` records what the rules check. Returns its bytes if ``keep``."""
 
     def pieces() -> Iterator[bytes]:
         with package.open(member) as file:
@@ -143,7 +147,7 @@ def _read(package: zipfile.ZipFile, member: zipfile.ZipInfo, seen: StageFiles, *
                     size += len(block)
                     yield block
                 if size != member.file_size:
-                    raise ValueError(f"it has {size} bytes, {member.file_size} are announced")
+                    raise ValueError(f"it has {size} bytes, its header says {member.file_size}")
             elif member.filename.endswith(".meta"):
                 yield file.read(MAX_META + 1)
             elif member.filename.endswith(".so"):
@@ -158,11 +162,13 @@ def _read(package: zipfile.ZipFile, member: zipfile.ZipInfo, seen: StageFiles, *
 
 @contextmanager
 def _reported(name: str, findings: list[DeviceFinding]) -> Iterator[None]:
-    """Turn a member that cannot be read into a finding."""
+    """Report a member that cannot be read as a finding."""
     try:
         yield
     except _UNREADABLE as error:
-        findings.append(_finding("zip-member", name, f"is damaged ({error})", "its own checksum", _BUILD))
+        findings.append(
+            _finding("zip-member", name, f"is damaged ({error})", "content that matches its checksum", _BUILD)
+        )
 
 
 def _name_clashes(names: list[str]) -> Iterator[DeviceFinding]:
@@ -170,7 +176,7 @@ def _name_clashes(names: list[str]) -> Iterator[DeviceFinding]:
     counts = Counter(plain_name(name) for name in names)
     for name, count in counts.items():
         if count > 1:
-            yield _finding("zip-member", name, f"is there {count} times", "each name once", "Keep one.")
+            yield _finding("zip-member", name, f"occurs {count} times", "each name once", "Keep one.")
     for name in counts:
         parents = name.split("/")[:-1]
         for depth in range(1, len(parents) + 1):
@@ -192,7 +198,7 @@ def _member_findings(member: zipfile.ZipInfo) -> Iterator[DeviceFinding]:
         kind = "a symbolic link" if stat.S_ISLNK(mode) else "a device, pipe or socket"
         yield _finding("zip-member", key, f"is {kind}", "regular files and folders only", "Remove it.")
     if member.flag_bits & _ENCRYPTED:
-        yield _finding("zip-member", key, "is encrypted", "members in the clear", "Store it in the clear.")
+        yield _finding("zip-member", key, "is encrypted", "members without encryption", "Store it unencrypted.")
 
 
 def _parse(text: bytes) -> tuple[Any, list[DeviceFinding]]:
@@ -204,5 +210,5 @@ def _parse(text: bytes) -> tuple[Any, list[DeviceFinding]]:
             raise ValueError(f"it is in {encoding}")
         return json.loads(text.decode()), []
     except (ValueError, RecursionError) as error:
-        found = f"is no JSON ({error})"
+        found = f"is not JSON ({error})"
         return None, [_finding("manifest", MANIFEST_NAME, found, "a JSON object in UTF-8", _BUILD)]

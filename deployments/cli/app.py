@@ -1,6 +1,6 @@
 """The command ``dda``: noun, then verb.
 
-Every noun is a module of its own, imported when it is asked for, so that ``dda targets`` does not wait for Prefect.
+Every noun is a module that is imported only when it is used, so that ``dda targets`` does not wait for Prefect.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ COMMANDS = {
     "config": "deployments.cli.config:app",
     "local": "deployments.local.cli:app",
 }
-"""Where each noun is: ``module:attribute``, the attribute being a Typer app or the function of a single command."""
+"""Where each noun is: ``module:attribute``. The attribute is a Typer app or a single command's function."""
 
 
 class Dda(TyperGroup):
-    """The group of all nouns, which also turns every error into a line and an exit code."""
+    """The group of all nouns, which also turns every error into one line and an exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The nouns, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | TyperGroup | None:
-        """The command of a noun, imported now; None where there is no such noun."""
-        # An unknown noun loads all of them, so that Typer can say which one was meant.
+        """The command of a noun, imported now; None for an unknown noun."""
+        # For an unknown noun all are loaded, so that Typer can suggest one.
         for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:
             if name not in self.commands:
                 self.commands[name] = _load(name)
@@ -67,7 +67,7 @@ class Dda(TyperGroup):
         options |= {"prog_name": "dda", "standalone_mode": False}
         try:
             code = super().main(*args, **options)
-            # Now, while it can still be reported: at Python's own end it would be exit code 120.
+            # Flush while a failure can still be reported: at interpreter exit it would be exit code 120.
             sys.stdout.flush()
         except Exception as error:
             code = report(error)
@@ -115,7 +115,7 @@ def dda(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take SageMaker training jobs of the Defect Detection Application to AWS IoT Greengrass components."""
+    """Turn SageMaker training jobs of the Defect Detection Application into AWS IoT Greengrass components."""
 
     if any(name.upper().startswith("DDA_") for name in os.environ):
         from dda_core.settings import unknown_variables

@@ -1,4 +1,4 @@
-"""``dda approve`` and ``dda reject``: decide about what a run is about to publish."""
+"""``dda approve`` and ``dda reject``: decide whether a run may publish."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from deployments.cli.output import print_json
 if TYPE_CHECKING:
     from deployments.services.approvals import Decision
 
-TrainingJob = Annotated[str, typer.Argument(help="The training job whose run waits.", show_default=False)]
+TrainingJob = Annotated[str, typer.Argument(help="The training job whose run is waiting.", show_default=False)]
 Who = Annotated[str, typer.Option(help="Who decides.", default_factory=caller, show_default="the caller's user name")]
 Why = Annotated[str, typer.Option(help="Why, for the history.")]
-InUseCase = Annotated[str | None, typer.Option(help="The use case, where runs of several wait.")]
+InUseCase = Annotated[str | None, typer.Option(help="The use case, if runs of several are waiting.")]
 
 
 def approve_command(
@@ -26,7 +26,7 @@ def approve_command(
 ) -> None:
     """Let the waiting run of a training job publish its components.
 
-    `dda status TRAINING_JOB` tells where it stands, and the run's page what it is going to publish.
+    `dda status TRAINING_JOB` shows its status, and the run's page shows what it would publish.
     """
     _decide(training_job, "publish", who, why, use_case, as_json)
 
@@ -34,9 +34,9 @@ def approve_command(
 def reject_command(
     training_job: TrainingJob, who: Who, why: Why = "", use_case: InUseCase = None, as_json: AsJson = False
 ) -> None:
-    """Do not let the waiting run of a training job publish: it ends, and nothing is published.
+    """End the waiting run of a training job without publishing anything.
 
-    Who and why stand at each of its targets. A retry of the run asks again.
+    Who and why are recorded with each of its targets. A retry of the run asks again.
     """
     _decide(training_job, "reject", who, why, use_case, as_json)
 
@@ -52,5 +52,5 @@ def _decide(training_job: str, decision: Decision, who: str, why: str, use_case:
             {"training_job": training_job, "decision": decision, "who": who, "why": why or None, "flow_run_id": run}
         )
         return
-    word = "It goes on and publishes" if decision == "publish" else "It ends, and nothing is published"
+    word = "The run resumes and publishes" if decision == "publish" else "The run ends, and nothing is published"
     typer.echo(f"{training_job}: decided by {who}. {word}: {run_link(run)}")

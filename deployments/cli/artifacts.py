@@ -1,4 +1,4 @@
-"""``dda artifacts``: links to what a target's runs made, and downloads."""
+"""``dda artifacts``: links to the products of a target's runs, and downloads."""
 
 from __future__ import annotations
 
@@ -20,12 +20,10 @@ from deployments.cli.output import print_json
 if TYPE_CHECKING:
     from dda_core.use_case import UseCase
 
-app = typer.Typer(no_args_is_help=True, help="Fetch what the runs of a training job made.")
+app = typer.Typer(no_args_is_help=True, help="Download the products of a training job's runs.")
 
 TrainingJob = Annotated[str, typer.Argument(help="The training job.")]
-What = Annotated[
-    Product, typer.Option(help="The archive that Neo compiled, the package for devices, or the saved log.")
-]
+What = Annotated[Product, typer.Option(help="The compiled archive, the package for devices, or the saved log.")]
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -33,13 +31,13 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 def link(
     training_job: TrainingJob,
     target: TargetName,
-    expires: Annotated[str, typer.Option(metavar="TIME", help="How long it is valid: 30m, 1h, at most 12h.")] = "1h",
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long it stays valid: 30m, 1h, at most 12h.")] = "1h",
     what: What = Product.COMPILED,
     as_json: AsJson = False,
 ) -> None:
-    """Print a presigned link. Whoever has it may fetch the object, without any credentials, until it expires.
+    """Print a presigned URL. Anyone who has it can download the object without credentials until it expires.
 
-    It ends earlier where the credentials that sign it do; standard error, or the JSON's `expires`, says when.
+    It expires earlier if the credentials that sign it do; standard error, or the JSON's `expires`, says when.
     """
     valid = duration(expires)
     from dda_core.archives.download import presign
@@ -51,7 +49,7 @@ def link(
         print_json({"training_job": training_job, "target": target, "what": what, **made.model_dump(mode="json")})
         return
     typer.echo(made.url)
-    typer.echo(f"Valid until {made.expires.isoformat()}; anybody who has it may fetch {uri}.", err=True)
+    typer.echo(f"Valid until {made.expires.isoformat()}; anyone who has it can download {uri}.", err=True)
 
 
 @app.command("get")
@@ -66,15 +64,15 @@ def get(
     ],
     what: What = Product.COMPILED,
 ) -> None:
-    """Download it. An interrupted download is resumed by the same command, unless the object has changed since.
+    """Download a product. The same command resumes an interrupted download, unless the object has changed since.
 
-    The file appears when it is whole; until then its parts are in a file of that name with `.part` added.
+    The file appears once it is complete; until then the data is in a file of that name with `.part` added.
     """
     from dda_core.archives.download import download
     from dda_core.archives.file_sink import output_file
     from deployments.services.interactive_aws import interactive_clients
 
-    output_file(output)  # before anybody is asked
+    output_file(output)  # fail before any request
     uri, use_case = _find(training_job, target, what)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -88,16 +86,16 @@ def get(
                 lambda done, size: progress.update(bar, completed=done, total=size),
             )
     except KeyboardInterrupt:
-        typer.echo(f"Interrupted. The same command goes on from where {output}.part ends.", err=True)
+        typer.echo(f"Interrupted. The same command resumes from {output}.part.", err=True)
         raise
     typer.echo(f"{output}: {size} bytes of {uri}", err=True)
 
 
 def duration(text: str) -> timedelta:
-    """The length of time that a text such as ``30m`` or ``12h`` names.
+    """The duration that a text such as ``30m`` or ``12h`` means.
 
     Raises:
-        UsageError: it names none, or one that no link may be valid for.
+        UsageError: it is not a duration, or longer than a link may be valid.
     """
     match = re.fullmatch(r"([1-9]\d{0,5})([smh])", text.strip())
     valid = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else None

@@ -1,4 +1,4 @@
-"""``dda audit``: who started what, when, from where, and what came of it."""
+"""``dda audit``: who started which runs, when, from where, and with what result."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 def audit_command(
     since: Annotated[
         str | None,
-        typer.Option(metavar="WHEN", help="Only runs from then on: 2026-11-01, 2026-11-01T08:00, or 30m, 12h, 7d, 4w."),
+        typer.Option(metavar="WHEN", help="Only runs since then: 2026-11-01, 2026-11-01T08:00, or 30m, 12h, 7d, 4w."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every run that was started, the oldest first, for as long as Prefect keeps them.
+    """List every run that Prefect still keeps, oldest first.
 
-    From: ui, cli, eventbridge, queue or schedule. Who: known where the command line started the run, or a person
-    decided about publishing; a server with one shared account does not know who uses its UI.
+    From: ui, cli, eventbridge, queue or schedule. Who: known if the command line started the run or a person decided
+    on publishing; a server with one shared account does not know who uses its UI.
     """
     rows = asyncio.run(_rows(moment_of(since) if since else None))
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
         return
     if not rows:
-        typer.echo("No run was started" + (f" since {since}." if since else " yet."))
+        typer.echo("No run was started" + (f" since {since}." if since else "."))
         return
     print_table(COLUMNS, [_cells(row) for row in rows])
 
 
 def moment_of(text: str, now: datetime | None = None) -> datetime:
-    """A moment: a date, a date and time (UTC where no zone is given), or how long ago.
+    """The time that a text means: a date, a date and time (UTC unless it has a zone), or how long ago.
 
     Raises:
-        BadParameter: it is none of them.
+        BadParameter: it is none of these.
     """
     if ago := re.fullmatch(r"(\d{1,5})([mhdw])", text.strip()):
         return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
@@ -54,8 +54,8 @@ def moment_of(text: str, now: datetime | None = None) -> datetime:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is no moment. Give a date such as 2026-11-01, a time such as 2026-11-01T08:00, or how long ago: "
-            f"30m, 12h, 7d, 4w.",
+            f"{text!r} is not a time. Give a date such as 2026-11-01, a time such as 2026-11-01T08:00, or how long "
+            f"ago: 30m, 12h, 7d, 4w.",
             param_hint="--since",
         ) from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

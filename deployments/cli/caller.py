@@ -1,4 +1,4 @@
-"""Who runs a command: an open-source Prefect server does not know it, so commands say it."""
+"""Who runs a command. An open-source Prefect server does not know, so commands record it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 
 def caller() -> str:
-    """The caller's user name; the number where the system has no name for it."""
+    """The caller's user name; the user id if the system has no name for it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -15,5 +15,5 @@ def caller() -> str:
 
 
 def caller_tag() -> str:
-    """The tag of a flow run that says who started it."""
+    """The flow run tag that records who started it."""
     return f"by:{caller()}"

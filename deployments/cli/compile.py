@@ -1,4 +1,4 @@
-"""``dda compile``: start the flow for a training job, and follow it."""
+"""``dda compile``: start a run for a training job, and follow it."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def compile_command(
     training_job: Annotated[str, typer.Argument(help="The SageMaker training job; it must be Completed.")],
     use_case: Annotated[str, typer.Option(help="The use case, as registered with `dda use-case save`.")],
     targets: Targets = None,
-    model_name: Annotated[str | None, typer.Option(help="What the model is called.")] = None,
-    component_name: Annotated[str | None, typer.Option(help="What the component's name starts with: model-...")] = None,
+    model_name: Annotated[str | None, typer.Option(help="The model's name.")] = None,
+    component_name: Annotated[str | None, typer.Option(help="The start of the component names: model-...")] = None,
     friendly_name: Annotated[str | None, typer.Option(help="The name that operators see on the device.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Compile anew what is deployable already.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether --force is meant.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Recompile targets that are deployable already.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask to confirm --force.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compile a finished training job for its targets, and publish a component for each.
+    """Compile a completed training job for its targets, and publish a component for each.
 
-    On a terminal --force asks before it goes on. With --wait the exit code is 0 when every target is deployable,
-    1 when some target is not, and 2 when the training job belongs to another use case and was left alone.
+    On a terminal, --force asks for confirmation. With --wait the exit code is 0 if every target is deployable, 1 if
+    some target is not, and 2 if the training job belongs to another use case, so that nothing was done.
     """
     check_training_job_name(training_job)
     names = known_targets(split_names(targets), use_case)
     component_base(model_name or training_job, component_name)
     if force and not yes and sys.stdin.isatty():
-        typer.confirm("Compile anew what is deployable already?", abort=True, err=True)
+        typer.confirm("Recompile targets that are deployable already?", abort=True, err=True)
     given = {
         "targets": names or None,
         "model_name": model_name,
@@ -79,7 +79,7 @@ async def _compile(training_job: str, use_case: str, parameters: dict[str, Any],
         print_view(view)
     if wait and not view.targets:
         log.print(await _state_message(run.id), style="red", soft_wrap=True, highlight=False, markup=False)
-        # Completed without a target: the training job was left alone, because it is not this use case's.
+        # Completed without a target: the training job belongs to another use case, so nothing was done.
         return 2 if view.status is RunStatus.COMPLETED else 1
     return 0 if not wait or view.status is RunStatus.COMPLETED else 1
 
@@ -93,7 +93,7 @@ async def _state_message(flow_run_id: UUID) -> str:
 
 
 async def follow_to_the_end(flow_run_id: UUID, log: Console) -> RunView:
-    """Show the run's progress per target until it has ended: a live table on a terminal, else a line per change."""
+    """Show the run's progress per target until it ends: a live table on a terminal, otherwise a line per change."""
     from deployments.services.runs import follow_run
 
     last = None
@@ -124,7 +124,7 @@ def progress_table(view: RunView) -> Table:
 
 
 def print_view(view: RunView) -> None:
-    """Print where a run stands: what each target became, and of each failure the cause and the remedy."""
+    """Print a run's status, each target's result, and the cause and remedy of each failure."""
     from tasks.store.ui_links import run_link
 
     typer.echo(f"{view.training_job}: {view.status}")

@@ -1,4 +1,4 @@
-"""``dda config``: what is in force, and where it came from."""
+"""``dda config``: the effective settings and where each was set."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dda_core.settings import settings_with_origin
 from deployments.cli.options import AsJson
 from deployments.cli.output import print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Show what is in force, and where it came from.")
+app = typer.Typer(no_args_is_help=True, help="Show the effective settings and where each was set.")
 
 
 class InForce(NamedTuple):
-    """One setting: its name as an environment variable, its value, where that came from, and what it means."""
+    """One setting: the name of its environment variable, its value, where that was set, and what it means."""
 
     name: str
     value: object
@@ -26,7 +26,7 @@ class InForce(NamedTuple):
 
 @app.command("show")
 def show(as_json: AsJson = False) -> None:
-    """Show every setting, its value and where it came from. Secrets are never shown."""
+    """Show every setting, its value and where it was set. Secrets are never shown."""
     rows = [
         *(InForce(f"DDA_{name.upper()}", value, origin, text) for name, value, origin, text in settings_with_origin()),
         *_prefect(),
@@ -82,10 +82,10 @@ def _aws() -> list[InForce]:
                 (f"environment {name}" for name in ("AWS_DEFAULT_PROFILE", "AWS_PROFILE") if name in os.environ),
                 "default",
             ),
-            "Whose credentials and configuration AWS calls use",
+            "The profile whose credentials and configuration AWS calls use",
         ),
-        row("AWS_DEFAULT_REGION", "region", ("AWS_DEFAULT_REGION",), "The Region of archives named by s3:// URIs"),
-        row("AWS_ENDPOINT_URL", "endpoint_url", ("AWS_ENDPOINT_URL",), "Where AWS calls go instead of AWS itself"),
+        row("AWS_DEFAULT_REGION", "region", ("AWS_DEFAULT_REGION",), "The Region for archives given as s3:// URIs"),
+        row("AWS_ENDPOINT_URL", "endpoint_url", ("AWS_ENDPOINT_URL",), "Where AWS calls go instead of to AWS"),
     ]
 
 

@@ -29,20 +29,20 @@ def check(
     ],
     recipe: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The component's recipe, JSON or YAML: checks the start-up of a ZIP, too."),
+        typer.Option(metavar="FILE", help="A ZIP's recipe, JSON or YAML, to check the start-up too."),
     ] = None,
     use_case: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Whose account and role to look in for a COMPONENT; else the default credentials'."
+            metavar="NAME", help="The use case whose role reads a COMPONENT; without it, the default credentials do."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take a package through the steps of a device: unarchive, start-up, convert, configure, load, frame.
+    """Simulate what a device does with a package: unarchive, start-up, convert, configure, load, frame.
 
-    It is a model of the device, written from what the device's own code does, and says what it cannot know. Where the
-    package would not run the exit code is 1. Files need no AWS.
+    The simulation follows the device's own code, and lists what it cannot know. The exit code is 1 if the package would
+    not run. Files need no AWS.
     """
     if _is_file(package):
         from dda_core.components.published import check_file
@@ -54,14 +54,14 @@ def check(
         if recipe is not None:
             if not recipe.is_file():
                 raise FileMissing(
-                    f"{recipe} does not exist or is no file", path=recipe, expected="a recipe in JSON or YAML"
+                    f"{recipe} does not exist or is not a file", path=recipe, expected="a recipe in JSON or YAML"
                 )
             with recipe.open("rb") as file:
                 given = parse_recipe(file.read(MAX_BYTES + 1), str(recipe))
         done = check_file(Path(package), given)
     else:
         if recipe is not None:
-            raise typer.BadParameter("goes with a ZIP; a component has its own recipe", param_hint="--recipe")
+            raise typer.BadParameter("is only for a ZIP; a component has its own recipe", param_hint="--recipe")
         done = _check_component(package, use_case)
     _show(done, as_json)
     raise typer.Exit(0 if done.ok else 1)
@@ -119,6 +119,6 @@ def _show(done: DeviceCheck, as_json: bool) -> None:
     )
     for finding in done.findings:
         typer.echo(f"{finding.severity}: {printable(finding.message)}")
-    typer.echo("\nA model of the device cannot know:")
+    typer.echo("\nThe simulation cannot know:")
     for each in NOT_KNOWN:
         typer.echo(f"- {each}")

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 def devices_command(
     component: Annotated[
-        str | None, typer.Argument(show_default=False, help="A component's name; else every component model-...")
+        str | None, typer.Argument(show_default=False, help="A component's name; without it, every component model-...")
     ] = None,
     use_case: Annotated[
-        str | None, typer.Option(show_default=False, help="The use case, in whose account and Region the devices are.")
+        str | None, typer.Option(show_default=False, help="The use case whose account and Region have the devices.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which core devices have which version of our components, and which deployment brought it.
+    """Show which core devices have which version of our components, and which deployment installed it.
 
-    The use case can be left out where only one is registered. The JSON is a list of objects with the keys component,
-    version, count and devices, the latter a list of objects with the keys thing, status, state, deployment and
+    The use case can be omitted if only one is registered. The JSON is a list of objects with the keys component,
+    version, count and devices; devices is a list of objects with the keys thing, status, state, deployment and
     last_seen.
     """
     from dda_core.components.devices import Spacing, installed_versions, list_components
@@ -40,13 +40,13 @@ def devices_command(
     spacing = Spacing(load_settings().device_calls_per_second)
     greengrass = interactive_clients(chosen).greengrass
     versions = installed_versions(greengrass, spacing, component)
-    # A component that was deleted may still be on devices, so the account is asked only now.
+    # Devices may still have a deleted component, so the account is asked only if none has it.
     if component and not versions and component not in (known := list_components(greengrass, spacing)):
         raise ComponentMissing(
-            f"there is no component {component!r} with a model in account {chosen.account_id}, Region {chosen.region}; "
+            f"there is no model component {component!r} in account {chosen.account_id}, Region {chosen.region}; "
             f"known: {listed(known)}",
             component=component,
-            remedy="Give a component's name; `dda status TRAINING_JOB` shows those of a training job.",
+            remedy="Give a component's name; `dda status TRAINING_JOB` shows a training job's.",
         )
     if as_json:
         print_json([each.model_dump(mode="json") for each in versions])
@@ -83,6 +83,6 @@ async def _use_case(name: str | None) -> UseCase:
     if len(names) != 1:
         raise UsageError(
             f"{len(names)} use cases are registered ({', '.join(names) or 'none'})",
-            remedy="Say which with --use-case NAME.",
+            remedy="Choose one with --use-case NAME.",
         )
     return await load_use_case(names[0])

@@ -1,4 +1,4 @@
-"""What the command line says when something goes wrong: one line on standard error, and an exit code."""
+"""Errors of the command line: one line on standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from deployments.cli.output import printable
 
 EXIT_CODES = {
     0: "ok",
-    1: "some target failed, an input was refused, or verify found something",
+    1: "a target failed, an input was refused, or a check has findings",
     2: "usage",
     3: "configuration or credentials",
-    4: "an AWS error, or output that cannot be written, such as to a full disk",
+    4: "an AWS error, or output that cannot be written, for example to a full disk",
     130: "interrupted",
 }
 
 DEBUG = "DDA_DEBUG"
-"""The environment variable that makes errors show where they come from."""
+"""The environment variable that adds the traceback to errors."""
 
-DEFECT = f"This is a defect of dda: please report it, with what {DEBUG}=1 shows."
+DEFECT = f"This is a bug in dda: please report it with the output of {DEBUG}=1."
 
 LOG_IN = (
     "Run `aws configure` or `aws sso login`, set AWS_PROFILE, or, for the local AWS, run: "
-    'eval "$(dda local env)". `dda config show` tells what is in force.'
+    'eval "$(dda local env)". `dda config show` shows the effective settings.'
 )
 NOT_WRITABLE = frozenset(
     {
@@ -48,19 +48,19 @@ NOT_WRITABLE = frozenset(
         errno.ENAMETOOLONG,
     }
 )
-"""What the operating system says where another path must be named."""
+"""The operating system's errors where another path is needed."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""What it says where the path is right, and writing fails nevertheless."""
+"""Its errors where the path is right but writing fails."""
 
 LONGEST_WORD = 300
-"""Characters of a name, or of anything else without a space, that errors show; an ARN or a path has fewer."""
+"""Longest name, or other text without spaces, that errors show in full; ARNs and paths are shorter. In characters."""
 SHOWN = 60
-"""Characters that are shown of a longer one."""
+"""Characters shown of a longer one."""
 _LONG = re.compile(rf"'[^']{{{LONGEST_WORD},}}'|\S{{{LONGEST_WORD},}}")
 
 
 def report(error: Exception) -> int:
-    """Print the error on standard error as a person should read it; the exit code to end with."""
+    """Print the error on standard error, in one line; returns the exit code."""
     if os.environ.get(DEBUG):
         print(masked("".join(traceback.format_exception(error))), file=sys.stderr, end="")
     code, message = _explain(error)
@@ -70,13 +70,13 @@ def report(error: Exception) -> int:
 
 
 def shortened(message: str) -> str:
-    """The message with names of hundreds of characters cut: what was typed by mistake need not be read again."""
+    """The message with names of hundreds of characters truncated: nobody needs to read a mistyped one again."""
     return _LONG.sub(lambda found: f"{found[0][:SHOWN]}... ({len(found[0])} characters)", message)
 
 
 def _explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, DdaError):
-        # A refused call may be about the credentials after all; its cause tells.
+        # The cause may be refused credentials, which have another exit code.
         aws = _aws_error(error.__cause__) if isinstance(error, AwsCallFailed) else None
         return aws if aws and aws[0] == 3 else (error.exit_code, str(error))
     if isinstance(error, typer.TyperException):
@@ -90,21 +90,21 @@ def _explain(error: Exception) -> tuple[int, str]:
     if isinstance(error, OSError):
         where = error.filename or "output"
         if error.errno in NO_ROOM:
-            return 4, f"{where} cannot be written: {error.strerror}. Make room, or write it elsewhere."
+            return 4, f"{where} cannot be written: {error.strerror}. Free some space, or write it elsewhere."
         return 2 if error.errno in NOT_WRITABLE else 1, f"{where}: {error.strerror or error}"
     return 1, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}. {DEFECT}"
 
 
 def _settings_of_others(error: Exception) -> tuple[int, str] | None:
-    """Exit code and message where Prefect or botocore cannot use what they are set to; None for any other error.
+    """Exit code and message where Prefect or botocore cannot use its settings; None for any other error.
 
-    Both raise what any code might, so it counts who raised it. Values are not shown: one may be a password.
+    Both raise generic exceptions, so the raising module decides. Values are not shown: one may be a password.
     """
     raised_by = {str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)}
     if any(name == "botocore.endpoint" for name in raised_by) and isinstance(error, ValueError):
         return 3, (
-            "AWS_ENDPOINT_URL, or endpoint_url in the AWS profile, is no URL: http://HOST:PORT or https://HOST was "
-            "expected. Correct or unset it."
+            "AWS_ENDPOINT_URL, or endpoint_url in the AWS profile, is not a URL: expected http://HOST:PORT or "
+            "https://HOST. Correct or unset it."
         )
     if not any(name.startswith("prefect.settings") for name in raised_by):
         return None
@@ -113,14 +113,14 @@ def _settings_of_others(error: Exception) -> tuple[int, str] | None:
             f"{'.'.join(map(str, (error.title, *problem['loc'])))}: {problem['msg']}" for problem in error.errors()
         )
         return 3, (
-            f"Prefect cannot use its settings: {problems}. Correct or unset the variable PREFECT_..., or correct "
+            f"Prefect cannot use its settings: {problems}. Correct or unset the PREFECT_... variable, or correct "
             f"Prefect's profile ({_profiles()})."
         )
-    return 3, f"Prefect cannot read its profiles ({_profiles()}): {error}. Correct the file, or move it away."
+    return 3, f"Prefect cannot read its profiles ({_profiles()}): {error}. Correct the file, or remove it."
 
 
 def _profiles() -> str:
-    return os.environ.get("PREFECT_PROFILES_PATH") or "profiles.toml in the folder PREFECT_HOME, else ~/.prefect"
+    return os.environ.get("PREFECT_PROFILES_PATH") or "profiles.toml in PREFECT_HOME, by default ~/.prefect"
 
 
 def _usage(error: typer.TyperException) -> tuple[int, str]:
@@ -141,7 +141,7 @@ def _aws_error(error: BaseException | None) -> tuple[int, str] | None:
     if isinstance(error, botocore.ClientError):
         code, text = error_code(error), error_message(error)
         if is_credentials_refused(error):
-            return 3, f"AWS does not accept the credentials ({code}: {text}). {LOG_IN}"
+            return 3, f"AWS rejects the credentials ({code}: {text}). {LOG_IN}"
         from dda_core.failures import guidance_for
 
         failure = guidance_for(error)
@@ -158,7 +158,7 @@ def _aws_error(error: BaseException | None) -> tuple[int, str] | None:
     ):
         return 3, f"there are no usable AWS credentials: {error}. {LOG_IN}"
     if isinstance(error, botocore.ConfigParseError | botocore.ConfigNotFound):
-        return 3, f"{error}. Correct the file, or name another one in AWS_CONFIG_FILE."
+        return 3, f"{error}. Correct the file, or set AWS_CONFIG_FILE to another one."
     if isinstance(
         error,
         botocore.InvalidConfigError
@@ -171,7 +171,7 @@ def _aws_error(error: BaseException | None) -> tuple[int, str] | None:
         | botocore.UnsupportedS3ConfigurationError
         | botocore.EndpointVariantError,
     ):
-        return 3, f"AWS is not configured as it can be used: {error} Correct the AWS_... variable or the AWS profile."
+        return 3, f"the AWS configuration cannot be used: {error} Correct the AWS_... variable or the AWS profile."
     if isinstance(error, botocore.ProfileNotFound):
         return 3, f"{error}. Correct AWS_PROFILE, or add the profile with `aws configure`."
     if isinstance(error, botocore.NoRegionError):

@@ -1,4 +1,4 @@
-"""``dda explain``: what a failure text of AWS means, and what to do about it."""
+"""``dda explain``: what a failure text from AWS means, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from deployments.cli.output import print_json, printable
 
 RETRY = {
     "never": "never: the same request fails again",
-    "backoff": "backoff: it may pass; trying again later can help, a bounded number of times",
+    "backoff": "backoff: it may be temporary; retrying later can help, a limited number of times",
     "quota": "quota: once the account has a free slot",
-    "reconcile": "reconcile: look at the state in AWS first, then decide",
+    "reconcile": "reconcile: check the state in AWS first, then decide",
 }
 
 
 def explain_command(
-    text: Annotated[str, typer.Argument(metavar="TEXT", show_default=False, help="The failure as AWS gave it.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", show_default=False, help="The failure text from AWS.")],
     as_json: AsJson = False,
 ) -> None:
-    """Look a failure up in the catalogue: its cause, the remedy, and whether trying again can help."""
+    """Look up a failure in the catalogue: its cause, its remedy, and whether a retry can help."""
     from dda_core.failures import explain
 
     failure = explain(text)

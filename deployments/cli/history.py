@@ -1,4 +1,4 @@
-"""``dda history``: every attempt of a training job, whatever became of it."""
+"""``dda history``: every attempt of a training job, successful or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dda_core.runs.history import HistoryRow
 
 COLUMNS = ("started", "seconds", "target", "attempt", "status", "version", "started by")
-"""Of the table for people: what is longer than a column stands below its row, and ``--json`` has all fields."""
+"""The columns of the table; longer values are printed below their row, and ``--json`` has all fields."""
 
 
 def history_command(
@@ -24,9 +24,9 @@ def history_command(
     use_case: Annotated[str | None, typer.Option(help="Only what belongs to this use case.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every attempt of every target, the oldest first: failed, stopped and crashed ones too.
+    """List every attempt of every target, oldest first, including failed, stopped and crashed ones.
 
-    A target that was skipped adds no row. What was deleted in AWS since is marked as gone, where AWS can be asked.
+    A skipped target adds no row. What has been deleted in AWS since is marked as deleted, if AWS can be asked.
     The exit code is 2 for a training job that neither Prefect nor AWS knows, and 3 for an unknown use case.
     """
     check_training_job_name(training_job)
@@ -43,34 +43,34 @@ def history_command(
     if not rows:
         typer.echo(f"Nothing was attempted yet for {training_job}.")
         return
-    from deployments.services.deleted_resources import gone_in_aws
+    from deployments.services.deleted_resources import deleted_in_aws
 
-    gone = asyncio.run(gone_in_aws(rows, {str(run.run.id): run.use_case for run in runs}))
-    print_table(COLUMNS, [_cells(row, gone) for row in rows], [_notes(row, gone) for row in rows])
+    deleted = asyncio.run(deleted_in_aws(rows, {str(run.run.id): run.use_case for run in runs}))
+    print_table(COLUMNS, [_cells(row, deleted) for row in rows], [_notes(row, deleted) for row in rows])
 
 
-def _cells(row: HistoryRow, gone: frozenset[str]) -> tuple[object, ...]:
+def _cells(row: HistoryRow, deleted: frozenset[str]) -> tuple[object, ...]:
     return (
         moment(row.started),
         "" if row.seconds is None else f"{row.seconds:.1f}",
         row.target,
         row.attempt,
         row.status,
-        _marked(row.version, f"{row.component} {row.version}" in gone),
+        _marked(row.version, f"{row.component} {row.version}" in deleted),
         row.trigger,
     )
 
 
-def _notes(row: HistoryRow, gone: frozenset[str]) -> list[tuple[str, object]]:
+def _notes(row: HistoryRow, deleted: frozenset[str]) -> list[tuple[str, object]]:
     from tasks.store.ui_links import run_link
 
     return [
-        ("compilation job", _marked(row.compilation_job, row.compilation_job in gone)),
+        ("compilation job", _marked(row.compilation_job, row.compilation_job in deleted)),
         ("component", row.component if row.version else ""),
         ("run", run_link(row.flow_run_id)),
         ("reason", " ".join((row.reason or "").split())),
     ]
 
 
-def _marked(name: str | None, gone: bool) -> str:
-    return f"{name} (gone)" if gone else name or ""
+def _marked(name: str | None, deleted: bool) -> str:
+    return f"{name} (deleted)" if deleted else name or ""

@@ -1,4 +1,4 @@
-"""``dda logs``: the log of a target's compilation job, from CloudWatch or from where it was saved."""
+"""``dda logs``: the log of a target's compilation job, from CloudWatch or the saved copy."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from tasks.store.products import FoundJob
 
 FOLLOW_SECONDS = 2.0
-"""Time between two looks at a log that is followed."""
+"""Time between two reads of a log that is followed."""
 
 
 def logs_command(
     training_job: Annotated[str, typer.Argument(help="The training job.")],
     target: TargetName,
     attempt: Annotated[
-        int | None, typer.Option(min=1, show_default=False, help="The attempt; else the latest that any run made.")
+        int | None, typer.Option(min=1, show_default=False, help="The attempt; by default the latest of any run.")
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the compilation job has ended, or Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Print new lines until the compilation job ends, or Ctrl-C.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the CloudWatch log of a target's compilation job, all its streams in the order of time.
+    """Show the CloudWatch log of a target's compilation job, all streams merged by time.
 
-    What CloudWatch has no more is shown as it was saved. A log that is not there yet is said so on standard error. The
-    JSON is a list of objects with the keys stream, at and text; with --follow, one such object per line.
+    If CloudWatch no longer has the log, the saved copy is shown. Standard error says if there is no log yet. The JSON
+    is a list of objects with the keys stream, at and text; with --follow, one such object per line.
     """
     from deployments.services.runs import prefect_errors
 
@@ -53,8 +53,8 @@ async def _show(training_job: str, target: str, attempt: int | None, *, follow: 
     while True:
         async with get_client() as client:
             job = await find_job(client, training_job, target, attempt)
-            going_on = follow and job is None and await _in_progress(client, training_job)
-        if job or not going_on:
+            in_progress = follow and job is None and await _in_progress(client, training_job)
+        if job or not in_progress:
             break
         if not waiting:
             typer.echo(f"{training_job}, {target}: waiting for {which}.", err=True)
@@ -66,7 +66,7 @@ async def _show(training_job: str, target: str, attempt: int | None, *, follow: 
     else:
         lines = await (_follow(job, as_json) if follow else _read(job))
         if not lines:
-            typer.echo(f"Compilation job {job.name} has no log yet, or none any more.", err=True)
+            typer.echo(f"Compilation job {job.name} has no log yet, or it has expired.", err=True)
     if as_json and not follow:
         print_json([_fields(line) for line in lines])
     elif not follow and job:
@@ -90,7 +90,7 @@ async def _read(job: FoundJob) -> list[LogLine]:
 
 
 async def _follow(job: FoundJob, as_json: bool) -> list[LogLine]:
-    """Print lines as they come until the job has ended; all of them."""
+    """Print lines as they arrive until the job ends; returns all lines."""
     from dda_core.aws.calls import with_retries
     from dda_core.compilation.logs import job_ended, read_log
     from dda_core.settings import load_settings
@@ -101,12 +101,12 @@ async def _follow(job: FoundJob, as_json: bool) -> list[LogLine]:
     lines: list[LogLine] = []
     said = False
     while True:
-        # Asked first: what a job writes at its end is in the log that is read after it.
+        # Check for the end before reading, so that the last read has the job's last lines.
         ended = await with_retries(settings, _say, job_ended, aws.sagemaker, job.name)
         lines = await with_retries(settings, _say, read_log, aws.logs, job.name)
         here: Counter[tuple[Any, ...]] = Counter()
         for line in lines:
-            # Equal lines of the same moment are told apart by their number; late ones are printed when they come.
+            # Equal lines with the same time are told apart by counting; late ones are printed when they arrive.
             mark = (line.stream, line.at, line.text)
             here[mark] += 1
             if here[mark] > shown[mark]:

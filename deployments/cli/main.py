@@ -1,4 +1,4 @@
-"""The process of the command ``dda``: its signals and its streams, which are in order before anything is imported."""
+"""The ``dda`` process: its signal handlers and streams, which are set up before anything else is imported."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from types import FrameType
 CANNOT_WRITE = 4
 INTERRUPTED = 130
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Being terminated, or losing the terminal, is being interrupted: half-written files are removed, uploads aborted."""
+"""Signals treated as an interruption: partial files are removed and uploads aborted."""
 
 
 def main() -> None:
     """The console script ``dda``."""
-    # While modules are imported nothing is open yet, and an exception could come up anywhere, and be swallowed.
-    _on_signals(_end_at_once)
+    # Until the imports are done nothing is open, and an exception raised in the middle of one could be swallowed.
+    _on_signals(_exit_immediately)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
     if sys.stdout is None:
-        # The next file to be opened would get its number, and what is printed.
+        # The next file opened would get its file descriptor, and the output.
         print("error: standard output is closed. Redirect it to /dev/null if nobody reads it.", file=sys.stderr)
         sys.exit(CANNOT_WRITE)
-    # Importing Prefect on a terminal would send usage data; whoever wants that sets DO_NOT_TRACK=0.
+    # Importing Prefect on a terminal would send usage data; DO_NOT_TRACK=0 opts in.
     os.environ.setdefault("DO_NOT_TRACK", "1")
     from dda_core.sanitised_logs import sanitise_logs
     from deployments.cli.app import app
@@ -35,23 +35,23 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     finally:
-        _let_go_of_output()
-        _on_signals(_end_at_once)  # what is left is Python's own end
+        _discard_unwritable_output()
+        _on_signals(_exit_immediately)  # only interpreter shutdown is left
 
 
 def _on_signals(handler: object) -> None:
     for number in ENDING:
-        # Who starts a command by nohup, or in the background of a script, does not want it to end by that signal.
+        # Under nohup, or in the background of a script, the signal is ignored on purpose.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
 
-def _end_at_once(number: int, frame: FrameType | None) -> None:
+def _exit_immediately(number: int, frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-def _let_go_of_output() -> None:
-    """What cannot be written by now never will be: leave nothing for Python's end to fail at."""
+def _discard_unwritable_output() -> None:
+    """Drop output that cannot be written, so that interpreter shutdown does not fail on it."""
     try:
         sys.stdout.flush()
     except OSError:

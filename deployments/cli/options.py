@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs share, and the completion of their values."""
+"""Arguments and options that several verbs share, and their shell completion."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 def complete_target(incomplete: str) -> list[str]:
-    """Names of targets that begin with what was typed."""
+    """Target names that start with what was typed."""
     from dda_core.targets import target_names
 
     return [name for name in target_names() if name.startswith(incomplete)]
 
 
 def complete_targets(incomplete: str) -> list[str]:
-    """Lists of targets, separated by commas, that begin with what was typed; none is offered twice."""
+    """Comma-separated lists of targets that start with what was typed, without repeating any."""
     before, comma, last = incomplete.rpartition(",")
     given = before.split(",")
     return [f"{before}{comma}{name}" for name in complete_target(last) if name not in given]
 
 
 def output_path(text: str) -> Path:
-    """The path of what is to be written; an empty text is none, though ``Path`` takes it for the current folder.
+    """The path of an output file; empty is refused, because ``Path`` takes it for the current folder.
 
     Raises:
         BadParameter: it is empty.
     """
     if not text:
-        raise typer.BadParameter("it is empty; a path was expected")
+        raise typer.BadParameter("it is empty; expected a path")
     return Path(text)
 
 
@@ -46,9 +46,7 @@ ModelTar = Annotated[
 ]
 CompiledTar = Annotated[
     str,
-    typer.Argument(
-        metavar="COMPILED_TAR", show_default=False, help="The archive that Neo made of it: a path or an s3:// URI."
-    ),
+    typer.Argument(metavar="COMPILED_TAR", show_default=False, help="The compiled archive: a path or an s3:// URI."),
 ]
 Target = Annotated[
     str,
@@ -69,16 +67,16 @@ Targets = Annotated[
 
 
 def known_targets(names: Iterable[str], use_case: str | None = None) -> list[str]:
-    """The own names of targets, of the table or of rows that use cases brought, each once.
+    """The canonical names of targets from the table or from use cases' own files, without duplicates.
 
     Args:
-        names: as typed, aliases too.
-        use_case: whose devices shall run them; without it the table is asked first, and a server only for what is not
-            in it.
+        names: as typed, including aliases.
+        use_case: the use case whose devices will run them; without it, the server is only asked for targets that are
+            not in the table.
 
     Raises:
-        UnknownTarget, TargetUnavailable: nothing can be compiled for one of them.
-        UnknownUseCase, InvalidUseCase: there is no such use case, or it cannot be used.
+        UnknownTarget, TargetUnavailable: one of them cannot be compiled for.
+        UnknownUseCase, InvalidUseCase: the use case does not exist or cannot be used.
     """
     from dda_core.exceptions import PrefectUnreachable
     from dda_core.targets import find_targets, look_up
@@ -93,17 +91,17 @@ def known_targets(names: Iterable[str], use_case: str | None = None) -> list[str
         with prefect_errors():
             return asyncio.run(find_target_names(names, use_case))
     except PrefectUnreachable:
-        # Without a server only the table can be asked; who needs the server says so next.
+        # Without a server only the table is known; a caller that needs the server will fail with its own error.
         return [target.name for target in find_targets(names)]
 
 
 def split_names(text: str | None) -> list[str]:
-    """The names in a list that is separated by commas."""
+    """The names in a comma-separated list."""
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def open_archive(where: str) -> Source:
-    """The archive at a path or an ``s3://`` URI; for S3, with credentials of the default chain.
+    """The archive at a path or an ``s3://`` URI; for S3, with credentials from the default chain.
 
     Raises:
         FileMissing: there is no such file or object.
@@ -119,10 +117,10 @@ def open_archive(where: str) -> Source:
 
 
 def read_model(where: str) -> TrainedModel:
-    """What the trained archive at a path or an ``s3://`` URI says about its model. Doubts are said on standard error.
+    """The model in the trained archive at a path or an ``s3://`` URI. Warnings are printed on standard error.
 
     Raises:
-        InputRefused: it cannot become a component that devices accept; every cause has its own class.
+        InputRefused: it cannot become a component that devices accept; every cause has its own subclass.
     """
     from dda_core.device.manifest import doubts
     from dda_core.model.manifest import dda_manifest

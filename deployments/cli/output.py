@@ -1,4 +1,4 @@
-"""Data on standard output: JSON for programs, aligned columns for people."""
+"""Output on standard output: JSON for programs, aligned columns for people."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Any
 import typer
 
 LISTED = 20
-"""Names that a sentence lists."""
+"""Most names that a sentence lists."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """The text without what could steer a terminal: names in archives are other people's input."""
+    """The text with terminal control characters escaped, because names in archives are untrusted input."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def listed(names: Sequence[str]) -> str:
-    """The names for a sentence: the first ones where there are many, and ``none`` where there is none."""
+    """The names as part of a sentence: only the first of many, and ``none`` for no names."""
     more = len(names) - LISTED
     return (", ".join(names[:LISTED]) or "none") + (f" and {more} more" if more > 0 else "")
 
@@ -37,15 +37,15 @@ def print_json(value: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], notes: Sequence[Sequence[tuple[str, object]]] = ()
 ) -> None:
-    """Print rows in aligned columns, one line per row and nothing cut.
+    """Print rows in aligned columns, one line per row, without truncation.
 
-    On a terminal the last column is folded between words where that makes the table fit.
+    On a terminal the last column is wrapped between words if that makes the table fit.
 
     Args:
-        columns: their headings.
-        rows: a cell for each column.
-        notes: for each row, what is too long for a column: label and value, on lines of their own below it. Those
-            without a value are left out.
+        columns: the headings.
+        rows: one cell per column.
+        notes: for each row, values too long for a column: pairs of label and value, printed on lines below the row.
+            Pairs without a value are omitted.
     """
     cells = [[_cell(cell) for cell in row] for row in rows]
     lines = [list(columns), *cells]

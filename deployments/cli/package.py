@@ -1,4 +1,4 @@
-"""``dda package``: build the ZIP that devices unpack, and check one."""
+"""``dda package``: build and check the ZIP that devices unpack."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deployments.cli.options import (
 )
 from deployments.cli.output import print_json, printable
 
-app = typer.Typer(no_args_is_help=True, help="Build the package that devices unpack, and check one.")
+app = typer.Typer(no_args_is_help=True, help="Build and check the package that devices unpack.")
 
 
 @app.command("build")
@@ -29,14 +29,13 @@ def build(
     target: Target,
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", parser=output_path, show_default=False, help="The folder that the ZIP goes into."),
+        typer.Option(metavar="DIR", parser=output_path, show_default=False, help="The folder to write the ZIP into."),
     ],
     as_json: AsJson = False,
 ) -> None:
     """Write the package of a compiled archive into a folder, and print its path.
 
-    The same inputs give the same bytes and name. What a device would refuse is refused, and the folder stays as
-    it was.
+    The same inputs give the same bytes and name. A package that a device would refuse is not written.
     """
     from dda_core.device.folder import Expectation
     from dda_core.device.manifest import doubts
@@ -64,14 +63,14 @@ def verify(
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", autocompletion=complete_target, help="Compare the compiled code with this target, too."
+            metavar="NAME", autocompletion=complete_target, help="Also check the compiled code against this target."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a package by the device's own rules: every finding on a line, or `ok`. With findings the exit code is 1.
+    """Check a package against the device's rules: one finding per line, or `ok`. With findings the exit code is 1.
 
-    What may be wrong, and only the device can tell, is a warning and leaves the exit code at 0.
+    What only the device can decide is a warning, which leaves the exit code at 0.
     """
     from dda_core.device.findings import errors, warnings
     from dda_core.device.folder import NOTHING, Expectation

@@ -1,4 +1,4 @@
-"""``dda plan``: what would be sent to AWS for a trained model, without sending it."""
+"""``dda plan``: the requests that a trained model would cause, without sending them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def plan_command(
     model_tar: ModelTar,
     model_name: Annotated[
-        str, typer.Option(metavar="NAME", show_default=False, help="What the model is called; it names the component.")
+        str, typer.Option(metavar="NAME", show_default=False, help="The model's name; the component names contain it.")
     ],
     use_case_file: Annotated[
         Path | None, typer.Option(metavar="FILE", show_default=False, help="The use case's YAML file.")
@@ -31,7 +31,7 @@ def plan_command(
     ] = None,
     component_name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What the components' names start with, such as model-lid-inspection."),
+        typer.Option(metavar="NAME", help="The start of the component names, such as model-lid-inspection."),
     ] = None,
     component_version: Annotated[str, typer.Option(metavar="X.0.0", help="The components' version.")] = "1.0.0",
     friendly_name: Annotated[
@@ -39,24 +39,24 @@ def plan_command(
     ] = None,
     targets: Targets = None,
     training_job: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Names the compilation jobs; without it the model's name does.")
+        str | None, typer.Option(metavar="NAME", help="Names the compilation jobs; by default the model's name does.")
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show what another fleet would change.")] = False,
     fleet: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --diff: the other fleet; else that of a new use case.")
+        str | None, typer.Option(metavar="NAME", help="With --diff: the other fleet; by default a new use case's.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what compiling a trained archive would send to AWS, without any AWS call.
+    """Show the requests that compiling a trained archive would send to AWS, without any AWS call.
 
-    Without --targets the use case's are taken, else its fleet's. What a device would refuse is refused. With --diff the
-    default targets and the recipes are compared with those on another fleet, and nothing else is shown.
+    The default targets are the use case's, or else its fleet's. Refuses archives that a device would refuse. With
+    --diff, only compare the default targets and recipes with those of another fleet.
     """
     from dda_core.components.component import ComponentNames
     from dda_core.plan import check_names, plan
 
     if fleet is not None and not diff:
-        raise typer.BadParameter("says what is compared with --diff, which is not given", param_hint="--fleet")
+        raise typer.BadParameter("needs --diff", param_hint="--fleet")
     planned_for = _use_case(use_case_file, use_case)
     names = split_names(targets)
     chosen = planned_for.find_targets(names) if names else planned_for.default_targets()
@@ -88,11 +88,11 @@ def plan_command(
         ],
     )
     file = planned["manifest"]["compilable_models"][0]
-    typer.echo(f"\nModel file {file['filename']}, input {file['data_input_config']['input']}. --json shows all of it.")
+    typer.echo(f"\nModel file {file['filename']}, input {file['data_input_config']['input']}. --json shows everything.")
 
 
 def _use_case(file: Path | None, name: str | None) -> UseCase:
-    """The use case of that file, or the registered one of that name."""
+    """The use case in that file, or the registered one of that name."""
     if (file is None) is (name is None):
         raise typer.BadParameter(
             "give either a file or the name of a registered use case", param_hint="--use-case-file"
@@ -131,7 +131,7 @@ def _show_changes(changes: FleetChanges, *, as_json: bool) -> None:
             typer.echo(f"Default targets {what}: {', '.join(names)}.")
     same = [name for name, change in changes.targets.items() if not change.diff]
     if same:
-        typer.echo(f"The recipe stays as it is: {', '.join(same)}.")
+        typer.echo(f"Unchanged recipes: {', '.join(same)}.")
     for name, change in changes.targets.items():
         if change.diff:
             typer.echo("\n".join(["", name, *map(printable, change.diff)]))
@@ -139,6 +139,6 @@ def _show_changes(changes: FleetChanges, *, as_json: bool) -> None:
             typer.echo(printable(f"{name}: {change.refused}"))
     if len(same) < len(changes.targets):
         typer.echo(
-            "\nA version that exists is used and not published anew for another fleet's LocalServer; to publish one, "
-            "name the LocalServer in the use case's localserver."
+            "\nAn existing version is adopted, and not published again for another fleet's LocalServer. To publish a "
+            "new one, name the LocalServer in the use case's localserver."
         )

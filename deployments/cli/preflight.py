@@ -1,4 +1,4 @@
-"""``dda preflight``: whether caller, SageMaker role and devices can reach what a use case's runs need."""
+"""``dda preflight``: whether the caller, the SageMaker role and devices have the access that runs need."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def preflight_command(
     use_case: Annotated[str, typer.Option(metavar="NAME", show_default=False, help="The use case.")],
     training_job: Annotated[
         str | None,
-        typer.Option(metavar="NAME", show_default=False, help="Look at this training job and its archive too."),
+        typer.Option(metavar="NAME", show_default=False, help="Also check this training job and its archive."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check within seconds that caller, SageMaker role and devices can reach what a use case's runs need.
+    """Check within seconds that the caller, the SageMaker role and devices have the access that runs need.
 
-    Nothing is written. The exit code is 0 without an error (warnings are allowed), 3 with one, 4 if AWS does not
-    answer. Every run begins with the same checks.
+    Nothing is written. The exit code is 0 without errors (warnings are allowed), 3 with errors, and 4 if AWS does not
+    answer. Every run starts with the same checks.
     """
     from dda_core.access.findings import Level
     from dda_core.access.preflight import inspect_access
@@ -34,7 +34,7 @@ def preflight_command(
 
     with prefect_errors():
         loaded = asyncio.run(load_use_case(block_name(use_case)))
-    # Also when the use case's role is assumed nobody waits long.
+    # Short timeouts, also for assuming the use case's role.
     aws = AwsClients(loaded, load_settings().model_copy(update=IMPATIENT))
     findings = inspect_access(aws, training_job=training_job)
     failed = any(each.level is Level.ERROR for each in findings)

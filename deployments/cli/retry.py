@@ -1,4 +1,4 @@
-"""``dda retry``: do a training job's failed targets again."""
+"""``dda retry``: retry a training job's failed targets."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def retry_command(
     use_case: Annotated[str | None, typer.Option(help="Only what belongs to this use case.")] = None,
     targets: Targets = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Whatever the failure's class and the maximum say; compile anew.")
+        bool, typer.Option("--force", help="Ignore the retry class and the maximum, and recompile.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Do a training job's failed targets again, in the same flow run; without --targets, all that it can help.
+    """Retry a training job's failed targets in the same flow run; without --targets, all for which a retry can help.
 
-    What fails again for sure, what a person stopped, and what was tried often enough is left alone but for --force.
-    There is no wait as between the scheduled retries. A run in progress is never touched.
+    Without --force it does not retry targets that would certainly fail again, that a person stopped, or that have
+    reached the maximum of attempts. Unlike scheduled retries it does not wait first. A run in progress is left alone.
 
-    The exit code is 0 when something is retried or nothing has failed, and 1 when every failed target is left alone.
-    With --wait it is 0 when every target is deployable at the end, and 1 when some target is not.
+    The exit code is 0 if something is retried or nothing has failed, and 1 if no failed target is retried. With --wait
+    it is 0 if every target is deployable at the end, and 1 otherwise.
     """
     check_training_job_name(training_job)
     names = known_targets(split_names(targets), use_case)
@@ -64,7 +64,7 @@ def _print(decisions: list[RetryDecision], dry_run: bool) -> None:
         [
             [
                 decision.target or "(whole run)",
-                done if decision.retry else "left alone",
+                done if decision.retry else "not retried",
                 decision.use_case,
                 run_link(decision.flow_run_id),
                 decision.why,
@@ -73,7 +73,7 @@ def _print(decisions: list[RetryDecision], dry_run: bool) -> None:
         ],
     )
     if not all(decision.retry for decision in decisions):
-        typer.echo("\nWhat is left alone because of its class or the maximum is done with --force.")
+        typer.echo("\n--force also retries targets that their retry class or the maximum rules out.")
 
 
 async def _follow(flow_run_ids: list[str], as_json: bool) -> int:

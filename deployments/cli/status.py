@@ -1,4 +1,4 @@
-"""``dda status``: where training jobs stand, merged over all their runs."""
+"""``dda status``: the status of training jobs, merged over all their runs."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def status_command(
     training_job: Annotated[
         str | None, typer.Argument(help="The training job; without one, all are listed.", show_default=False)
     ] = None,
-    status: Annotated[RunStatus | None, typer.Option(help="List only these; with --target, by that target.")] = None,
+    status: Annotated[RunStatus | None, typer.Option(help="Only this status; with --target, the target's.")] = None,
     use_case: Annotated[str | None, typer.Option(help="Only what belongs to this use case.")] = None,
     target: Annotated[
         str | None, typer.Option(metavar="NAME", autocompletion=complete_target, help="Show only this target.")
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the changes; of one job until it has ended.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show changes live; for one job, until it ends.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show where training jobs stand, merged over all their runs.
+    """Show the status of training jobs, merged over all their runs.
 
-    The exit code is 0 whatever the status is, 2 for a training job that neither Prefect nor AWS knows, and 3 for an
-    unknown use case. With --watch and --json there is a line of JSON per change.
+    The exit code is 0 whatever the status, 2 for a training job that neither Prefect nor AWS knows, and 3 for an
+    unknown use case. With --watch and --json, each change is one line of JSON.
     """
     if target is not None:
         (target,) = known_targets([target])
@@ -53,7 +53,7 @@ def status_command(
     check_training_job_name(training_job)
     if status is not None:
         raise typer.BadParameter(
-            "chooses among training jobs, and one is named already. Leave out either.", param_hint="--status"
+            "filters the list and cannot be used with a training job. Omit one of them.", param_hint="--status"
         )
     asyncio.run(_show(training_job, use_case, target, watch=watch, as_json=as_json))
 
@@ -114,7 +114,7 @@ async def _list(
 
 def _print_list(jobs: list[JobView]) -> None:
     if not jobs:
-        typer.echo("There is no such training job. `dda compile TRAINING_JOB --use-case NAME` compiles one.")
+        typer.echo("No training jobs found. `dda compile TRAINING_JOB --use-case NAME` compiles one.")
         return
     print_table(COLUMNS, [_cells(job) for job in jobs])
 

@@ -1,4 +1,4 @@
-"""``dda storage``: what the pipeline stored and nothing uses any more."""
+"""``dda storage``: objects that the pipeline stored and nothing uses now."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from dda_core.cleanup.unused_objects import StoredObject
     from deployments.services.unused_objects import Unused
 
-app = typer.Typer(no_args_is_help=True, help="Find, and delete, what was stored in buckets and nothing uses any more.")
+app = typer.Typer(no_args_is_help=True, help="Find and delete unused objects in buckets.")
 
 OlderThan = Annotated[
-    str, typer.Option("--older-than", metavar="AGE", help="Only what was written so long ago: 30d, 8w; at least 1d.")
+    str, typer.Option("--older-than", metavar="AGE", help="Only objects at least this old: 30d, 8w; minimum 1d.")
 ]
 UseCaseName = Annotated[
     str | None, typer.Option("--use-case", metavar="NAME", help="Only this use case's bucket.", show_default=False)
@@ -32,7 +32,7 @@ _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 @app.command("report")
 def report_command(older_than: OlderThan = "30d", use_case: UseCaseName = None, as_json: AsJson = False) -> None:
-    """List repackaged inputs, compiled outputs and packages that no component version uses and no run may need.
+    """List repackaged inputs, compiled archives and packages that no component version uses and no run may need.
 
     The JSON is a list of objects with the keys use_case, bucket, kind, key, size (in bytes) and last_modified.
     """
@@ -43,12 +43,12 @@ def report_command(older_than: OlderThan = "30d", use_case: UseCaseName = None, 
 def clean_command(
     older_than: OlderThan = "30d",
     use_case: UseCaseName = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it nothing is deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the objects. Without it nothing is deleted.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what `dda storage report` lists; without --yes only list it.
+    """Delete what `dda storage report` lists; without --yes, only list it.
 
-    What was written again meanwhile stays. The JSON is as the report's, with the key deleted.
+    An object that is overwritten meanwhile is kept. The JSON is the report's, with the additional key deleted.
     """
     if yes:
         _each(age(older_than), use_case, as_json, lambda unused: unused.delete())
@@ -58,10 +58,10 @@ def clean_command(
 
 
 def age(text: str) -> timedelta:
-    """The age that a text such as ``30d`` or ``8w`` names.
+    """The age that a text such as ``30d`` or ``8w`` means.
 
     Raises:
-        UsageError: it names none, or one under a day.
+        UsageError: it is not an age, or under a day.
     """
     match = re.fullmatch(r"([1-9]\d{0,3})([dw])", text.strip())
     if match is None:
@@ -72,7 +72,7 @@ def age(text: str) -> timedelta:
 
 
 def size(number: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in a readable unit."""
     value, unit = float(number), 0
     while value >= 1024 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
@@ -85,7 +85,7 @@ def _each(
     as_json: bool,
     take: Callable[[Unused], Iterator[tuple[StoredObject, bool | None]]],
 ) -> None:
-    """Go over the use cases; what is wrong with one's account is said, and hinders no other."""
+    """Handle each use case; an error in one account is reported and does not stop the others."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     from dda_core.exceptions import AwsCallFailed, ConfigurationError
@@ -123,7 +123,7 @@ def _fields(unused: Unused, stored: StoredObject, deleted: bool | None) -> dict[
 
 def _print(rows: list[tuple[Unused, StoredObject, bool | None]]) -> None:
     if not rows:
-        typer.echo("There is nothing that is not used.", err=True)
+        typer.echo("No unused objects found.", err=True)
         return
     done = {None: "", False: "kept", True: "deleted"}
     columns = ["use case", "kind", "size", "last written", "", "key"]
@@ -133,5 +133,5 @@ def _print(rows: list[tuple[Unused, StoredObject, bool | None]]) -> None:
     ]
     print_table(columns, table)
     total = sum(stored.size for _, stored, _ in rows)
-    gone = sum(stored.size for _, stored, deleted in rows if deleted)
-    typer.echo(f"{len(rows)} objects, {size(total)}" + (f"; deleted {size(gone)}" if gone else ""), err=True)
+    freed = sum(stored.size for _, stored, deleted in rows if deleted)
+    typer.echo(f"{len(rows)} objects, {size(total)}" + (f"; deleted {size(freed)}" if freed else ""), err=True)

@@ -1,4 +1,4 @@
-"""``dda targets``: what a model can be compiled for."""
+"""``dda targets``: the targets that a model can be compiled for."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deployments.cli.output import print_json, print_table, printable
 
 
 def targets_command(as_json: AsJson = False) -> None:
-    """List the targets that a model can be compiled for, and those that it cannot be yet, with the reason.
+    """List the targets that a model can be compiled for, and those that are not available, with the reason.
 
-    LocalServer and default are those of today's fleets, which is what a new use case has.
+    The columns LocalServer and default apply to a new use case's fleet.
     """
     rows = [_row(target) for target in all_targets()]
     if as_json:

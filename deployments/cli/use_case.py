@@ -1,4 +1,4 @@
-"""``dda use-case``: register use cases, and look at them."""
+"""``dda use-case``: register and show use cases."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from dda_core.use_case import UseCase, read_use_case
 from deployments.cli.options import AsJson
 from deployments.cli.output import print_json, print_table
 
-app = typer.Typer(no_args_is_help=True, help="Register use cases, and look at them.")
+app = typer.Typer(no_args_is_help=True, help="Register and show use cases.")
 
 
 @app.command("save")
 def save(
     file: Annotated[Path, typer.Argument(help="The use case's YAML file.")],
-    work_pool: Annotated[str, typer.Option(help="The work pool that its runs are sent to.")] = "dda",
+    work_pool: Annotated[str, typer.Option(help="The work pool for its runs.")] = "dda",
 ) -> None:
-    """Register a use case: its block, and its own deployment of the flow. Both may be there already.
+    """Register a use case: save its block and its deployments, or update existing ones.
 
-    A file that names no fleet keeps the one that was saved before; what changes is said.
+    A file without a fleet keeps the saved one; changes of the fleet are printed.
     """
     given = read_use_case(file, saved_fleet=True)
     from dda_core.runs.flows import FlowName
@@ -42,7 +42,7 @@ def save(
 
 
 def _about_fleet(file: Path, given: UseCase, use_case: UseCase, before: str | None) -> str:
-    """Which fleet the use case has now; and what that changes, or why it is not that of today."""
+    """Which fleet the use case has now, and what changed, or why it is not a new use case's."""
     from dda_core.exceptions import UnknownFleet
     from dda_core.fleet_changes import fleet_changes
 
@@ -50,11 +50,11 @@ def _about_fleet(file: Path, given: UseCase, use_case: UseCase, before: str | No
     if before is None or before == now == given.fleet:
         return now
     if given.fleet is None:
-        return f"{now}, kept as it was saved, because {file} names none; `dda plan --diff` shows what another changes"
+        return f"{now}, as saved before, because {file} names none; `dda plan --diff` shows what another would change"
     try:
         return fleet_changes(use_case.model_copy(update={"fleet": before}), now).sentence()
     except UnknownFleet:
-        return f"{before}, which is none, becomes {now}"
+        return f"{before}, which is unknown, becomes {now}"
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""``dda webhook``: let AWS start a run by itself when a training job is completed."""
+"""``dda webhook``: start a run automatically when a training job completes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from dda_core.use_case import UseCase
     from deployments.webhook.request import WebhookRequest
 
-app = typer.Typer(no_args_is_help=True, help="Let AWS start a run by itself when a training job is completed.")
+app = typer.Typer(no_args_is_help=True, help="Start a run automatically when a training job completes.")
 
 UseCaseName = Annotated[
     str, typer.Option("--use-case", metavar="NAME", help="The use case, as registered with `dda use-case save`.")
 ]
 Url = Annotated[
     str | None,
-    typer.Option(
-        metavar="URL", help="The server as AWS reaches it, where that is not PREFECT_API_URL; /api is added if missing."
-    ),
+    typer.Option(metavar="URL", help="The server's URL for AWS, if not PREFECT_API_URL; /api is added if missing."),
 ]
 
 
@@ -35,17 +33,17 @@ Url = Annotated[
 def install(
     use_case: UseCaseName,
     queue: Annotated[
-        bool, typer.Option("--queue", help="Let the events wait in a queue, for a server that AWS cannot reach.")
+        bool, typer.Option("--queue", help="Put the events into an SQS queue, for a server that AWS cannot reach.")
     ] = False,
     url: Url = None,
     alarm_topic: Annotated[
-        str, typer.Option(metavar="ARN", help="An SNS topic that is told when an event could not be delivered.")
+        str, typer.Option(metavar="ARN", help="An SNS topic to notify when an event cannot be delivered.")
     ] = "",
 ) -> None:
-    """Create or change the use case's CloudFormation stack `dda-webhook-NAME`, and wait for it. It may be repeated.
+    """Create or update the use case's CloudFormation stack `dda-webhook-NAME`, and wait for it. Safe to repeat.
 
-    EventBridge then calls the Prefect server by https, with the user and password of PREFECT_API_AUTH_STRING, which
-    are kept in AWS Secrets Manager. With --queue AWS calls nobody: the deployment drain-training-events fetches.
+    EventBridge then calls the Prefect server over HTTPS, with the user and password of PREFECT_API_AUTH_STRING, which
+    are kept in AWS Secrets Manager. With --queue the deployment drain-training-events reads the events from SQS.
     """
     from dda_core.aws.tags import PORTAL_MANAGED_TAG, PORTAL_USE_CASE_TAG
     from deployments.services.interactive_aws import interactive_clients
@@ -69,16 +67,15 @@ def install(
         typer.echo(f"  {name}: {value}")
     if queue and not asyncio.run(_drain_is_deployed()):
         typer.echo(
-            f"Nobody fetches from the queue yet: the server has no deployment {FlowName.DRAIN_TRAINING_EVENTS}. "
-            f"Run, in the project's folder: "
-            f"prefect --no-prompt deploy --all",
+            f"Nothing reads the queue yet: the server has no deployment {FlowName.DRAIN_TRAINING_EVENTS}. "
+            f"In the project's folder, run: prefect --no-prompt deploy --all",
             err=True,
         )
 
 
 @app.command("uninstall")
 def uninstall(use_case: UseCaseName) -> None:
-    """Delete the stack, with its queues and the events that wait in them. It may be repeated."""
+    """Delete the stack, its queues and the events in them. Safe to repeat."""
     from deployments.services.interactive_aws import interactive_clients
     from deployments.webhook.stack import stack_name
     from deployments.webhook.stack import uninstall as uninstall_stack
@@ -94,14 +91,14 @@ def uninstall(use_case: UseCaseName) -> None:
 
 @app.command("request")
 def request(
-    event: Annotated[Path, typer.Option(metavar="FILE", help="The event as EventBridge has it, as JSON.")],
+    event: Annotated[Path, typer.Option(metavar="FILE", help="The EventBridge event, as JSON.")],
     use_case: UseCaseName,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the request that EventBridge would send for an event, without sending it. Nothing need be installed.
+    """Print the request that EventBridge would send for an event, without sending it. Works before `install`.
 
-    With --json it is the exact request, and so holds the server's password, in the header Authorization.
+    With --json it is the complete request, including the server's password in the header Authorization.
     """
     from deployments.webhook.request import read_event, webhook_parameters, webhook_request
 
@@ -119,18 +116,18 @@ def request(
 @app.command("test")
 def send_request(
     use_case: Annotated[
-        str | None, typer.Option("--use-case", metavar="NAME", help="The use case; may be left out where there is one.")
+        str | None, typer.Option("--use-case", metavar="NAME", help="The use case; optional if there is only one.")
     ] = None,
-    event: Annotated[Path | None, typer.Option(metavar="FILE", help="The event as EventBridge has it.")] = None,
+    event: Annotated[Path | None, typer.Option(metavar="FILE", help="The EventBridge event, as JSON.")] = None,
     training_job: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Instead: the event of this training job, made up here.")
+        str | None, typer.Option(metavar="NAME", help="Instead of an event: create one for this training job.")
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send the request that EventBridge would send, from here, and say what came of it. It starts a run.
+    """Send the request that EventBridge would send, and show the result. It starts a run.
 
-    A training job has one run by webhook for ever: sent again, the request finds it.
+    A training job has only one webhook run: sending the request again finds that run.
     """
     from deployments.webhook.request import send
     from tasks.store.ui_links import run_link
@@ -140,7 +137,7 @@ def send_request(
     if as_json:
         print_json({**started._asdict(), "link": link})
         return
-    what = "starts" if started.status == 201 else f"is there already ({started.state})"
+    what = "starts" if started.status == 201 else f"exists already ({started.state})"
     typer.echo(f"{started.status}: flow run {started.flow_run_id} of {printable(started.name)} {what}: {link}")
 
 

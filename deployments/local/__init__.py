@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from dda_core.exceptions import EmulatorMissing
 
 EMULATOR = "moto"
-"""The package that the extra ``local`` is there for."""
+"""The package that the extra ``local`` installs."""
 
 
 def require_emulator() -> None:
-    """See that what only the local AWS needs is installed, without importing it.
+    """Check that the emulator is installed, without importing it.
 
     Raises:
         EmulatorMissing: it is not.

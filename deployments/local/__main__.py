@@ -1,4 +1,4 @@
-"""``python -m deployments.local``: as ``dda local``."""
+"""``python -m deployments.local``: the same as ``dda local``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deployments.local.cli import app
 
 
 def main() -> None:
-    """Run it; one line on standard error and an exit code when it cannot."""
+    """Run the command line; an error is one line on standard error and an exit code."""
     sanitise_logs()
     try:
         code = app(prog_name="dda local", standalone_mode=False)

@@ -1,4 +1,4 @@
-"""``dda local up --background``: a supervisor of its own, waited for until the stack answers."""
+"""``dda local up --background``: start a detached supervisor and wait until the stack is up."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _POLL_SECONDS = 0.1
 
 
 def start_in_background(directory: StackDirectory, settings: AwsSettings) -> dict[str, Any]:
-    """Run ``dda local up`` in a session of its own, which a closed terminal does not end; what ``local.json`` says.
+    """Run ``dda local up`` in its own session, which outlives the terminal; return the content of ``local.json``.
 
-    What it would print goes to ``logs/up.log``. Interrupted while it waits, it ends what it has started.
+    Its output goes to ``logs/up.log``. On Ctrl-C while waiting, the new stack is stopped.
 
     Raises:
-        LocalStackError: a stack of this directory runs already, or it did not come up; the message has the last lines
-            of the log.
+        LocalStackError: a stack already runs in this directory, or the new one did not come up; the message has the
+            last lines of the log.
     """
     if supervisor(directory) is not None:
         raise already_running(directory)
-    # What a killed supervisor left there would be taken for the new one's.
+    # A killed supervisor may have left its file, which would pass for the new one's.
     directory.remove_local()
     log = directory.path / "logs" / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def start_in_background(directory: StackDirectory, settings: AwsSettings) -> dic
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        # It bounds each of its steps itself, and ends where one takes too long.
+        # No timeout here: the supervisor has one for each of its steps.
         while (content := directory.read_local()) is None:
             if process.poll() is not None:
                 raise LocalProcessFailed(

@@ -1,9 +1,8 @@
-"""``python -m deployments.local.bootstrap USE_CASE ACCOUNT REGION BUCKET [ENDED_BEFORE]``: what a server is told.
+"""``python -m deployments.local.bootstrap USE_CASE ACCOUNT REGION BUCKET [ENDED_BEFORE]``: register with the server.
 
-A process of its own, begun by ``dda local up`` while the server is still loading: it loads meanwhile, waits for the
-server, and registers the use case and the deployments of the package's ``prefect.yaml``. Where Prefect goes on with its
-state, all that ran before ``ENDED_BEFORE`` (ISO 8601) has ended: the runs that lost their process then are let go on
-first.
+``dda local up`` starts this process while the server is still loading. It waits for the server, then registers the
+use case and the deployments of the package's ``prefect.yaml``. ``ENDED_BEFORE`` (ISO 8601) is given where Prefect keeps
+its state: every process from before that time has ended, so runs that lost theirs are restarted first.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from dda_core.use_case import UseCase
 from deployments.local.prefect_server import server_answers
 
 RECONCILE_SECONDS = 30.0
-"""Between two looks for runs without a process: a local stack is there to see things happen."""
-HEALED = "healed: "
-"""What a line of the output begins with that the supervisor passes on."""
+"""How often reconcile runs. Short, because a local stack is there to watch things happen."""
+NOTICE = "notice: "
+"""The prefix of output lines that the supervisor shows to the user."""
 
 
 def main() -> None:
-    """Register, and end with exit code 0; anything else is in the log, which is the output."""
+    """Register everything; errors go to the output, which is the log."""
     from deployments.server.registration import save_use_case
 
     usecase_id, account, region, bucket, *ended_before = sys.argv[1:]
@@ -39,33 +38,33 @@ def main() -> None:
     while not server_answers(os.environ["PREFECT_API_URL"]):
         time.sleep(0.1)
     for moment in ended_before:
-        asyncio.run(_heal(datetime.fromisoformat(moment)))
+        asyncio.run(_restart_dead_runs(datetime.fromisoformat(moment)))
     asyncio.run(save_use_case(use_case))
-    # From the installed package: the folder of the project need not be there, let alone be the current one.
+    # From the installed package: the project's folder may not exist on this machine.
     with as_file(files("deployments") / "prefect.yaml") as file:
-        # Prefect's own command, in this process: another one would load Prefect once more.
+        # In this process, because a subprocess would import Prefect again.
         sys.argv = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
         try:
             runpy.run_module("prefect", run_name="__main__")
         except SystemExit as end:
             if end.code:
                 raise
-    asyncio.run(_reconcile_often())
+    asyncio.run(_shorten_reconcile_interval())
 
 
-async def _heal(ended_before: datetime) -> None:
+async def _restart_dead_runs(ended_before: datetime) -> None:
     from tasks.operations.reconciliation import forget_overdue, reconcile_runs
 
     try:
         for each in await reconcile_runs(ended_before=ended_before):
-            print(f"{HEALED}{each}")
+            print(f"{NOTICE}{each}")
         await forget_overdue(ended_before)
     except Exception as error:
-        # The stack comes up all the same: the scheduled reconciliation finds them too.
-        print(f"{HEALED}Runs of the earlier stack could not be looked at now ({error}); reconcile does it later.")
+        # Not fatal: the scheduled reconcile finds them too.
+        print(f"{NOTICE}Runs of the earlier stack could not be checked ({error}); reconcile will check them later.")
 
 
-async def _reconcile_often() -> None:
+async def _shorten_reconcile_interval() -> None:
     from prefect import get_client
     from prefect.client.schemas.schedules import IntervalSchedule
     from prefect.exceptions import ObjectNotFound
@@ -74,8 +73,8 @@ async def _reconcile_often() -> None:
         with suppress(ObjectNotFound):
             deployment = await client.read_deployment_by_name(f"{FlowName.RECONCILE}/{FlowName.RECONCILE}")
             for each in deployment.schedules:
-                often = IntervalSchedule(interval=timedelta(seconds=RECONCILE_SECONDS))
-                await client.update_deployment_schedule(deployment.id, each.id, schedule=often)
+                schedule = IntervalSchedule(interval=timedelta(seconds=RECONCILE_SECONDS))
+                await client.update_deployment_schedule(deployment.id, each.id, schedule=schedule)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``dda local``: the whole stack on this machine, and the embedded AWS alone."""
+"""``dda local``: the whole stack on this machine, or the embedded AWS alone."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from deployments.local.aws import cli as aws_cli
 from deployments.local.aws.settings import AwsSettings
 from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory
 
-app = typer.Typer(no_args_is_help=True, help="AWS and Prefect on this machine, without any account.")
+app = typer.Typer(no_args_is_help=True, help="AWS and Prefect on this machine, without an AWS account.")
 aws_cli.register(app)
 
 _DEFAULTS = AwsSettings()
 WAIT_SECONDS = 180.0
-"""How long ``dda local env`` waits for a stack that is starting: as long as each of its parts may take to start."""
+"""How long ``dda local env`` waits for a starting stack: the time limit that each of its parts has."""
 
 Directory = Annotated[
     Path | None,
     typer.Option(
-        "--dir", help="The stack's directory; else the stack of PREFECT_API_URL, else .dda in the current folder."
+        "--dir",
+        help="The stack's directory. Default: that of the stack at PREFECT_API_URL, else .dda in the current folder.",
     ),
 ]
 
@@ -43,10 +44,10 @@ def up(
     component_versions_per_second: aws_cli.CreateRate = _DEFAULTS.component_versions_per_second,
     concurrent_compilation_jobs: aws_cli.CompilationQuota = _DEFAULTS.concurrent_compilation_jobs,
     background: Annotated[
-        bool, typer.Option("--background", help="Return when the stack answers; `dda local down` ends it.")
+        bool, typer.Option("--background", help="Return when the stack is up; stop it with `dda local down`.")
     ] = False,
 ) -> None:
-    """Run AWS, Prefect server, worker, use case and deployments in the foreground, until Ctrl-C."""
+    """Run AWS, a Prefect server and a worker in the foreground until Ctrl-C, with a use case and deployments."""
     require_emulator()
     from deployments.local.background import start_in_background
     from deployments.local.stack import LocalStack
@@ -60,35 +61,35 @@ def up(
         concurrent_compilation_jobs=concurrent_compilation_jobs,
     )
 
-    def tell(line: str) -> None:
+    def notify(line: str) -> None:
         typer.echo(line, err=True)
 
-    def tell_where(chosen: StackDirectory, ui_url: str, end: str) -> None:
-        tell(f"The local stack answers; {chosen.local_file} says where.")
-        tell(f'Use it from another shell: eval "$(dda local env --dir {shlex.quote(str(chosen.path))})"')
-        tell(f"Prefect UI: {ui_url}    {end} ends it.")
+    def show_addresses(chosen: StackDirectory, ui_url: str, stop: str) -> None:
+        notify(f"The local stack is up; its addresses are in {chosen.local_file}.")
+        notify(f'Use it from another shell: eval "$(dda local env --dir {shlex.quote(str(chosen.path))})"')
+        notify(f"Prefect UI: {ui_url}    Stop it with {stop}.")
 
     if background:
         chosen = StackDirectory(directory)
-        tell(f"Starting the local stack of {chosen.path}: about half a minute.")
+        notify(f"Starting the local stack in {chosen.path}; this takes about half a minute.")
         content = start_in_background(chosen, settings)
-        tell_where(chosen, content["ui_url"], f"dda local down --dir {shlex.quote(str(chosen.path))}")
+        show_addresses(chosen, content["ui_url"], f"dda local down --dir {shlex.quote(str(chosen.path))}")
         return
 
-    with LocalStack(StackDirectory(directory), settings, tell=tell) as stack:
+    with LocalStack(StackDirectory(directory), settings, notify=notify) as stack:
 
         def end(number: int, frame: FrameType | None) -> None:
             if not stack.stopping.is_set():
                 stack.stopping.set()
-                tell("Ending the local stack.")
+                notify("Stopping the local stack.")
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup has SIGHUP ignored on purpose; a shell's & has SIGINT ignored for want of a terminal.
+            # nohup ignores SIGHUP on purpose, so that stays. A shell's & ignores SIGINT only for lack of a terminal.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, end)
-        tell(f"Starting the local stack of {stack.directory.path}.")
+        notify(f"Starting the local stack in {stack.directory.path}.")
         content = stack.start()
-        tell_where(stack.directory, content["ui_url"], "Ctrl-C")
+        show_addresses(stack.directory, content["ui_url"], "Ctrl-C")
         stack.watch()
 
 
@@ -97,17 +98,17 @@ def env(
     directory: Directory = None,
     wait: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="How long to wait for a stack that is starting; 0: not at all."),
+        typer.Option(min=0, metavar="SECONDS", help="How long to wait for a stack that is starting; 0 does not wait."),
     ] = WAIT_SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Print the export lines that make dda, prefect, aws and boto3 speak to the stack: eval "$(dda local env)".
+    """Print the export lines that point dda, prefect, aws and boto3 at the stack: eval "$(dda local env)".
 
-    A stack that is starting, as after `dda local up &`, is waited for.
+    Waits for a stack that is starting, as after `dda local up &`.
     """
     from deployments.local.discovery import find_stack, wait_for_stack
 
-    variables = wait_for_stack(find_stack(directory), wait, tell=lambda line: typer.echo(line, err=True))
+    variables = wait_for_stack(find_stack(directory), wait, notify=lambda line: typer.echo(line, err=True))
     if as_json:
         print_json(variables)
         return
@@ -117,7 +118,7 @@ def env(
 
 @app.command("down")
 def down(directory: Directory = None) -> None:
-    """End a running stack from another shell, and wait until it is gone."""
+    """Stop a running stack from another shell, and wait until it has stopped."""
     from deployments.local.discovery import end_stack, find_stack
 
     stack = find_stack(directory)
@@ -125,7 +126,7 @@ def down(directory: Directory = None) -> None:
         end_stack(stack)
     except KeyboardInterrupt:
         raise Interrupted from None
-    typer.echo(f"The local stack of {stack.path} has ended.", err=True)
+    typer.echo(f"The local stack in {stack.path} has stopped.", err=True)
 
 
 @app.command("sample")
@@ -135,7 +136,11 @@ def sample(
     ] = Path("model.tar.gz"),
     compiled: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", show_default=False, help="Also write what SageMaker Neo would make of it."),
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Also write the compiled archive that SageMaker Neo would make from it.",
+        ),
     ] = None,
     target: Annotated[
         str | None,
@@ -143,11 +148,11 @@ def sample(
             metavar="NAME",
             autocompletion=complete_target,
             show_default=False,
-            help="What --compiled is for; see `dda targets`.",
+            help="The target of --compiled; see `dda targets`.",
         ),
     ] = None,
 ) -> None:
-    """Write a sample training job's model.tar.gz to try things with. Nothing need run."""
+    """Write a sample training job's model.tar.gz to try things with. Needs no running stack."""
     from deployments.local.sample import write_sample_archive, write_sample_compiled_archive
 
     if (compiled is None) != (target is None):

@@ -44,14 +44,14 @@ FAILURE = (
 
 
 class DemoFailed(DdaError):
-    """The demo did not come to the end that it should."""
+    """The demo did not end as expected."""
 
 
 def main() -> None:
-    """Run the demo; exit code 0 when it went as it should."""
+    """Run the demo; exit code 0 when both sample jobs end as expected."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave the UI up until Ctrl-C")
-    parser.add_argument("--dir", type=Path, default=DIRECTORY, help="where the demo's stack lives (.dda/demo)")
+    parser.add_argument("--keep", action="store_true", help="keep the stack and its UI running until Ctrl-C")
+    parser.add_argument("--dir", type=Path, default=DIRECTORY, help="the directory of the demo's stack (.dda/demo)")
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -59,7 +59,7 @@ def main() -> None:
         require_emulator()
         run_demo(StackDirectory(arguments.dir), keep=arguments.keep)
     except KeyboardInterrupt:
-        sys.exit(report(Interrupted("the demo was interrupted; all its processes have ended")))
+        sys.exit(report(Interrupted("the demo was interrupted; all its processes have been stopped")))
     except Exception as error:
         sys.exit(report(error))
 
@@ -69,44 +69,42 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def run_demo(directory: StackDirectory, *, keep: bool) -> None:
-    """Bring a stack up, show both sample jobs, and end the stack.
+    """Start a stack, show both sample jobs, and stop the stack.
 
     Raises:
-        DemoFailed: a target did not end as it should.
-        LocalStackError: the stack did not come up, or a demo is running already.
+        DemoFailed: a target did not end as expected.
+        LocalStackError: the stack did not come up, or a demo is already running.
     """
     console = Console(highlight=False, soft_wrap=True)
     began = time.monotonic()
     if supervisor(directory) is None:
-        # What a killed demo left: this one starts from nothing.
+        # Clean up after a demo that was killed.
         StackProcesses(directory.path).end(None, STOP_SECONDS)
         shutil.rmtree(directory.path, ignore_errors=True)
-    with LocalStack(directory, AwsSettings(), tell=lambda line: console.print(line, markup=False)) as stack:
-        console.print("Starting an AWS, a Prefect server and a worker on this machine; nothing leaves it.")
+    with LocalStack(directory, AwsSettings(), notify=lambda line: console.print(line, markup=False)) as stack:
+        console.print("Starting an embedded AWS, a Prefect server and a worker; nothing leaves this machine.")
         content = stack.start()
         ui = str(content["ui_url"])
-        console.print(f"They answer. Prefect's UI: {ui}\n")
-        _speak_to(directory)
+        console.print(f"They are up. Prefect's UI: {ui}\n")
+        _use_stack(directory)
         asyncio.run(_show(directory, str(content["aws_endpoint_url"]), console))
-        _say_where(ui, console)
-        console.print(f"\nBoth sample jobs ended as they should, {time.monotonic() - began:.0f} s after the start.")
+        _list_pages(ui, console)
+        console.print(f"\nBoth sample jobs ended as expected, {time.monotonic() - began:.0f} s after the start.")
         if keep:
-            console.print(f"Prefect's UI: {ui}    Ctrl-C ends it. From another shell:")
+            console.print(f"Prefect's UI: {ui}    Stop it with Ctrl-C. From another shell:")
             console.print(f'  eval "$(.venv/bin/dda local env --dir {directory.path})"', markup=False)
-            console.print(
-                f"  .venv/bin/dda compile {SECOND} --use-case {USE_CASE} --wait    (the failure was once only)"
-            )
+            console.print(f"  .venv/bin/dda compile {SECOND} --use-case {USE_CASE} --wait    (this time it compiles)")
             try:
                 stack.watch()
             except KeyboardInterrupt:
-                console.print("Ending.")
+                console.print("Stopping.")
                 return
         else:
-            console.print(f"Prefect's UI was {ui}; to look around in it run: make demo KEEP=1")
+            console.print(f"Prefect's UI was {ui}; to explore it, run: make demo KEEP=1")
 
 
-def _speak_to(directory: StackDirectory) -> None:
-    # Before Prefect is imported: it reads its settings from the environment, and the user's own must not count.
+def _use_stack(directory: StackDirectory) -> None:
+    # Before Prefect is imported, which reads its settings then: the user's own must not apply here.
     for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_"))]:
         del os.environ[name]
     os.environ |= stack_variables(directory)
@@ -119,7 +117,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     control = AwsControl(aws_url)
     archive = write_sample_archive(directory.path / "model.tar.gz")
     console.print(
-        f"1. A training job, {FIRST}, has left a model; the flow takes it to {len(new_fleet().targets)} targets."
+        f"1. Training job {FIRST} has completed; the flow compiles its model for {len(new_fleet().targets)} targets."
     )
     _say(console, f"dda local train {FIRST} --model-archive {archive.name} --model-name lid-inspection")
     await asyncio.to_thread(control.train, FIRST, archive, model_name="lid-inspection")
@@ -128,11 +126,13 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     print_end(view, states, console)
     _expect(view, RunStatus.COMPLETED, set())
     if set(states.values()) != {"DEPLOYABLE"}:
-        raise DemoFailed(f"AWS IoT Greengrass says {states}", expected="DEPLOYABLE for every target")
+        raise DemoFailed(f"AWS IoT Greengrass reports {states}", expected="DEPLOYABLE for every target")
     await _check_on_devices(aws_url, view, console)
 
     archive = write_sample_archive(directory.path / "other.tar.gz", threshold=0.55)
-    console.print(f"\n2. Another one, {SECOND}. This time SageMaker Neo cannot compile it for {FAILING_TARGET}.")
+    console.print(
+        f"\n2. Training job {SECOND}. This time SageMaker Neo fails to compile its model for {FAILING_TARGET}."
+    )
     _say(console, f"dda local train {SECOND} --model-archive {archive.name} --model-name cap-inspection")
     await asyncio.to_thread(control.train, SECOND, archive, model_name="cap-inspection")
     _say(console, f'dda local fault compile --target {FAILING_TARGET} --reason "{FAILURE}"')
@@ -143,7 +143,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
     _expect(view, RunStatus.PARTIAL, {FAILING_TARGET})
     await _check_on_devices(aws_url, view, console)
 
-    console.print("\n3. What there is to see, on the command line; the UI has the same.")
+    console.print("\n3. The results on the command line; the UI shows the same.")
     version = next(record for record in view.targets.values() if record.status is TargetStatus.DEPLOYABLE)
     installed = [{"name": version.component, "version": version.version}]
     await asyncio.to_thread(control.add_device, thing="line-3-camera", installed=installed)
@@ -164,7 +164,7 @@ async def _show(directory: StackDirectory, aws_url: str, console: Console) -> No
 
 
 async def _check_on_devices(aws_url: str, view: RunView, console: Console) -> None:
-    """Take every deployable component through the model of the device: the cloud's word alone proves nothing."""
+    """Check every deployable component against the device model: DEPLOYABLE alone does not prove that it runs."""
     from dda_core.components.published import check_component
     from deployments.local.aws.client import boto3_client
 
@@ -177,13 +177,13 @@ async def _check_on_devices(aws_url: str, view: RunView, console: Console) -> No
         check = await asyncio.to_thread(check_component, greengrass, s3, record.arn)
         if not check.ok:
             found = "; ".join(map(str, check.findings))
-            raise DemoFailed(f"{record.component} is DEPLOYABLE, and no device could run it: {found}")
+            raise DemoFailed(f"{record.component} is DEPLOYABLE, but no device could run it: {found}")
         steps = ", ".join(step.step for step in check.steps)
-        console.print(f"On a device {target} runs: {steps}.", markup=False)
+        console.print(f"On a {target} device it passes: {steps}.", markup=False)
 
 
-def _say_where(ui: str, console: Console) -> None:
-    """Say which pages to open."""
+def _list_pages(ui: str, console: Console) -> None:
+    """Print which pages to open."""
     console.print("Pages to open in Prefect's UI:")
     pages = Ui.at(ui)
     for what, address in (
@@ -191,8 +191,8 @@ def _say_where(ui: str, console: Console) -> None:
         ("the runs, one per training job", pages.all_runs),
         ("the failed target, why, and what to do", pages.artifact(f"targets-{SECOND}")),
         ("every attempt", pages.artifact(f"history-{SECOND}")),
-        ("a model over time", pages.artifact("model-lid-inspection")),
-        ("the form that starts one by hand: local, then Run", pages.deployments),
+        ("the versions of a model", pages.artifact("model-lid-inspection")),
+        ("the form to start a run by hand: local, then Run", pages.deployments),
     ):
         console.print(f"  {address}  {what}", markup=False)
 
@@ -211,7 +211,7 @@ async def _compile(training_job: str, console: Console) -> RunView:
 
 
 def _component_states(aws_url: str, view: RunView) -> dict[str, str]:
-    """What AWS IoT Greengrass itself says of every component version that there is."""
+    """The state of every published component version, read from AWS IoT Greengrass."""
     from deployments.local.aws.client import boto3_client
 
     greengrass = boto3_client("greengrassv2", aws_url, os.environ["AWS_DEFAULT_REGION"])
@@ -227,8 +227,8 @@ def print_end(view: RunView, states: dict[str, str], console: Console) -> None:
 
     Args:
         view: the run.
-        states: each component's state as AWS IoT Greengrass says it, by target.
-        console: where to.
+        states: target -> component state in AWS IoT Greengrass.
+        console: where to print.
     """
     rows = [
         (
@@ -245,13 +245,15 @@ def print_end(view: RunView, states: dict[str, str], console: Console) -> None:
         for record in view.targets.values()
     ]
     console.print(f"{view.training_job}: {view.status}", style="bold")
-    print_table(("target", "status", "duration", "version", "Greengrass says"), rows, notes)
+    print_table(("target", "status", "duration", "version", "Greengrass state"), rows, notes)
 
 
 def _explain(view: RunView, console: Console) -> None:
     for target, record in view.targets.items():
         if not record.status.good:
-            console.print(f"\n{target} {record.status}, and the others went on.", style="bold", markup=False)
+            console.print(
+                f"\n{target} {record.status}; the other targets were not affected.", style="bold", markup=False
+            )
             for label, text in (("reason", record.reason), ("cause", record.cause), ("what to do", record.remedy)):
                 console.print(f"  {label}: {text}", markup=False)
 
@@ -262,7 +264,7 @@ def _expect(view: RunView, status: RunStatus, failed: set[str]) -> None:
         raise DemoFailed(
             f"{view.training_job} ended {view.status} with {sorted(found) or 'no targets'} failed",
             expected=f"{status} with {sorted(failed) or 'none'}",
-            remedy="See above, and the logs of the stack.",
+            remedy="See the output above and the stack's logs.",
         )
 
 

@@ -1,6 +1,6 @@
-"""The directory of a local stack: where ``dda local`` verbs find what runs.
+"""The directory of a local stack, where ``dda local`` commands find it.
 
-``aws.json`` is there while an embedded AWS answers, ``local.json`` while a whole stack does.
+``aws.json`` exists while the embedded AWS runs, ``local.json`` while the whole stack does.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 from dda_core.exceptions import LocalStackError
 
 DEFAULT_DIRECTORY = Path(".dda")
-"""Where the local stack of the current folder lives, unless ``--dir`` says otherwise."""
+"""The default of ``--dir``, relative to the current folder."""
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-"""What clients of the embedded AWS sign with. It accepts any; boto3 wants some."""
+"""Credentials for clients of the embedded AWS. It accepts any, but boto3 does not work without."""
 
 
 class StackDirectory:
@@ -38,35 +38,35 @@ class StackDirectory:
         return self.path / "local.json"
 
     def read_aws(self) -> dict[str, Any] | None:
-        """What ``aws.json`` says; None when it is not there.
+        """The content of ``aws.json``; None when there is no such file.
 
         Raises:
-            LocalStackError: it is there and cannot be read.
+            LocalStackError: it cannot be read.
         """
         return _read(self.aws_file)
 
     def read_local(self) -> dict[str, Any] | None:
-        """What ``local.json`` says; None when it is not there.
+        """The content of ``local.json``; None when there is no such file.
 
         Raises:
-            LocalStackError: it is there and cannot be read.
+            LocalStackError: it cannot be read.
         """
         return _read(self.local_file)
 
     def write_aws(self, content: Mapping[str, Any]) -> None:
-        """Write ``aws.json`` in one step: a reader sees all of it or none."""
+        """Write ``aws.json`` atomically."""
         _write(self.aws_file, content)
 
     def write_local(self, content: Mapping[str, Any]) -> None:
-        """Write ``local.json`` in one step: a reader sees all of it or none."""
+        """Write ``local.json`` atomically."""
         _write(self.local_file, content)
 
     def remove_aws(self) -> None:
-        """Take ``aws.json`` away."""
+        """Delete ``aws.json``."""
         self.aws_file.unlink(missing_ok=True)
 
     def remove_local(self) -> None:
-        """Take ``local.json`` away."""
+        """Delete ``local.json``."""
         self.local_file.unlink(missing_ok=True)
 
     def aws_endpoint_url(self) -> str | None:
@@ -78,11 +78,11 @@ class StackDirectory:
 
 
 def find_aws_endpoint_url(directory: Path | None) -> str:
-    """The embedded AWS that a verb speaks to.
+    """The URL of the embedded AWS that a command is to use.
 
     Args:
-        directory: what ``--dir`` says. None when it was not given: then the environment variable
-            ``AWS_ENDPOINT_URL`` counts, and the default directory after it.
+        directory: the value of ``--dir``. Without one, the environment variable ``AWS_ENDPOINT_URL`` is used, else
+            the default directory.
 
     Raises:
         LocalStackError: none was found.
@@ -93,9 +93,9 @@ def find_aws_endpoint_url(directory: Path | None) -> str:
     url = stack.aws_endpoint_url()
     if url is None:
         raise LocalStackError(
-            f"No local AWS was found: {stack.path} holds neither aws.json nor local.json"
+            f"No local AWS was found: {stack.path} has neither aws.json nor local.json"
             + ("" if directory else ", and AWS_ENDPOINT_URL is not set"),
-            remedy=f"Start one with: dda local up --dir {stack.path} (or dda local aws for the AWS alone), or name its "
+            remedy=f"Start one with: dda local up --dir {stack.path} (or dda local aws for the AWS alone), or give its "
             "directory with --dir.",
         )
     return url
@@ -111,13 +111,13 @@ def _read(path: Path) -> dict[str, Any] | None:
             f"{path} cannot be read: {error}", remedy="Delete it and start the stack again."
         ) from error
     if not isinstance(content, dict):
-        raise LocalStackError(f"{path} holds no JSON object", remedy="Delete it and start the stack again.")
+        raise LocalStackError(f"{path} is not a JSON object", remedy="Delete it and start the stack again.")
     return content
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes it readable by its owner alone, and so it stays.
+    # The mode of the temporary file, readable by its owner only, is kept.
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as written:
         json.dump(dict(content), written, indent=2)
         written.write("\n")

@@ -1,4 +1,4 @@
-"""Finding a running stack from another shell, waiting for it, speaking to it, and ending it."""
+"""Find a running stack from another shell, wait for it, connect to it, and stop it."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from deployments.local.stack import STATE_FILE, STOP_SECONDS, supervisor
 
 DOWN_SECONDS = STOP_SECONDS + 20
 APPEAR_SECONDS = 5.0
-"""How long ``dda local up &`` may take until it can be seen that a stack is starting."""
+"""How long ``dda local up &`` may take until its stack is seen to be starting."""
 _POLL_SECONDS = 0.1
 
 
 def find_stack(directory: Path | None) -> StackDirectory:
-    """The stack that a verb is about.
+    """The stack that a command is to use.
 
     Args:
-        directory: what ``--dir`` says. None when it was not given: then the stack that the environment's
-            ``PREFECT_API_URL`` or ``AWS_ENDPOINT_URL`` speaks to, else the one of the default directory.
+        directory: the value of ``--dir``. Without one, the stack that ``PREFECT_API_URL`` or ``AWS_ENDPOINT_URL``
+            points at, else that in the default directory.
     """
     if directory is not None:
         return StackDirectory(directory)
-    asked = {name: os.environ[name] for name in ("PREFECT_API_URL", "AWS_ENDPOINT_URL") if os.environ.get(name)}
-    for process in marked_processes() if asked else ():
-        if any(process.environment.get(name) == value.rstrip("/") for name, value in asked.items()):
+    given = {name: os.environ[name] for name in ("PREFECT_API_URL", "AWS_ENDPOINT_URL") if os.environ.get(name)}
+    for process in marked_processes() if given else ():
+        if any(process.environment.get(name) == value.rstrip("/") for name, value in given.items()):
             return StackDirectory(process.stack)
     return StackDirectory(DEFAULT_DIRECTORY)
 
 
 def stack_variables(stack: StackDirectory) -> dict[str, str]:
-    """The environment variables with which every Prefect and AWS program speaks to the stack.
+    """The environment variables that point Prefect and AWS clients at the stack.
 
-    Where only the embedded AWS runs, those of AWS alone.
+    Only those of AWS where the embedded AWS runs alone.
 
     Raises:
         LocalStackError: neither runs.
@@ -52,8 +52,8 @@ def stack_variables(stack: StackDirectory) -> dict[str, str]:
     aws_url = local.get("aws_endpoint_url") or (stack.read_aws() or {}).get("aws_endpoint_url")
     if (api_url and not server_answers(api_url)) or not aws_url or not aws_instance(aws_url):
         raise LocalStackError(
-            f"No local stack answers for {stack.path}",
-            remedy=f"Start one with `dda local up --dir {stack.path}` and wait for {stack.local_file.name}, or name "
+            f"No local stack answers in {stack.path}",
+            remedy=f"Start one with `dda local up --dir {stack.path}` and wait for {stack.local_file.name}, or give "
             f"the directory of a running one with --dir.",
         )
     variables = {"PREFECT_API_URL": api_url} if api_url else {}
@@ -68,22 +68,22 @@ def stack_variables(stack: StackDirectory) -> dict[str, str]:
 
 
 def wait_for_stack(
-    stack: StackDirectory, seconds: float, *, tell: Callable[[str], None] = lambda line: None
+    stack: StackDirectory, seconds: float, *, notify: Callable[[str], None] = lambda line: None
 ) -> dict[str, str]:
-    """:func:`stack_variables`, of a stack that has been started a moment ago too.
+    """:func:`stack_variables`, but waits for a stack that is still starting.
 
     Args:
-        stack: which one.
-        seconds: how long to wait at most. Where nothing is starting, ``APPEAR_SECONDS`` at most.
-        tell: is told once that there is something to wait for.
+        stack: the stack.
+        seconds: how long to wait at most; at most ``APPEAR_SECONDS`` where nothing is starting.
+        notify: called once, with a message, when there is a stack to wait for.
 
     Raises:
-        LocalStackError: nothing runs or starts, or it was not up in time.
+        LocalStackError: no stack runs or starts, or it was not up in time.
     """
     began = time.monotonic()
-    told = False
+    notified = False
     while True:
-        # The embedded AWS answers before the rest does: while a whole stack is starting, it alone is not enough.
+        # Without this, a starting stack would count as ready when only its AWS answers.
         starting = supervisor(stack) is not None and stack.read_local() is None
         waited = time.monotonic() - began
         if not starting:
@@ -94,30 +94,30 @@ def wait_for_stack(
                     raise
         elif waited >= seconds:
             raise LocalStackError(
-                f"The local stack of {stack.path} was still starting after {seconds:g} s",
-                remedy=f"Wait longer with --wait, or see {stack.path / 'logs'} for what it is doing.",
+                f"The local stack in {stack.path} was still starting after {seconds:g} s",
+                remedy=f"Wait longer with --wait, or see its logs in {stack.path / 'logs'}.",
             )
-        elif not told:
-            tell(f"Waiting for the local stack of {stack.path}, which is starting.")
-            told = True
+        elif not notified:
+            notify(f"Waiting for the local stack in {stack.path}, which is starting.")
+            notified = True
         time.sleep(_POLL_SECONDS)
 
 
 def end_stack(stack: StackDirectory) -> None:
-    """End the stack and wait until it is gone; also what a killed one left running.
+    """Stop the stack, or the processes of one that was killed, and wait until all have ended.
 
     Raises:
-        LocalStackError: there is none.
+        LocalStackError: none was running.
     """
     ended = False
     deadline = time.monotonic() + DOWN_SECONDS
-    asked: int | None = None
+    signalled: int | None = None
     while (pid := supervisor(stack)) is not None and time.monotonic() < deadline:
-        if pid and pid != asked:
-            # The lock is held, so the number cannot be another process's by now.
+        if pid and pid != signalled:
+            # The lock is held, so the process id cannot have been reused.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            asked, ended = pid, True
+            signalled, ended = pid, True
         time.sleep(_POLL_SECONDS)
     if pid:
         os.kill(pid, signal.SIGKILL)
@@ -125,7 +125,7 @@ def end_stack(stack: StackDirectory) -> None:
         ended = True
         stack.remove_local()
     if not ended:
-        raise LocalStackError(f"No local stack of {stack.path} is running", remedy="Name its directory with --dir.")
+        raise LocalStackError(f"No local stack is running in {stack.path}", remedy="Give its directory with --dir.")
 
 
 def _api_password(stack: StackDirectory) -> str | None:

@@ -1,4 +1,4 @@
-"""The Prefect server and worker of a local stack: their commands, their settings, and whether they answer."""
+"""The Prefect server and worker of a local stack: commands, settings, health checks."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ CLIENT_AUTH = "PREFECT_API_AUTH_STRING"
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # Slots of the concurrency limits must outlive the server; the default keeps them in its memory.
+    # Concurrency slots must survive a server restart; by default they are in memory.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    # Task runs are written in batches: SQLite answers 503 under one transaction for each.
+    # Write task runs in batches: with one transaction each, SQLite is overloaded and the API answers 503.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "2",
-    # A run that was started is looked for every second, not every ten.
+    # Poll for scheduled runs every second instead of every ten.
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
-    # Scheduled runs are made minutes ahead, not an hour: one that is due every half minute would fill pages.
+    # Create scheduled runs three minutes ahead, not an hour: reconcile, every half minute, would fill pages.
     "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",
-    # A server that is restarted is waited for up to four minutes, and one whose database is locked is asked once: a
-    # request that is given up and sent again may have had its effect. SQLite is waited for a minute at most.
+    # Retries cover a server restart of up to four minutes. The timeout is above SQLite's, which waits a minute for
+    # its lock at most: a request that timed out and is sent again may already have taken effect.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
     "PREFECT_API_REQUEST_TIMEOUT": "120",
-    # The shortest Prefect allows: a run whose process died is noticed sooner.
+    # Prefect's minimum, so that a dead process is noticed sooner.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
@@ -47,15 +47,15 @@ PACE = {
     "DDA_POLL_SECONDS": "1",
     "DDA_BACKOFF_SECONDS": "1",
     "DDA_QUOTA_WAIT_SECONDS": "1",
-    # Here as in AWS a component version per second; looks, which are this frequent, cost SQLite too much to be counted.
+    # Component versions are limited as in AWS. Polls are not: at this rate, limits cost SQLite too much.
     "DDA_COMPILATION_JOBS_PER_SECOND": "10",
     "DDA_SAGEMAKER_CALLS_PER_SECOND": "0",
     "DDA_GREENGRASS_CALLS_PER_SECOND": "0",
-    # Its only worker is here, so a run's process is seen, or is gone.
+    # The only worker is on this machine: a run whose process is not found here is dead.
     "DDA_SINGLE_HOST": "true",
     "DDA_PENDING_SECONDS": "120",
 }
-"""The embedded AWS is quick, so flows look often. Whoever starts the stack may set them otherwise."""
+"""The embedded AWS is quick, so flows poll often. The caller's environment overrides these."""
 
 # Requests to this machine never go through a proxy.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -66,14 +66,14 @@ def stack_environment(
 ) -> dict[str, str]:
     """The environment of the stack's processes.
 
-    The caller's own, without what would let a profile, another server or a real AWS account into the stack.
+    The caller's, without the variables of a Prefect profile, another server or a real AWS account.
 
     Args:
-        home: Prefect's home, where the server keeps its database.
+        home: PREFECT_HOME, where the server keeps its database.
         api_url: the server's API, ending in ``/api``.
-        aws_endpoint_url: the embedded AWS; None for a process that does not speak to it.
-        region: of the embedded AWS.
-        auth: ``user:password`` that guards the API, None for an open one.
+        aws_endpoint_url: the embedded AWS; None for a process that does not use it.
+        region: the Region of the embedded AWS.
+        auth: ``user:password`` of the API; None where it needs none.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))}
     environment |= {**PACE, **{name: value for name, value in environment.items() if name in PACE}}
@@ -92,18 +92,18 @@ def stack_environment(
 
 
 def server_command(port: int) -> list[str]:
-    """Run the server in the foreground: ``--background`` hides one that died."""
+    """The server's command, in the foreground: with ``--background`` its death would go unnoticed."""
     return [sys.executable, "-m", "deployments.local.prefect_serve", "--host", HOST, "--port", str(port)]
 
 
 def worker_command() -> list[str]:
-    """Run the worker, without a limit of its own: the deployments have theirs."""
+    """The worker's command, without a concurrency limit: the deployments have theirs."""
     command = f"worker start --pool {WORK_POOL} --type process --name {WORKER_NAME} --install-policy never"
     return [sys.executable, "-m", "prefect", *command.split()]
 
 
 def free_port(wanted: int | None = None) -> int:
-    """``wanted`` where nothing listens on it, else a port that is free now."""
+    """``wanted`` where it is free, else any free port."""
     for port in (wanted or 0, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -116,25 +116,25 @@ def free_port(wanted: int | None = None) -> int:
 
 
 def ask(url: str, body: Mapping[str, Any] | None = None, *, auth: str | None = None, seconds: float = 3.0) -> Any:
-    """The JSON answer to a GET, or to a POST of ``body``; None when nothing answers, or not with success."""
+    """The JSON response to a GET, or to a POST of ``body``; None without a successful response."""
     headers = {"Content-Type": "application/json"}
     if auth:
         headers["Authorization"] = "Basic " + base64.b64encode(auth.encode()).decode()
     data = None if body is None else json.dumps(body).encode()
     try:
-        with _opener.open(urllib.request.Request(url, data=data, headers=headers), timeout=seconds) as answer:  # noqa: S310
-            return json.load(answer)
+        with _opener.open(urllib.request.Request(url, data=data, headers=headers), timeout=seconds) as response:  # noqa: S310
+            return json.load(response)
     except (OSError, ValueError):
         return None
 
 
 def server_answers(api_url: str) -> bool:
-    """Whether the server's API and its database are there."""
+    """Whether the server's API and its database work."""
     return ask(f"{api_url}/health") is True
 
 
 def worker_polls(api_url: str, auth: str | None, since: str) -> bool:
-    """Whether the stack's worker has reported to the server after ``since`` (ISO 8601, UTC)."""
+    """Whether the stack's worker has sent a heartbeat after ``since`` (ISO 8601, UTC)."""
     workers = ask(f"{api_url}/work_pools/{WORK_POOL}/workers/filter", {}, auth=auth)
     return any(
         worker["name"] == WORKER_NAME and worker["status"] == "ONLINE" and (worker["last_heartbeat_time"] or "") > since
@@ -143,6 +143,6 @@ def worker_polls(api_url: str, auth: str | None, since: str) -> bool:
 
 
 def aws_instance(endpoint_url: str) -> str | None:
-    """Which embedded AWS answers at the URL: its state has this name, and ends with it. None when none does."""
-    answer = ask(f"{endpoint_url}/_dda/health")
-    return str(answer["instance"]) if isinstance(answer, dict) and "instance" in answer else None
+    """The instance id of the embedded AWS at the URL, which is new with every start or reset; None without one."""
+    health = ask(f"{endpoint_url}/_dda/health")
+    return str(health["instance"]) if isinstance(health, dict) and "instance" in health else None

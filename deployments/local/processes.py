@@ -1,9 +1,9 @@
-"""The processes of a local stack: how they are begun, watched, found again after a crash, and ended.
+"""The processes of a local stack: start, watch, find again after a crash, and end.
 
-Every process carries its stack's directory and its role in its environment, and hands both on to its children. So
-what a killed stack left behind is found again whatever its process id, session or parent is now, and a process that
-merely has a reused id is never taken for one of ours. Finding needs ``/proc``, that is Linux; elsewhere only the
-processes begun by this supervisor are known.
+Every process has its stack's directory and its role in its environment, which its children inherit. So the orphaned
+processes of a killed stack are found whatever their process id, session or parent, and a process with a reused id is
+never mistaken for one of ours. This needs ``/proc``, so Linux; elsewhere only processes that this supervisor started
+are known.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ STACK = "DDA_LOCAL_STACK"
 """The environment variable that names the stack's directory."""
 
 ROLE = "DDA_LOCAL_ROLE"
-"""The environment variable that says what a process does for its stack."""
+"""The environment variable that names a process's role in its stack."""
 
 PRIVATE = 0o077
-"""The file mode mask of every process of a stack: databases, results and logs are for their owner alone."""
+"""The umask of every process of a stack: only the owner may read databases, results and logs."""
 
 TAIL_LINES = 20
 _POLL_SECONDS = 0.05
@@ -34,7 +34,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class MarkedProcess:
-    """A running process that some stack began, itself or through its children."""
+    """A running process that belongs to some stack."""
 
     pid: int
     parent: int
@@ -44,11 +44,11 @@ class MarkedProcess:
 
 
 def marked_processes() -> Iterator[MarkedProcess]:
-    """Every running process of every local stack of this user, but the caller."""
+    """Every running process of every local stack of this user, except the caller."""
     for entry in _PROC.glob("[0-9]*"):
         if int(entry.name) == os.getpid():
             continue
-        # A process may end, or turn out to be somebody else's, between two looks at it. A zombie has no environment.
+        # OSError: the process ended meanwhile, is a zombie, or belongs to another user.
         with suppress(OSError):
             content = (entry / "environ").read_bytes()
             if f"{STACK}=".encode() not in content:
@@ -56,13 +56,13 @@ def marked_processes() -> Iterator[MarkedProcess]:
             pairs = (item.split("=", 1) for item in content.decode(errors="replace").split("\0") if "=" in item)
             environment = dict(pairs)
             if STACK in environment and ROLE in environment:
-                # The command's name, in brackets, may hold blanks; state and parent follow it.
+                # The command's name, in parentheses, may contain spaces; state and parent follow it.
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 yield MarkedProcess(int(entry.name), parent, environment[STACK], environment[ROLE], environment)
 
 
 class Child:
-    """A process that this supervisor began, and its log."""
+    """A process that this supervisor started, and its log."""
 
     def __init__(self, role: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.role = role
@@ -71,20 +71,20 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """The exit code; None while it runs."""
         return self.process.poll()
 
     def lines(self) -> list[str]:
-        """What it has written to its log."""
+        """The lines of its log."""
         return self.log.read_text(errors="replace").splitlines()
 
     def last_lines(self, count: int = TAIL_LINES) -> str:
-        """The end of its log."""
+        """The last lines of its log."""
         return last_lines(self.log, count)
 
 
 def last_lines(log: Path, count: int = TAIL_LINES) -> str:
-    """The last lines of a log; says so when there are none."""
+    """The last lines of a log, or a note that it is empty or cannot be read."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError as error:
@@ -102,15 +102,15 @@ class StackProcesses:
     def start(
         self, role: str, command: Sequence[str], environment: Mapping[str, str], *, append_log: bool = False
     ) -> Child:
-        """Begin a process in a session of its own, so that a Ctrl-C at the terminal reaches the supervisor alone.
+        """Start a process in its own session, so that Ctrl-C in the terminal reaches only the supervisor.
 
-        Its output goes to ``logs/<role>.log``. The supervisor handles SIGINT and SIGTERM, so the child begins with
-        their defaults, also where a shell started the supervisor with ``&`` and had SIGINT ignored.
+        Its output goes to ``logs/<role>.log``. The child has the default handlers of SIGINT and SIGTERM, because the
+        supervisor handles both, even where a shell's ``&`` made it ignore SIGINT.
         """
         log = self.directory / "logs" / f"{role}.log"
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         log.parent.mkdir(mode=0o700, exist_ok=True)
-        # Those of an earlier version were open to all.
+        # Earlier versions created it readable by everyone.
         log.parent.chmod(0o700)
         with log.open("ab" if append_log else "wb") as output:
             log.chmod(0o600)
@@ -129,7 +129,7 @@ class StackProcesses:
         return child
 
     def running(self, role: str | None = None) -> dict[int, MarkedProcess | None]:
-        """The processes of this stack that run now, children of children included, by process id."""
+        """The running processes of this stack, descendants included, by process id."""
         found: dict[int, MarkedProcess | None] = {
             process.pid: process
             for process in marked_processes()
@@ -141,25 +141,28 @@ class StackProcesses:
         return found
 
     def end(self, role: str | None, seconds: float) -> bool:
-        """End all processes of ``role`` (None: of every role), and kill what outlives ``seconds``.
+        """End all processes of ``role`` (None: of every role); kill those still running after ``seconds``.
 
-        Who began others is asked first and may end them in good order. Whether any had been there.
+        Parents get SIGTERM before their children, which they may end themselves.
+
+        Returns:
+            Whether any were running.
         """
         deadline = time.monotonic() + seconds
-        asked: set[int] = set()
+        signalled: set[int] = set()
         while running := self.running(role):
             if time.monotonic() >= deadline:
                 self._kill(role)
                 return True
             for pid, process in running.items():
-                if pid not in asked and (process is None or process.parent not in running):
-                    asked.add(pid)
+                if pid not in signalled and (process is None or process.parent not in running):
+                    signalled.add(pid)
                     _send(pid, signal.SIGTERM)
             time.sleep(_POLL_SECONDS)
-        return bool(asked)
+        return bool(signalled)
 
     def _kill(self, role: str | None) -> None:
-        # Again and again: a process may begin another while it is looked for.
+        # In a loop, because a process may start another meanwhile.
         deadline = time.monotonic() + _KILL_SECONDS
         while (running := self.running(role)) and time.monotonic() < deadline:
             for pid in running:

@@ -1,6 +1,6 @@
-"""Sample archives, made on the fly: what the marketplace algorithm leaves behind, in small, and what Neo makes of it.
+"""Sample archives: a small trained archive like the marketplace algorithm's, and what Neo compiles from it.
 
-The content is the same on every machine and every day, so that what is compiled from it has the same names.
+The content is always the same, so that compilation jobs have the same names.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _TIME = 1_700_000_000
 
 
 def write_sample_archive(path: Path, *, threshold: float = THRESHOLD) -> Path:
-    """Write a trained ``model.tar.gz`` for images of 576x768 pixels; a file that is there is replaced.
+    """Write a trained ``model.tar.gz`` for images of 576x768 pixels, replacing an existing file.
 
     Args:
         path: the file to write.
-        threshold: above which an image counts as an anomaly; another one makes another model.
+        threshold: the score above which an image is an anomaly; another threshold makes another model.
 
     Raises:
         FileMissing: the folder cannot be written to.
@@ -46,7 +46,7 @@ def write_sample_archive(path: Path, *, threshold: float = THRESHOLD) -> Path:
     }
     content = io.BytesIO()
     with (
-        # Without a name of its own: gzip would write the path's into the header.
+        # An empty name: gzip would write the file's name into the header.
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=content, mtime=_TIME) as zipped,
         tarfile.open(fileobj=zipped, mode="w") as tar,
     ):
@@ -58,7 +58,7 @@ def write_sample_archive(path: Path, *, threshold: float = THRESHOLD) -> Path:
 
 
 def write_sample_compiled_archive(path: Path, target: str) -> Path:
-    """Write the archive that the emulated SageMaker Neo makes of the sample model; a file that is there is replaced.
+    """Write the archive that the emulated SageMaker Neo makes of the sample model, replacing an existing file.
 
     Args:
         path: the file to write.
@@ -110,7 +110,7 @@ def _model_graph(threshold: float) -> dict[str, Any]:
 
 def _torchscript(threshold: float) -> bytes:
     seed = f"lid inspection {threshold}".encode()
-    # A TorchScript file is a ZIP of stored members; the weights are noise, as trained weights are to a compressor.
+    # A TorchScript file is a ZIP of uncompressed members. The weights are noise: trained ones hardly compress either.
     weights = hashlib.shake_256(seed).digest(MODEL_BYTES)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:

@@ -2,12 +2,12 @@
 
 Used by ``dda local up``, the demo and tests::
 
-    with LocalStack(StackDirectory(".dda"), AwsSettings(), tell=print) as stack:
+    with LocalStack(StackDirectory(".dda"), AwsSettings(), notify=print) as stack:
         stack.start()
         stack.watch()
 
-Whatever ends the ``with``, all processes that the stack began are gone after it. A supervisor that was killed cannot
-do that; the next one of the same directory does it then, and goes on with the same Prefect state.
+However the ``with`` ends, all processes of the stack end with it. When the supervisor was killed, the next one in the
+same directory ends them, and keeps Prefect's state.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any, TextIO
 
 from dda_core.exceptions import Interrupted, LocalProcessFailed, LocalStackError
 from deployments.local.aws.settings import AwsSettings
-from deployments.local.bootstrap import HEALED
+from deployments.local.bootstrap import NOTICE
 from deployments.local.directory import StackDirectory
 from deployments.local.prefect_server import (
     HOST,
@@ -49,7 +49,7 @@ USE_CASE = "local"
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
 WORKER_STOP_SECONDS = 10.0
-"""Of ``STOP_SECONDS``: the worker and its flow runs go first, and leave the server time to end in good order."""
+"""The worker's share of ``STOP_SECONDS``: it is stopped first, so that the server has time to shut down cleanly."""
 _POLL_SECONDS = 0.1
 _WATCH_SECONDS = 0.5
 _AWS_CHECK_SECONDS = 5.0
@@ -61,17 +61,17 @@ AWS, SERVER, WORKER, REGISTRATION = "aws", "prefect-server", "prefect-worker", "
 
 
 class LocalStack:
-    """One local stack and its supervisor, which is the calling process."""
+    """One local stack; the calling process is its supervisor."""
 
     def __init__(
-        self, directory: StackDirectory, aws_settings: AwsSettings, *, tell: Callable[[str], None] = lambda line: None
+        self, directory: StackDirectory, aws_settings: AwsSettings, *, notify: Callable[[str], None] = lambda line: None
     ) -> None:
         self.directory = directory
         self.aws_settings = aws_settings
         self.stopping = threading.Event()
-        """Set it, from a signal handler or another thread, to end :meth:`start` or :meth:`watch`."""
+        """Set it, from a signal handler or another thread, to make :meth:`start` or :meth:`watch` return."""
         self.auth = os.environ.get(SERVER_AUTH) or None
-        self._tell = tell
+        self._notify = notify
         self._processes = StackProcesses(directory.path)
         self._home = directory.path / "prefect"
         self._joined: tuple[str, str] | None = None
@@ -86,18 +86,18 @@ class LocalStack:
         self.stop()
 
     def start(self) -> dict[str, Any]:
-        """Bring everything up; what ``local.json`` says then.
+        """Start everything; return the content of ``local.json``.
 
         Raises:
-            LocalStackError: a stack of this directory runs already, or a part of it did not come up; the message
-                has the last lines of its log.
+            LocalStackError: a stack already runs in this directory, or a part did not come up; the message has the
+                last lines of its log.
             Interrupted: ``stopping`` was set meanwhile.
         """
         self._lock = take_lock(self.directory)
         self.directory.remove_local()
         state = self._read_state()
-        running_aws = self._clear_leftovers()
-        kept = self._keep_or_forget(state, running_aws[1] if running_aws else None)
+        running_aws = self._end_orphans()
+        kept = self._keep_or_delete_prefect(state, running_aws[1] if running_aws else None)
         port = free_port(state.get("prefect_port"))
         ui_url = f"http://{HOST}:{port}"
         api_url = f"{ui_url}/api"
@@ -106,10 +106,10 @@ class LocalStack:
         def environment(aws_endpoint_url: str | None = None) -> dict[str, str]:
             return stack_environment(self._home, api_url, aws_endpoint_url, region, self.auth)
 
-        # Every process of an earlier stack has ended by now, and none of this one has begun.
+        # Every process of an earlier stack has ended, and none of this one has started.
         began = datetime.now(UTC).isoformat()
         server = self._processes.start(SERVER, server_command(port), environment(), append_log=kept)
-        # It takes as long to load as the server does, so it loads meanwhile and waits for the server itself.
+        # Started now because it loads as slowly as the server; it waits for the server itself.
         registration = self._processes.start(
             REGISTRATION,
             [
@@ -120,14 +120,14 @@ class LocalStack:
         )
         aws_url, instance = running_aws or self._start_aws(environment())
         self._wait(server, lambda: server_answers(api_url), "the Prefect server", f"at {api_url}/health")
-        # Not before: a database whose making was interrupted is not gone on with, it is made anew.
+        # Not before: a database whose creation was interrupted must not be reused.
         self._write_state({"prefect_port": port, "aws_instance": instance, "auth": self.auth})
         ask(f"{api_url}/work_pools/", {"name": WORK_POOL, "type": "process"}, auth=self.auth)
         worker = self._processes.start(WORKER, worker_command(), environment(aws_url), append_log=kept)
         self._wait(registration, lambda: registration.exit_code == 0, "the registration of the deployments", "")
         for line in registration.lines():
-            if line.startswith(HEALED):
-                self._tell(line.removeprefix(HEALED))
+            if line.startswith(NOTICE):
+                self._notify(line.removeprefix(NOTICE))
         self._wait(worker, lambda: worker_polls(api_url, self.auth, began), "the Prefect worker", "to the server")
         content = {
             "aws_endpoint_url": aws_url,
@@ -142,31 +142,31 @@ class LocalStack:
         return content
 
     def watch(self) -> None:
-        """Stay until ``stopping`` is set.
+        """Block until ``stopping`` is set.
 
         Raises:
-            LocalStackError: a part of the stack ended by itself; the message has the last lines of its log.
+            LocalStackError: a process of the stack ended; the message has the last lines of its log.
         """
         checked = time.monotonic()
         while not self.stopping.wait(_WATCH_SECONDS):
             for child in self._processes.children.values():
                 if child.role != REGISTRATION and child.exit_code is not None:
-                    raise _died(child, f"The local stack's process {child.role} ended by itself")
+                    raise _died(child, f"The local stack's process {child.role} ended unexpectedly")
             if self._joined and time.monotonic() - checked > _AWS_CHECK_SECONDS:
                 checked = time.monotonic()
-                # A second look: one slow answer is no end.
+                # Ask twice: it may just be slow.
                 if (
                     aws_instance(self._joined[0]) != self._joined[1]
                     and aws_instance(self._joined[0]) != self._joined[1]
                 ):
                     raise LocalStackError(
-                        f"The embedded AWS at {self._joined[0]}, which this stack had joined, does not answer any "
-                        f"more, and its state is gone with it",
-                        remedy="Start the stack again: it begins afresh.",
+                        f"The embedded AWS at {self._joined[0]}, which this stack had joined, no longer answers; its "
+                        f"state is lost",
+                        remedy="Start the stack again, with an empty state.",
                     )
 
     def stop(self) -> None:
-        """End every process that the stack began, worker first, and take ``local.json`` away."""
+        """End every process of the stack, the worker first, and delete ``local.json``."""
         if self._lock is None:
             return
         self.directory.remove_local()
@@ -175,16 +175,16 @@ class LocalStack:
         for role in (SERVER, AWS, None):
             self._processes.end(role, max(0.0, deadline - time.monotonic()))
         if self._joined is None:
-            # The embedded AWS takes its file away itself, unless it had to be killed.
+            # The embedded AWS deletes its file itself, unless it had to be killed.
             self.directory.remove_aws()
         self._lock.close()
         self._lock = None
 
-    def _clear_leftovers(self) -> tuple[str, str] | None:
-        """End what a killed supervisor left running, but for an embedded AWS that answers: its URL and instance."""
+    def _end_orphans(self) -> tuple[str, str] | None:
+        """End orphaned processes. An embedded AWS that answers is kept: its URL and instance, else None."""
         for role in (WORKER, REGISTRATION, SERVER):
             if self._processes.end(role, WORKER_STOP_SECONDS):
-                self._tell(f"Ended {role}, which a killed stack had left running.")
+                self._notify(f"Ended {role}, orphaned by a stack that was killed.")
         url = (self.directory.read_aws() or {}).get("aws_endpoint_url")
         instance = aws_instance(str(url)) if url else None
         if instance is None:
@@ -193,20 +193,22 @@ class LocalStack:
             return None
         if not self._processes.running(AWS):
             self._joined = (str(url), instance)
-        self._tell(f"Joined the embedded AWS that answers at {url}; its own settings apply.")
+        self._notify(f"Joined the embedded AWS running at {url}; its own settings apply.")
         return str(url), instance
 
-    def _keep_or_forget(self, state: dict[str, Any], instance: str | None) -> bool:
-        """Whether Prefect goes on with its state. It does not when the AWS that its runs speak of is gone."""
+    def _keep_or_delete_prefect(self, state: dict[str, Any], instance: str | None) -> bool:
+        """Whether Prefect keeps its state. It is deleted when the AWS that its runs used is not running any more."""
         if not self._home.exists():
             return False
         if instance is not None and instance == state.get("aws_instance"):
-            self._tell("Prefect goes on with its state.")
-            # An earlier version made it open to all.
+            self._notify("Prefect keeps its state.")
+            # Earlier versions created it readable by everyone.
             self._home.chmod(0o700)
             return True
         shutil.rmtree(self._home)
-        self._tell("The embedded AWS that Prefect's runs belonged to is gone, so Prefect starts afresh too.")
+        self._notify(
+            "The embedded AWS that Prefect's runs used no longer runs, so Prefect starts with an empty state too."
+        )
         return False
 
     def _start_aws(self, environment: dict[str, str]) -> tuple[str, str]:
@@ -227,7 +229,7 @@ class LocalStack:
         deadline = time.monotonic() + START_SECONDS
         while not done():
             if child.exit_code not in (None, 0) or (child.exit_code == 0 and not done()):
-                raise _died(child, f"{what[0].upper()}{what[1:]} ended instead of coming up")
+                raise _died(child, f"{what[0].upper()}{what[1:]} ended while starting")
             if time.monotonic() > deadline:
                 raise _died(child, f"{what[0].upper()}{what[1:]} did not answer {where} within {START_SECONDS:.0f} s")
             if self.stopping.wait(_POLL_SECONDS):
@@ -241,7 +243,7 @@ class LocalStack:
         return content if isinstance(content, dict) else {}
 
     def _write_state(self, content: dict[str, Any]) -> None:
-        # The password of the API may be in it, so it is readable by its owner alone from the start.
+        # It may hold the API's password, so only its owner may ever read it.
         path = self.directory.path / STATE_FILE
         written = path.with_suffix(".new")
         written.unlink(missing_ok=True)
@@ -251,14 +253,14 @@ class LocalStack:
 
 
 def take_lock(directory: StackDirectory) -> TextIO:
-    """Make the caller the one supervisor of the directory, as long as the file is open.
+    """Make the caller the supervisor of the directory for as long as the returned file is open.
 
     Raises:
-        LocalStackError: another one is.
+        LocalStackError: there is one already.
     """
     directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (directory.path / _LOCK).open("a+")
-    # More than one try: `supervisor` below holds the lock for a moment when it looks.
+    # Retried, because `supervisor` below takes the lock briefly.
     for _ in range(_LOCK_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -274,15 +276,15 @@ def take_lock(directory: StackDirectory) -> TextIO:
 
 
 def already_running(directory: StackDirectory) -> LocalStackError:
-    """The error that a second supervisor of the directory ends with."""
+    """The error of a second supervisor in the same directory."""
     return LocalStackError(
-        f"A local stack of {directory.path} is running already (process {supervisor(directory)})",
-        remedy=f"Use it, end it with `dda local down --dir {directory.path}`, or choose another --dir.",
+        f"A local stack is already running in {directory.path} (process {supervisor(directory)})",
+        remedy=f"Use it, stop it with `dda local down --dir {directory.path}`, or choose another --dir.",
     )
 
 
 def supervisor(directory: StackDirectory) -> int | None:
-    """The process that supervises the directory's stack now; None when none does."""
+    """The process id of the directory's supervisor; None when there is none, 0 when it is not known yet."""
     path = directory.path / _LOCK
     if not path.exists():
         return None
@@ -291,7 +293,7 @@ def supervisor(directory: StackDirectory) -> int | None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            # Between taking the lock and writing its id a supervisor is there without a number yet.
+            # Empty between taking the lock and writing the process id.
             return int(lock.read() or 0)
     return None
 

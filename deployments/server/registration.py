@@ -1,4 +1,4 @@
-"""Registering a use case: its block, and its own deployments, with the use case filled in."""
+"""Registering a use case: its block and its deployments, which have the use case filled in."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tasks.store.use_cases import UseCaseBlock, block_name
 
 WORK_POOL = "dda"
 CONCURRENT_RUNS = 10
-"""Runs of one use case at a time; more wait in the deployment's queue. It spares the server, nothing else."""
+"""Runs of one use case at a time; more wait in the deployment's queue. This only limits the load on the server."""
 
 
 async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
-    """Save the use case's block and its deployments; the id of ``compile-training-job/<name>``.
+    """Save the use case's block and its deployments; returns the id of ``compile-training-job/<name>``.
 
-    The other is ``artifact-links/<name>``. The limits of its account and Region are made with it, and the automation
-    for silent runs. All may be there already: the block is overwritten, a deployment keeps its id.
+    The other deployment is ``artifact-links/<name>``. Also creates the rate limits of the account and Region, and the
+    automation for silent runs. Safe to repeat: the block is overwritten, and deployments keep their ids.
 
     Raises:
-        InvalidUseCase: another use case has the name already.
+        InvalidUseCase: another use case has the same name.
     """
     name = block_name(use_case.usecase_id)
     await _check_name_is_free(name, use_case.usecase_id)
@@ -54,7 +54,7 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
     links = await artifact_links.ato_deployment(
         name,
         parameters={"use_case": name},
-        description=f"Make download links to what training jobs of use case {use_case.usecase_id} made.",
+        description=f"Create download links to the products of training jobs of use case {use_case.usecase_id}.",
         tags=[f"use-case:{use_case.usecase_id}"],
         work_pool_name=work_pool,
         entrypoint_type=EntrypointType.MODULE_PATH,
@@ -62,18 +62,18 @@ async def save_use_case(use_case: UseCase, work_pool: str = WORK_POOL) -> UUID:
     await links.aapply()
     await ensure_limits(use_case.account_id, use_case.region)
     await ensure_automation()
-    # People find a page, which says what to do first, before the first scheduled refresh.
+    # So that people find the page, with its first instructions, before the first scheduled refresh.
     await ensure_overview()
     return saved
 
 
 def _offer_targets(deployment: RunnerDeployment, names: Sequence[str]) -> None:
-    """Let the deployment's form offer, and the server accept, what the use case's devices run."""
+    """Make the deployment's form offer, and the server accept, only the use case's targets."""
     deployment._parameter_openapi_schema.properties["targets"]["items"]["enum"] = list(names)
 
 
 async def _check_name_is_free(name: str, usecase_id: str) -> None:
-    """Names keep only small letters, digits and hyphens, so two ids may come to the same one."""
+    """Names keep only lowercase letters, digits and hyphens, so two ids may become the same name."""
     async with get_client() as client:
         try:
             document = await client.read_block_document_by_name(name, UseCaseBlock.get_block_type_slug())
@@ -82,14 +82,14 @@ async def _check_name_is_free(name: str, usecase_id: str) -> None:
     there = document.data.get("usecase_id", usecase_id)
     if there != usecase_id:
         raise InvalidUseCase(
-            f"use case {usecase_id!r} would be registered as {name!r}, which is use case {there!r} already",
-            remedy=f"Give it a usecase_id that differs in more than case and punctuation, or delete the block "
+            f"use case {usecase_id!r} would be registered as {name!r}, which use case {there!r} already has",
+            remedy=f"Choose a usecase_id that differs in more than case and punctuation, or delete the block "
             f"usecase/{name} first.",
         )
 
 
 async def ensure_work_pool(name: str = WORK_POOL) -> None:
-    """Create the process work pool of that name where the server has none; an existing one keeps its type."""
+    """Create the process work pool of that name unless it exists; an existing one keeps its type."""
     async with get_client() as client:
         try:
             await client.read_work_pool(name)

@@ -1,7 +1,7 @@
-"""What the pipeline needs on a Prefect server besides deployments: rate limits, and an eye on runs that fall silent.
+"""What the pipeline needs on a Prefect server besides deployments: rate limits, and an automation for silent runs.
 
-It is made when a use case is saved, and by ``prefect deploy``, of which :func:`set_up_once` is a step. All of it may be
-there already: what has changed is brought up to date.
+Both are created when a use case is saved, and by ``prefect deploy``, which has :func:`set_up_once` as a step. Existing
+ones are updated.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ WITHOUT_HEARTBEATS = (
     *("Paused", "Suspended"),
     *("Completed", "Failed", "Cancelled", "Crashed", "TimedOut"),
 )
-"""States after which no heartbeat is missed. Cancelling is none: a run whose process died stays in it for ever."""
+"""States after which no heartbeat is expected. Not Cancelling: a run whose process died would stay in it forever."""
 
 
 _done: dict[str, list[str]] = {}
 
 
 async def set_up_once() -> dict[str, list[str]]:
-    """:func:`set_up_server`, for the first deployment of a ``prefect deploy --all``; the others follow at once."""
+    """:func:`set_up_server`, once per ``prefect deploy --all``, which calls this step for every deployment."""
     if not _done:
         _done.update(await set_up_server())
     return _done
 
 
 async def set_up_server() -> dict[str, list[str]]:
-    """Make the limits of every registered use case's account and Region, and the automation; say which there are.
+    """Create the rate limits for every registered use case's account and Region, and the automation; returns the names.
 
-    A use case that cannot be read has no runs either: its limits are left to whoever mends it.
+    A use case that cannot be read is skipped: it has no runs, and saving a repaired one creates its limits.
 
     Raises:
         InvalidSettings: a ``DDA_`` variable has a value that cannot be used.
@@ -55,7 +55,7 @@ async def set_up_server() -> dict[str, list[str]]:
         try:
             use_case = await load_use_case(name)
         except DdaError as error:
-            print(f"No limits for use case {name!r}: {error}")
+            print(f"No rate limits for use case {name!r}: {error}")
             continue
         places.add((use_case.account_id, use_case.region))
     limits = [name for place in sorted(places) for name in await ensure_limits(*place)]
@@ -63,7 +63,10 @@ async def set_up_server() -> dict[str, list[str]]:
 
 
 async def ensure_limits(account_id: str, region: str) -> list[str]:
-    """The four limits of an account and Region, as the settings have them now; their names, but for rates of 0."""
+    """Create or update the rate limits of an account and Region from the settings; returns their names.
+
+    A rate of 0 means no limit.
+    """
     settings = load_settings()
     wanted = [limit for limit in Limit if limit.per_second(settings)]
     for limit in wanted:
@@ -72,9 +75,9 @@ async def ensure_limits(account_id: str, region: str) -> list[str]:
 
 
 async def ensure_automation() -> list[str]:
-    """The automation that marks silent runs Crashed, by its name; no second one is made, and a paused one stays so.
+    """Create or update the automation that marks silent runs Crashed; returns its name.
 
-    None where Prefect's heartbeats are switched off.
+    Duplicates are deleted, and a paused automation stays paused. Empty if Prefect's heartbeats are switched off.
     """
     wanted = silence_automation()
     async with get_client() as client:
@@ -93,18 +96,17 @@ async def ensure_automation() -> list[str]:
 
 
 def silence_automation() -> AutomationCore | None:
-    """Crashed is a run of ours after whose last heartbeat nothing came for the length of three.
+    """The automation: a run of one of our flows is Crashed if nothing follows a heartbeat for three intervals.
 
-    A run that is suspended, or that waits to be begun, has no process, and so no heartbeats: its state was the last
-    that came. Where a heartbeat overtakes it, or the server was away for so long, the alarm is a false one;
-    ``reconcile`` sees to that.
+    A suspended or scheduled run has no process and so no heartbeats; its state event is the last one. If a heartbeat
+    overtakes that event, or the server was down that long, a run is wrongly marked Crashed; ``reconcile`` reverses it.
     """
     seconds = PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value()
     if not seconds:
         return None
     return AutomationCore(
         name=AUTOMATION,
-        description=f"Heartbeats are {seconds} s apart. `prefect deploy` and `dda use-case save` bring it up to date.",
+        description=f"Heartbeats are {seconds} s apart. `prefect deploy` and `dda use-case save` update this.",
         trigger=EventTrigger(
             posture=Posture.Proactive,
             after={HEARTBEAT},
@@ -121,7 +123,7 @@ def silence_automation() -> AutomationCore | None:
             ChangeFlowRunState(
                 state=StateType.CRASHED,
                 name=SILENT_NAME,
-                message=f"No heartbeat of the run came for {HEARTBEATS * seconds} s.",
+                message=f"The run sent no heartbeat for {HEARTBEATS * seconds} s.",
             )
         ],
     )

@@ -1,1 +1,1 @@
-"""What the verbs of the command line do, without the terminal."""
+"""The logic of the command line's verbs, without the terminal."""

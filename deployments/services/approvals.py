@@ -1,4 +1,4 @@
-"""Deciding about what a run is about to publish: `dda approve` and `dda reject` give what the form in the UI gives."""
+"""Deciding whether a run may publish: `dda approve` and `dda reject` submit what the form in the UI submits."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ Decision = Literal["publish", "reject"]
 async def give_decision(
     training_job: str, decision: Decision, *, who: str, why: str = "", use_case: str | None = None
 ) -> UUID:
-    """Let the waiting run of a training job publish, or not; the run's id.
+    """Decide for the waiting run of a training job whether it publishes; returns the run's id.
 
     Raises:
-        NothingToDecide: no run of the training job waits for approval, or several do.
+        NothingToDecide: no run of the training job is waiting for approval, or several are.
         PrefectUnreachable: there is no server to ask.
     """
     with prefect_errors():
         async with get_client() as client:
             waiting = await _waiting_run(client, training_job, use_case)
             run = waiting.run
-            with suppress(DdaError):  # its external id becomes one of the words that are masked
+            with suppress(DdaError):  # loading it registers its external id for masking
                 await find_use_case(waiting.use_case or "")
             given = Approval(decision=decision, who=who, why=why).model_dump()
             answer = await client.resume_flow_run(run.id, given)
             if answer.status is SetStateStatus.REJECT and run.state:
-                # A process killed between suspending and saving the form leaves a run that nobody could resume.
+                # The process may have been killed after suspending the run but before saving the form.
                 await Approval.asave(keyset_from_paused_state(run.state), run.id)
                 answer = await client.resume_flow_run(run.id, given)
     if answer.status is not SetStateStatus.ACCEPT:
         reason = getattr(answer.details, "reason", None) or "the server gave no reason"
         raise NothingToDecide(
-            f"the run of {training_job} could not go on: {reason}",
+            f"the run of {training_job} could not be resumed: {reason}",
             training_job=training_job,
-            remedy="Look at it in the UI.",
+            remedy="Check it in the UI.",
         )
     return run.id
 
@@ -61,10 +61,10 @@ async def _waiting_run(client: PrefectClient, training_job: str, use_case: str |
         return waiting[0]
     if waiting:
         raise NothingToDecide(
-            f"{len(waiting)} runs of {training_job} wait for approval, of use cases "
+            f"{len(waiting)} runs of {training_job} are waiting for approval, in use cases "
             f"{', '.join(sorted({each.use_case for each in waiting}))}",
             training_job=training_job,
-            remedy="Say which with --use-case, or decide in the UI.",
+            remedy="Choose one with --use-case, or decide in the UI.",
         )
     if not every:
         raise NothingToDecide(
@@ -74,7 +74,8 @@ async def _waiting_run(client: PrefectClient, training_job: str, use_case: str |
         )
     newest = every[-1].run.state
     raise NothingToDecide(
-        f"no run of {training_job} waits for approval: its newest run is {newest.name if newest else 'without state'}",
+        f"no run of {training_job} is waiting for approval: its newest run "
+        f"{f'is {newest.name}' if newest else 'has no state'}",
         training_job=training_job,
-        remedy=f"`dda status {training_job}` tells where it stands.",
+        remedy=f"`dda status {training_job}` shows its status.",
     )

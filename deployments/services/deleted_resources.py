@@ -1,4 +1,4 @@
-"""What a history names and AWS does not have any more. Best effort: an AWS that cannot be asked is no error."""
+"""Resources in a history that were deleted in AWS. Best effort: it is no error if AWS cannot be asked."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from dda_core.settings import load_settings
 from tasks.store.use_cases import load_use_case
 
 LOOKED_AT = 200
-"""The newest names of each kind that are looked up."""
+"""How many names of each kind are looked up, newest first."""
 SECONDS = 10.0
 _AT_ONCE = 8
 _IMPATIENT = {"connect_timeout_seconds": 2.0, "read_timeout_seconds": 5.0, "max_attempts": 2}
 
 
-async def gone_in_aws(rows: Sequence[HistoryRow], use_cases: dict[str, str]) -> frozenset[str]:
+async def deleted_in_aws(rows: Sequence[HistoryRow], use_cases: dict[str, str]) -> frozenset[str]:
     """The compilation jobs (by name) and component versions (``<component> <version>``) that were deleted.
 
     Args:
         rows: the history.
-        use_cases: the name of each flow run's use case, by the run's id.
+        use_cases: the use case's name by flow run id.
     """
     found: set[str] = set()
     looks: list[tuple[str, Callable[..., Any], dict[str, str]]] = []
@@ -37,7 +37,7 @@ async def gone_in_aws(rows: Sequence[HistoryRow], use_cases: dict[str, str]) -> 
             use_case = await load_use_case(name)
             aws = await asyncio.to_thread(AwsClients, use_case, load_settings().model_copy(update=_IMPATIENT))
             sagemaker, greengrass = aws.sagemaker, aws.greengrass
-            await asyncio.to_thread(aws.credentials_end)  # a role that is refused is refused once, not for each name
+            await asyncio.to_thread(aws.credentials_end)  # so that a refused role fails once, not for every name
         except (DdaError, BotoCoreError, ClientError):
             continue
         ours = [row for row in reversed(rows) if use_cases.get(row.flow_run_id) == name]
@@ -64,7 +64,7 @@ async def gone_in_aws(rows: Sequence[HistoryRow], use_cases: dict[str, str]) -> 
 
 
 def _is_there(call: Callable[..., Any], arguments: dict[str, str]) -> bool:
-    """Whether AWS has it; also when AWS does not say."""
+    """Whether AWS has it; True if AWS cannot be asked."""
     try:
         call(**arguments)
     except ClientError as error:

@@ -1,4 +1,4 @@
-"""AWS for a person who waits: as many attempts as the AWS CLI makes, and an end within seconds where none answers."""
+"""AWS clients for a person at a terminal: as many attempts as the AWS CLI makes, and a failure within seconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _AT_A_TERMINAL = {"connect_timeout_seconds": 2.0, "max_attempts": 3, "retry_mode
 
 
 def interactive_settings() -> Settings:
-    """The settings, with short waits for AWS where they name none of their own.
+    """The settings, with short timeouts for AWS where none are set.
 
-    A worker's defaults outlast minutes of trouble, which nobody waits for at a terminal.
+    A worker's defaults retry for minutes, which is too long at a terminal.
     """
     settings = load_settings()
     update = {name: value for name, value in _AT_A_TERMINAL.items() if name not in settings.model_fields_set}
@@ -23,6 +23,6 @@ def interactive_clients(use_case: UseCase) -> AwsClients:
     """The use case's clients with these settings.
 
     Raises:
-        MissingCredentials, ConfigurationError: there are no credentials, or such as no request can carry.
+        MissingCredentials, ConfigurationError: there are no credentials, or they cannot be sent in a request.
     """
     return AwsClients(use_case, interactive_settings())

@@ -1,4 +1,4 @@
-"""Training jobs as the reading verbs show them: merged over their runs. Everything is read from the Prefect API."""
+"""Training jobs for the reading verbs, merged over their runs. Everything is read from the Prefect API."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 
 class JobView(NamedTuple):
-    """A training job: its row of the overview, and what programs are shown of it."""
+    """A training job: its row in the overview, and its merged view, which ``--json`` prints."""
 
     row: OverviewRow
     view: RunView
 
     def shows(self, status: RunStatus | None, use_case: str | None, target: str | None) -> bool:
-        """Whether a choice lets the job through; with a target, ``status`` is of that target alone."""
+        """Whether the job matches the filters; with a target, ``status`` applies to that target."""
         if use_case and block_name(use_case) != block_name(self.row.use_case):
             return False
         if target is None:
@@ -39,7 +39,7 @@ class JobView(NamedTuple):
 
 
 async def read_job(training_job: str, use_case: str | None = None, target: str | None = None) -> RunView:
-    """Where a training job stands over all its runs; ``not-started`` without targets where it has none.
+    """The status of a training job over all its runs; without runs, ``not-started`` without targets.
 
     Args:
         training_job: its name.
@@ -47,7 +47,7 @@ async def read_job(training_job: str, use_case: str | None = None, target: str |
         target: show only this target; the status stays the training job's.
 
     Raises:
-        UsageError, UnknownUseCase: nobody knows the training job, or the use case.
+        UsageError, UnknownUseCase: the training job, or the use case, is unknown.
         PrefectUnreachable: there is no server to ask.
     """
     runs = await read_runs(training_job, use_case)
@@ -57,10 +57,10 @@ async def read_job(training_job: str, use_case: str | None = None, target: str |
 
 
 async def check_known(training_job: str, use_case: str | None = None) -> None:
-    """Check that a training job without a run is in the overview, or in AWS, where a use case's account can be asked.
+    """Check that a training job without a run is in the overview, or in the AWS account of a use case.
 
     Raises:
-        UsageError: it is in none of them.
+        UsageError: it is in neither.
         UnknownUseCase: the use case is not registered.
         PrefectUnreachable: there is no server to ask.
     """
@@ -78,12 +78,12 @@ async def check_known(training_job: str, use_case: str | None = None) -> None:
     raise UsageError(
         f"training job {training_job!r} is unknown: it has no run{of}, and AWS has no such training job in the "
         f"accounts of the use cases {', '.join(sorted(use_cases)) or '(none is registered)'}.{unasked} Check the "
-        f"name; `dda status` lists those that are known."
+        f"name; `dda status` lists the known ones."
     )
 
 
 async def _loadable(names: Sequence[str]) -> dict[str, UseCase]:
-    """The use cases of these names, without those that hold what cannot be used."""
+    """The use cases of these names, without invalid ones."""
     found = {}
     for name in names:
         with suppress(DdaError):
@@ -92,7 +92,7 @@ async def _loadable(names: Sequence[str]) -> dict[str, UseCase]:
 
 
 async def read_history(training_job: str, use_case: str | None = None) -> list[HistoryRow]:
-    """Every attempt of every target of a training job, the oldest first.
+    """Every attempt of every target of a training job, oldest first.
 
     Raises:
         PrefectUnreachable: there is no server to ask.
@@ -108,14 +108,14 @@ async def read_history(training_job: str, use_case: str | None = None) -> list[H
 
 
 def _whole(row: HistoryRow, account_id: str | None) -> HistoryRow:
-    """The row with the account id that artifacts do not hold."""
+    """The row with the account id, which artifacts mask, put back."""
     if account_id is None:
         return row
     return row.model_copy(update={name: unmasked(value, account_id) for name, value in row if type(value) is str})
 
 
 async def read_runs(training_job: str, use_case: str | None = None) -> list[JobRun]:
-    """The runs of a training job, the oldest first, of any use case or of one.
+    """The runs of a training job, oldest first, of any use case or of one.
 
     Raises:
         PrefectUnreachable: there is no server to ask.
@@ -127,7 +127,7 @@ async def read_runs(training_job: str, use_case: str | None = None) -> list[JobR
 
 
 async def recently_trained(use_case: str | None = None) -> tuple[list[OverviewRow], list[str]]:
-    """Training jobs that have ended since the overview was last refreshed; and who could not be asked, with why.
+    """Training jobs completed since the last refresh of the overview, and which use cases could not be asked and why.
 
     Raises:
         PrefectUnreachable: there is no server to ask.
@@ -146,12 +146,12 @@ async def list_jobs(
     target: str | None = None,
     trained: Sequence[OverviewRow] = (),
 ) -> list[JobView]:
-    """Every training job that has a run, and those that were never compiled; the latest change first.
+    """Every training job that has a run, and those that were never compiled; latest change first.
 
-    The latter are those of the overview, and of ``trained``, which is newer.
+    The latter come from the overview and from ``trained``, which is newer.
 
     Raises:
-        UnknownUseCase: the use case is not registered, and no run is of it.
+        UnknownUseCase: the use case is not registered and has no runs.
         PrefectUnreachable: there is no server to ask.
     """
     use_cases: dict[str, UseCase | None] = {}
@@ -166,7 +166,7 @@ async def list_jobs(
                 if row.flow_run_id is None and row.key not in compiled:
                     found.append(JobView(row, await view_of_runs([], row.training_job)))
         if use_case and block_name(use_case) not in {*await use_case_names(), *(job.row.block for job in found)}:
-            await load_use_case(use_case)  # says which there are
+            await load_use_case(use_case)  # its error lists the registered ones
     shown = {job.row.key: job for job in found if job.shows(status, use_case, target)}
     rows = in_order(job.row for job in shown.values())
     return [JobView(row, _narrowed(shown[row.key].view, target)) for row in rows]

@@ -27,13 +27,13 @@ async def retry_job(
     force: bool = False,
     dry_run: bool = False,
 ) -> list[RetryDecision]:
-    """Schedule the runs of a training job's failed targets once more; what was decided for each.
+    """Schedule the runs of a training job's failed targets again; returns the decision for each.
 
     Args:
         training_job: its name.
         use_case: count only runs of this use case.
         targets: only these; empty: every failed one.
-        force: whatever class and maximum say, and compile anew.
+        force: ignore the retry class and the maximum, and recompile.
         dry_run: only decide.
 
     Raises:
@@ -47,7 +47,7 @@ async def retry_job(
         raise FlowRunMissing(
             f"training job {training_job!r} has no run{of}, so there is nothing to retry",
             name=training_job,
-            remedy="`dda status` lists those that have; `dda compile` starts a first one.",
+            remedy="`dda status` lists the training jobs; `dda compile` starts a run.",
         )
     known = merged(map(records_of, runs))
     with prefect_errors():
@@ -57,7 +57,7 @@ async def retry_job(
             for name in targets:
                 if name not in known and not unsure:
                     raise UnknownTarget(name, known, f"training job {training_job}")
-            # A run that ended before it knew its targets is done again as a whole.
+            # A run that ended before it knew its targets is retried as a whole.
             asked = [each for each in failed if not targets or each.target is None or each.target in targets]
             decisions = decide(asked, datetime.now(UTC), load_settings(), by_hand=True, force=force)
             return decisions if dry_run else await carry_out(client, decisions, BY, force=force)

@@ -1,4 +1,4 @@
-"""Starting flow runs, and reading back where they stand. Everything is read from the Prefect API."""
+"""Starting flow runs and reading their status. Everything is read from the Prefect API."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tasks.store.use_cases import block_name, use_case_names
 
 @contextmanager
 def prefect_errors() -> Iterator[None]:
-    """Turn a server that cannot be reached, or refuses the caller, into an error that says so.
+    """Translate connection errors and refusals of the Prefect server into :class:`PrefectUnreachable`.
 
     Raises:
-        PrefectUnreachable: no server answers, it is no Prefect server or in trouble, or wants other credentials.
+        PrefectUnreachable: no server answers, it is not a Prefect server or is failing, or it refuses the credentials.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -44,9 +44,9 @@ def prefect_errors() -> Iterator[None]:
     try:
         yield
     except httpx.InvalidURL:
-        # It quotes what it takes for the port, which is the password where that holds a slash.
+        # httpx quotes what it takes for the port, which is part of the password if that contains a slash.
         raise PrefectUnreachable(
-            f"PREFECT_API_URL is no URL that can be used (host and path: {url})",
+            f"PREFECT_API_URL is not a usable URL (host and path: {url})",
             url=url,
             remedy="Correct it: https://prefect.example.com/api, with the password in PREFECT_API_AUTH_STRING.",
         ) from None
@@ -64,8 +64,8 @@ def prefect_errors() -> Iterator[None]:
                 remedy="Set PREFECT_API_AUTH_STRING (or PREFECT_API_KEY for Prefect Cloud).",
             ) from error
         raise PrefectUnreachable(
-            f"{url} answered {error.response.status_code} {error.response.reason_phrase}: PREFECT_API_URL is no "
-            f"Prefect API (which ends in /api), or that server is in trouble (its log tells)",
+            f"{url} answered {error.response.status_code} {error.response.reason_phrase}: PREFECT_API_URL is not a "
+            f"Prefect API (which ends in /api), or the server is failing (see its log)",
             url=url,
         ) from error
     except json.JSONDecodeError as error:
@@ -77,7 +77,7 @@ def prefect_errors() -> Iterator[None]:
 
 
 async def start_run(use_case: str, training_job: str, parameters: dict[str, Any], *, tags: list[str]) -> FlowRun:
-    """Start a run of the use case's deployment. It is listed under the training job's name at once.
+    """Start a run of the use case's deployment, named after the training job.
 
     Raises:
         UnknownUseCase: the use case has no deployment.
@@ -125,7 +125,7 @@ async def read_deployment(client: PrefectClient, use_case: str) -> DeploymentRes
 
 
 async def read_run(flow_run_id: UUID) -> RunView:
-    """Where the run and its targets stand.
+    """The status of the run and its targets.
 
     Raises:
         FlowRunMissing: the server knows no such run.
@@ -145,7 +145,7 @@ async def read_run(flow_run_id: UUID) -> RunView:
 
 
 async def follow_run(flow_run_id: UUID, seconds: float = 1.0) -> AsyncIterator[RunView]:
-    """The run's view, again and again until the run has ended; the last one is of the end."""
+    """Yield the run's view repeatedly until the run has ended; the last one shows the end."""
     while True:
         view = await read_run(flow_run_id)
         yield view

@@ -1,6 +1,6 @@
-"""Training jobs of which Prefect knows nothing yet, as AWS has them at this moment.
+"""Training jobs in AWS that Prefect does not know yet.
 
-Best effort within seconds: an account that cannot be asked is named with the reason, and hinders no other.
+Best effort within seconds: an account that cannot be asked is reported with the reason and does not affect the others.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dda_core.use_case import UseCase
 
 Answer = TypeVar("Answer")
 NEWEST = 50
-"""Completed training jobs of an account that are looked at; the scheduled refresh of the overview looks at more."""
+"""Most completed training jobs read per account; the scheduled refresh of the overview reads more."""
 SECONDS = 10.0
-"""How long all the accounts together are waited for."""
+"""Time limit for all accounts together."""
 
 
 async def newly_trained(
     use_cases: Mapping[str, UseCase], known: Collection[tuple[str, str]]
 ) -> tuple[list[OverviewRow], list[str]]:
-    """The rows of completed training jobs that are not known, and a sentence for each use case that was not asked.
+    """The rows of unknown completed training jobs, and a sentence for each use case that could not be asked.
 
     Args:
         use_cases: by the name of their block.
-        known: name of the block and of the training job, of those to leave out.
+        known: block name and training job name of those to leave out.
     """
 
     def look(name: str, use_case: UseCase) -> list[OverviewRow]:
@@ -56,7 +56,7 @@ async def newly_trained(
 
 
 async def is_trained(training_job: str, use_cases: Mapping[str, UseCase]) -> tuple[bool, list[str]]:
-    """Whether some use case's account has the training job, and a sentence for each use case that was not asked."""
+    """Whether a use case's account has the training job, and a sentence for each use case that could not be asked."""
 
     def look(name: str, use_case: UseCase) -> bool:
         try:
@@ -76,7 +76,7 @@ def _clients(use_case: UseCase) -> AwsClients:
 async def _ask(
     use_cases: Mapping[str, UseCase], look: Callable[[str, UseCase], Answer]
 ) -> tuple[list[Answer], list[str]]:
-    """What each use case's account answers, all asked at once; and a sentence for each that did not."""
+    """The answers of the use cases' accounts, asked in parallel, and a sentence for each that did not answer."""
     answers: list[Answer] = []
     silent: list[str] = []
 

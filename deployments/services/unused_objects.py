@@ -1,4 +1,4 @@
-"""Which stored objects of the registered use cases nothing uses any more: AWS and the runs' history put together."""
+"""Unused objects in the buckets of the registered use cases, found from AWS and the runs' history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 
 class Unused(NamedTuple):
-    """What a bucket holds that nothing uses, with the name of the use case that it belongs to."""
+    """The unused objects in a bucket, with the name of its use case."""
 
     use_case: str
     bucket: str
@@ -37,7 +37,7 @@ class Unused(NamedTuple):
     objects: list[StoredObject]
 
     def delete(self) -> Iterator[tuple[StoredObject, bool]]:
-        """Delete the objects one by one; with each, whether it was. One that was written again since stays."""
+        """Delete the objects one by one, and yield whether each was deleted. An overwritten one is kept."""
         for stored in self.objects:
             yield stored, delete(self.aws.s3, self.bucket, stored)
 
@@ -46,7 +46,7 @@ def registered(name: str | None) -> dict[str, UseCase]:
     """The use case of that name, or all registered ones, by name.
 
     Raises:
-        UnknownUseCase: there is none of that name.
+        UnknownUseCase: no use case has that name.
         PrefectUnreachable: there is no server to ask.
     """
 
@@ -59,9 +59,9 @@ def registered(name: str | None) -> dict[str, UseCase]:
 
 
 def find_unused(name: str, use_case: UseCase, older_than: timedelta) -> Unused:
-    """What nothing uses in the use case's bucket, the largest first.
+    """The unused objects in the use case's bucket, largest first.
 
-    Other use cases may have the same bucket: what any of them uses stays.
+    Other use cases may share the bucket: an object that any of them uses is not listed.
 
     Raises:
         ValueError: ``older_than`` is under a day.
@@ -87,14 +87,14 @@ def find_unused(name: str, use_case: UseCase, older_than: timedelta) -> Unused:
 
 
 async def _runs_in_need(bucket: str) -> tuple[list[UseCase], InUse]:
-    """The use cases of the bucket, and what their runs need: those in progress, and those that may be retried."""
+    """The use cases that share the bucket, and what their runs in progress, or that may be retried, need."""
     every = {name: await load_use_case(name) for name in await use_case_names()}
     shared = {name: each for name, each in every.items() if each.s3_bucket == bucket}
     needed: set[str] = set()
     packaging = False
     async with get_client() as client:
         for training_job, runs in (await all_runs(client)).items():
-            # Of a use case that is not registered any more nobody knows which bucket it had.
+            # The bucket of a use case that is no longer registered is unknown, so its runs count too.
             ours = [run.run.state for run in runs if run.use_case in shared or run.use_case not in every]
             in_progress = any(state is None or not state.is_final() for state in ours)
             packaging = packaging or in_progress

@@ -1,1 +1,1 @@
-"""The webhook that starts a run when a training job ends: what it sends, and the CloudFormation stack around it."""
+"""The webhook that starts a run when a training job completes: its request and its CloudFormation stack."""

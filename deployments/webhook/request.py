@@ -1,7 +1,7 @@
-"""The request by which EventBridge starts a run when a training job is completed: read from the template, and sent.
+"""The request with which EventBridge starts a run when a training job completes, built from the template.
 
-``deployments/aws/webhook.yaml`` is the one place that says what is sent. Here the few rules of EventBridge's input
-transformer turn an event into that request, before anything is installed and wherever the Prefect server answers.
+``deployments/aws/webhook.yaml`` alone defines the request. This module applies the rules of EventBridge's input
+transformer to an event, so that the request can be shown and sent before anything is installed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from tasks.store.use_cases import block_name
 
 TEMPLATE = Path(__file__).parents[1] / "aws" / "webhook.yaml"
 ANSWER_SECONDS = 30.0
-"""How long an answer is waited for. EventBridge waits 5 s, and then sends the request again, to the same end."""
+"""Timeout for an answer. EventBridge waits 5 s and then repeats the request, with the same result."""
 TRIES = 5
 PAUSE_SECONDS = 1.0
-"""Between tries: whoever waits at a shell is told soon. EventBridge goes on for 24 hours."""
+"""Between tries: short, for a person at a shell. EventBridge retries for 24 hours."""
 USER_AGENT = "Amazon/EventBridge/ApiDestinations"
 
 _PARAMETER = re.compile(r"\$\{(\w+)\}")
@@ -39,7 +39,7 @@ _STRING_OR_VARIABLE = re.compile(r'"(?:[^"\\]|\\.)*"|<[^<>"]+>')
 
 
 class WebhookRequest(NamedTuple):
-    """What EventBridge sends. The headers hold the server's password, where the server asks for one."""
+    """What EventBridge sends. The headers contain the server's password, if it has one."""
 
     method: str
     url: str
@@ -48,7 +48,7 @@ class WebhookRequest(NamedTuple):
 
 
 class StartedRun(NamedTuple):
-    """What the server made of the request: ``status`` 201 says that the run is new, 200 that it was there."""
+    """The run in the server's answer: ``status`` 201 means that it is new, 200 that it existed already."""
 
     status: int
     flow_run_id: str
@@ -60,8 +60,8 @@ async def webhook_parameters(use_case: str, url: str | None = None) -> dict[str,
     """The template's parameters for a use case.
 
     Args:
-        use_case: its id or name; it has a deployment.
-        url: the server as AWS reaches it, where that is not ``PREFECT_API_URL``; with ``/api`` or without.
+        use_case: its id or name.
+        url: the server's URL for AWS, if not ``PREFECT_API_URL``; with or without ``/api``.
 
     Raises:
         UnknownUseCase: it has no deployment.
@@ -82,12 +82,12 @@ async def webhook_parameters(use_case: str, url: str | None = None) -> dict[str,
 
 
 def api_url(server: str) -> str:
-    """The URL of a Prefect server's API, of the address that people give: with the API's ``/api``, or of the UI.
+    """The URL of a Prefect server's API, from the API's or the UI's URL.
 
-    Without it the server would answer with a page of the UI, or 404, which reads as a deployment that is missing.
+    Without ``/api`` the server would answer with a page of the UI, or with 404, which looks like a missing deployment.
     """
     url = server.rstrip("/")
-    # Prefect Cloud's API goes on after it: /api/accounts/...
+    # Prefect Cloud's API URL continues after it: /api/accounts/...
     path = url.partition("://")[2].partition("/")[2]
     return url if f"/{path}".endswith("/api") or "/api/" in f"/{path}" else f"{url}/api"
 
@@ -97,7 +97,7 @@ def read_event(path: Path) -> dict[str, Any]:
 
     Raises:
         FileMissing: there is no such file.
-        InvalidEvent: it holds something else.
+        InvalidEvent: it contains something else.
     """
     try:
         text = path.read_bytes()
@@ -113,7 +113,7 @@ def read_event(path: Path) -> dict[str, Any]:
 
 
 def webhook_request(event: Mapping[str, Any], parameters: Mapping[str, str]) -> WebhookRequest:
-    """What EventBridge sends for ``event`` once the template is installed with ``parameters``."""
+    """The request that EventBridge sends for ``event`` once the template is installed with ``parameters``."""
     resources = fill(read_template(TEMPLATE)["Resources"], parameters)
     [target] = resources["TrainingCompleted"]["Properties"]["Targets"]
     transformer = target["InputTransformer"]
@@ -128,10 +128,10 @@ def webhook_request(event: Mapping[str, Any], parameters: Mapping[str, str]) -> 
 
 
 def transform(template: str, paths: Mapping[str, str], event: Mapping[str, Any]) -> str:
-    """The text that EventBridge's input transformer makes of an event.
+    """The output of EventBridge's input transformer for an event.
 
-    A variable inside a string of the template is replaced by its value as it is; one outside by its value as JSON, a
-    string in quotes. Nothing in a string's value is escaped, as EventBridge escapes nothing.
+    A variable inside a string of the template is replaced by its value as text; one outside a string by its value as
+    JSON, with quotes around a string. Like EventBridge, this does not escape strings.
 
     Raises:
         InvalidEvent: the event has no value at a path.
@@ -155,20 +155,20 @@ def _value_at(path: str, event: Mapping[str, Any]) -> Any:
     value: Any = event
     for key in path.removeprefix("$.").split("."):
         if not isinstance(value, Mapping) or key not in value:
-            raise InvalidEvent(f"the event has no {path}, which the webhook's template asks for")
+            raise InvalidEvent(f"the event has no {path}, which the webhook's template uses")
         value = value[key]
     return value
 
 
 @cache
 def read_template(path: Path) -> dict[str, Any]:
-    """A CloudFormation template, its short functions spelt out: ``!Ref X`` is ``{"Ref": "X"}``. Not to be changed."""
+    """A CloudFormation template, its short forms expanded: ``!Ref X`` is ``{"Ref": "X"}``. Do not change it."""
     template: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _TemplateLoader)  # noqa: S506 - a safe one
     return template
 
 
 class _TemplateLoader(yaml.SafeLoader):
-    """YAML with the tags of CloudFormation."""
+    """YAML with CloudFormation's tags."""
 
 
 def _function(loader: _TemplateLoader, name: str, node: yaml.Node) -> dict[str, Any]:
@@ -186,7 +186,7 @@ _TemplateLoader.add_multi_constructor("!", _function)
 
 
 def fill(value: Any, parameters: Mapping[str, str]) -> Any:
-    """The part of a template with its parameters put in; what only AWS knows stays as it is."""
+    """Part of a template with the parameters filled in; references that only AWS can resolve stay."""
     if isinstance(value, list):
         return [fill(each, parameters) for each in value]
     if not isinstance(value, dict):
@@ -200,12 +200,12 @@ def fill(value: Any, parameters: Mapping[str, str]) -> Any:
 
 
 def send(request: WebhookRequest) -> StartedRun:
-    """Send the request as EventBridge would: again after a 429 or 5xx, which a server on SQLite answers while busy.
+    """Send the request as EventBridge would, retrying after a 429 or 5xx, which a busy server on SQLite returns.
 
     Raises:
-        PrefectUnreachable: nobody answers in time, the server is in trouble for long, or it refuses the password.
+        PrefectUnreachable: there is no answer in time, the server keeps failing, or it refuses the password.
         UnknownUseCase: the server has no such deployment.
-        RunParametersRefused: the server does not take the body.
+        RunParametersRefused: the server refuses the body.
     """
     try:
         answer = _sent(request)
@@ -220,33 +220,33 @@ def send(request: WebhookRequest) -> StartedRun:
             why,
             url=request.url,
             where=request.url,
-            remedy="EventBridge would try again for 24 hours. Start the server, or correct the URL.",
+            remedy="EventBridge would retry for 24 hours. Start the server, or correct the URL.",
         ) from error
     status = answer.status_code
     if status in (401, 403):
         raise PrefectUnreachable(
             f"{request.url} answered {status}: the server refuses the user and password",
             url=request.url,
-            remedy="EventBridge would not try again. Set PREFECT_API_AUTH_STRING to the server's "
+            remedy="EventBridge would not retry. Set PREFECT_API_AUTH_STRING to the server's "
             "PREFECT_SERVER_API_AUTH_STRING, and install again.",
         )
     if status == 404:
         raise UnknownUseCase(
             f"{request.url} answered 404: the server has no such deployment",
-            remedy="EventBridge would not try again. Register the use case with `dda use-case save FILE`, and install "
+            remedy="EventBridge would not retry. Register the use case with `dda use-case save FILE`, and install "
             "again.",
         )
     if 400 <= status < 500 and status != 429:
         raise RunParametersRefused(
             f"{request.url} answered {status}: {answer.text}",
             answer=answer.text,
-            remedy="EventBridge would not try again, and put the event into the queue of undelivered ones.",
+            remedy="EventBridge would not retry, and would put the event into the dead-letter queue.",
         )
     if status not in (200, 201):
         raise PrefectUnreachable(
             f"{request.url} answered {status} {answer.reason_phrase}",
             url=request.url,
-            remedy="EventBridge would try again for 24 hours.",
+            remedy="EventBridge would retry for 24 hours.",
         )
     try:
         run = answer.json()

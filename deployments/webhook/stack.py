@@ -1,7 +1,7 @@
-"""The CloudFormation stack by which AWS tells of completed training jobs: created, changed and deleted.
+"""Creates, changes and deletes the CloudFormation stack that reports completed training jobs.
 
-A use case has at most one, with the webhook's template or the queue's; installing the other one changes the stack.
-Every verb may be repeated, and goes on with what an interrupted one had begun.
+A use case has at most one stack, from the webhook's template or the queue's; installing the other one changes the
+stack. Every operation can be repeated, and resumes after an interruption.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from deployments.webhook.request import ANSWER_SECONDS, TEMPLATE
 
 QUEUE_TEMPLATE = TEMPLATE.with_name("training-events-queue.yaml")
 SETTLE_SECONDS = 900.0
-"""How long CloudFormation may take."""
+"""Time limit for CloudFormation."""
 POLL_SECONDS = 3.0
 DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 UNUSABLE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED")
-"""What a stack that never came to be is left as; it can only be deleted."""
+"""Statuses of a stack that was never created completely; it can only be deleted."""
 
 
 class Stack(NamedTuple):
-    """A stack as CloudFormation has it. ``arn`` tells it also when it is deleted."""
+    """A stack in CloudFormation. Only ``arn`` still identifies it once it is deleted."""
 
     arn: str
     status: str
@@ -37,16 +37,16 @@ class Stack(NamedTuple):
 
 
 def stack_name(use_case: str) -> str:
-    """The name of the stack of a use case, itself given by its deployment's name."""
+    """The name of a use case's stack; ``use_case`` is the name of its deployment."""
     return f"dda-webhook-{use_case}"
 
 
 def check_reachable_by_aws(parameters: Mapping[str, str], deployment_is_open: Callable[[str], bool]) -> None:
-    """Whether EventBridge could call the server, and nobody else.
+    """Check that EventBridge can call the server, and that a password protects it.
 
     Args:
         parameters: of the template.
-        deployment_is_open: whether the server shows what is at a URL to whom gives no password.
+        deployment_is_open: whether the server returns what is at a URL without a password.
 
     Raises:
         WebhookRefused: the URL is not https, there is no password, or the server asks for none.
@@ -54,25 +54,25 @@ def check_reachable_by_aws(parameters: Mapping[str, str], deployment_is_open: Ca
     url = parameters["ApiUrl"]
     if not url.startswith("https://"):
         raise WebhookRefused(
-            f"EventBridge calls https addresses only, and the Prefect server's is {url}",
-            remedy="Give its public one with --url https://.../api; where AWS cannot reach the server at all, install "
+            f"EventBridge only calls https URLs, and the Prefect server's is {url}",
+            remedy="Give its public one with --url https://.../api; if AWS cannot reach the server at all, install "
             "with --queue.",
         )
     if not parameters["Password"]:
         raise WebhookRefused(
             "PREFECT_API_AUTH_STRING is not set, and EventBridge needs a user and a password",
             remedy="Start the server with PREFECT_SERVER_API_AUTH_STRING=user:password and set PREFECT_API_AUTH_STRING "
-            "to the same. (Prefect Cloud has webhooks of its own: see docs/operate.md.)",
+            "to the same. (Prefect Cloud has its own webhooks: see docs/operate.md.)",
         )
     if deployment_is_open(f"{url}/deployments/{parameters['DeploymentId']}"):
         raise WebhookRefused(
-            f"the Prefect server at {url} answers without a password, so anybody who finds it could start runs",
+            f"the Prefect server at {url} answers without a password, so anyone who finds it could start runs",
             remedy="Start it with PREFECT_SERVER_API_AUTH_STRING=user:password.",
         )
 
 
 def answers_without_password(url: str) -> bool:
-    """Whether what is at the URL is shown to everybody. False also where it cannot be reached from here."""
+    """Whether the URL answers without a password. False also if it cannot be reached from here."""
     try:
         return httpx.get(url, timeout=ANSWER_SECONDS).is_success
     except (httpx.TransportError, httpx.InvalidURL):
@@ -82,16 +82,16 @@ def answers_without_password(url: str) -> bool:
 def install(
     cloudformation: Any, template: Path, parameters: Mapping[str, str], tags: Mapping[str, str]
 ) -> tuple[str, Stack]:
-    """Create the use case's stack, or change it where it differs: ``created``, ``changed`` or ``unchanged``.
+    """Create the use case's stack, or update it if it differs: ``created``, ``changed`` or ``unchanged``.
 
     Args:
         cloudformation: boto3's client.
         template: one of the two.
         parameters: of the template; ``UseCase`` is the name of the use case's deployment.
-        tags: of the stack, and so of all that is in it.
+        tags: of the stack, which CloudFormation copies to its resources.
 
     Raises:
-        StackFailed: CloudFormation could not; the message has its first reason. A new stack is taken away again.
+        StackFailed: CloudFormation failed; the message has its first reason. A new stack is deleted again.
     """
     use_case = parameters["UseCase"]
     name = stack_name(use_case)
@@ -117,10 +117,10 @@ def install(
         if is_template_refused(error):
             raise _refused(cloudformation, name, template, error) from error
         raise
-    # By its ARN, because a stack that could not be created is deleted.
+    # By its ARN, because OnFailure deletes a stack that could not be created.
     stack = settled(cloudformation, made["StackId"])
     if stack is None or stack.status not in DONE:
-        status = stack.status if stack else "gone"
+        status = stack.status if stack else "deleted"
         raise StackFailed(
             f"stack {name} could not be {outcome} ({status}): {_first_failure(cloudformation, made)}", stack=name
         )
@@ -128,22 +128,22 @@ def install(
 
 
 def _refused(cloudformation: Any, name: str, template: Path, error: ClientError) -> StackFailed:
-    """The error for a template that CloudFormation does not take, with what may be the matter."""
+    """The error for a template that CloudFormation refuses, with the likely reason."""
     found = f"CloudFormation refuses {template.name}: {error_message(error).rstrip('.')}"
     endpoint, remedy = cloudformation.meta.endpoint_url, "Check the parameters, then install again."
     if ".amazonaws." not in endpoint:
         remedy = (
-            f"The AWS at {bare_url(endpoint)} is an emulated one and may lack what the template needs: the local AWS "
-            f"has no API destinations. There, install with --queue."
+            f"The AWS at {bare_url(endpoint)} is emulated and may lack what the template needs: the local AWS has no "
+            f"API destinations. Install with --queue there."
         )
     return StackFailed(found, where=f"stack {name}", stack=name, remedy=remedy)
 
 
 def uninstall(cloudformation: Any, use_case: str) -> bool:
-    """Delete the use case's stack with all that is in it; False when there is none.
+    """Delete the use case's stack and its resources; False if there is none.
 
     Raises:
-        StackFailed: CloudFormation could not.
+        StackFailed: CloudFormation failed.
     """
     name = stack_name(use_case)
     there = settled(cloudformation, name)
@@ -158,10 +158,10 @@ def uninstall(cloudformation: Any, use_case: str) -> bool:
 
 
 def settled(cloudformation: Any, stack: str) -> Stack | None:
-    """The stack of that name or ARN once nothing is going on in it; None where there is none.
+    """The stack of that name or ARN once no operation is in progress; None if there is none.
 
     Raises:
-        StackFailed: it goes on for longer than ``SETTLE_SECONDS``.
+        StackFailed: the operation takes longer than ``SETTLE_SECONDS``.
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     while (found := _describe(cloudformation, stack)) and found.status.endswith("_IN_PROGRESS"):
@@ -169,7 +169,7 @@ def settled(cloudformation: Any, stack: str) -> Stack | None:
             raise StackFailed(
                 f"stack {stack} was still {found.status} after {SETTLE_SECONDS:g} s",
                 stack=stack,
-                remedy="It was left alone; look at it in the CloudFormation console, then repeat the command.",
+                remedy="Check the stack in the CloudFormation console, then repeat the command.",
             )
         time.sleep(POLL_SECONDS)
     return found
@@ -187,7 +187,7 @@ def _describe(cloudformation: Any, stack: str) -> Stack | None:
 
 
 def _first_failure(cloudformation: Any, made: Mapping[str, str]) -> str:
-    """Why the last change of a stack failed, in CloudFormation's words. Events come newest first."""
+    """Why the last change of a stack failed, in CloudFormation's words. Events are listed newest first."""
     reason = "see its events in the CloudFormation console"
     for page in cloudformation.get_paginator("describe_stack_events").paginate(StackName=made["StackId"]):
         for event in page["StackEvents"]:

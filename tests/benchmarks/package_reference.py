@@ -1,6 +1,6 @@
-"""The reference of the package benchmark: what the notebook and the portal do, and our own way beside it.
+"""The reference for the package benchmark: the notebook's and the portal's method, and ours.
 
-Run as a process of its own, so that start-up and peak memory count::
+Runs in its own process, so that start-up and peak memory are included::
 
     python -m tests.benchmarks.package_reference reference|ours COMPILED_TAR MANIFEST_JSON OUT_DIR
 
@@ -23,7 +23,7 @@ def reference(compiled: Path, manifest: Path, out: Path) -> None:
     stage = json.loads(manifest.read_text())["model_graph"]["stages"][0]["type"]
     with tempfile.TemporaryDirectory(dir=out) as folder:
         with tarfile.open(compiled) as archive:
-            # Python 3.11.3 and older have no filters.
+            # Python 3.11.3 and older have no extraction filters.
             archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         with zipfile.ZipFile(out / "reference.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=6) as package:
             package.write(manifest, "manifest.json")
@@ -33,7 +33,7 @@ def reference(compiled: Path, manifest: Path, out: Path) -> None:
 
 
 def ours(compiled: Path, manifest: Path, out: Path) -> None:
-    """Straight from the stream, through ``dda_core``."""
+    """Streamed through ``dda_core``."""
     import json
 
     from dda_core.archives.source import open_source
@@ -43,7 +43,7 @@ def ours(compiled: Path, manifest: Path, out: Path) -> None:
 
 
 def peak_memory() -> int:
-    """KiB of this process; ``getrusage`` would count what its parent held when it forked."""
+    """This process's peak in KiB; ``getrusage`` would include its parent's memory at the fork."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 

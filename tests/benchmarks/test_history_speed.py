@@ -1,4 +1,4 @@
-"""How long one training job's history takes to read among 10,000 attempts in SQLite."""
+"""Time to read one training job's history among 10,000 attempts in SQLite."""
 
 from __future__ import annotations
 

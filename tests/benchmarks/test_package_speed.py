@@ -1,6 +1,6 @@
-"""One compiled archive of 100 MB to a ZIP, as a whole process with local files, against the reference.
+"""Packaging a compiled archive of 100 MB, as a whole process with local files, compared with the reference.
 
-Pairs are interleaved and the median ratio counts, so that another load on the machine hits both. A report::
+Pairs are interleaved and the median ratio counts, so that other load affects both. To print a report::
 
     python -m pytest -m slow -s tests/benchmarks/test_package_speed.py
 """

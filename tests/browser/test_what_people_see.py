@@ -1,6 +1,6 @@
-"""What a person sees: the real UI in a real browser, against a real local stack.
+"""The real UI in a real browser, with a real local stack.
 
-With ``DDA_SCREENSHOTS=docs/images`` it also takes the pictures of ``docs/what-you-see.md``.
+With ``DDA_SCREENSHOTS=docs/images`` it also takes the screenshots for ``docs/what-you-see.md``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-r
 
 
 class Person(NamedTuple):
-    """Somebody at a browser, with a terminal beside it."""
+    """A person with a browser and a terminal."""
 
     browser: Any
     stack: dict[str, Any]
@@ -57,7 +57,7 @@ class Person(NamedTuple):
         return str(self.browser.execute_script("return document.body.innerText"))
 
     def reads(self, *words: str, seconds: float = 40) -> str:
-        """What the page says, once it says all of ``words``."""
+        """The page's text, once it contains all of ``words``."""
         deadline = time.monotonic() + seconds
         while not all(word in (text := self.text()) for word in words):
             missing = [word for word in words if word not in text]
@@ -79,7 +79,7 @@ class Person(NamedTuple):
         self.browser.save_screenshot(str(self.pictures / f"{name}.png"))
 
     def artifact(self, key: str) -> str:
-        """The id of the newest artifact under ``key``."""
+        """The id of the latest artifact with that key."""
 
         def found() -> Any:
             artifacts = self.api("artifacts/filter", {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC"})
@@ -163,7 +163,7 @@ def test_a_person_starts_two_targets_from_the_form(person: Person, tmp_path: Pat
         if each["name"] == "local" and each["entrypoint"].endswith("compile_training_job")
     )
     person.open(f"/deployments/deployment/{deployment}/run")
-    person.reads("training_job_name", "It must be Completed", "targets (Optional)", "Compile anew")
+    person.reads("training_job_name", "It must be Completed", "targets (Optional)", "Compile again what is")
     person.browser.find_elements("css selector", "textarea")[0].send_keys("cap-inspection-3")
     person.click("button", "Select")
     until(lambda: person.browser.find_elements("css selector", "[role=option]"), 90)
@@ -175,7 +175,7 @@ def test_a_person_starts_two_targets_from_the_form(person: Person, tmp_path: Pat
     began = time.monotonic()
     person.click("button", "Submit")
 
-    # The table is there soon, under the training job's name.
+    # The table soon appears under the training job's name.
     artifact = person.artifact("targets-cap-inspection-3")
     assert time.monotonic() - began < 30, "15 s where the machine does nothing else"
     run = next(

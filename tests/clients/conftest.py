@@ -1,7 +1,7 @@
-"""AWS's own tools against the local AWS, each in a virtual environment that is made for it here.
+"""AWS's own tools with the local AWS, each in its own virtual environment.
 
-They are installed from PyPI by name, into the folder that the variable CLIENTS_DIR names, where they are found again,
-else into a temporary one. What cannot be had is skipped, with what pip said.
+They are installed from PyPI into the folder CLIENTS_DIR, which is reused, or into a temporary one. Tests of a tool that
+cannot be installed are skipped, with pip's message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INSTALL_SECONDS = 600
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``installed("awscli")`` is the ``bin`` folder of an environment that has it."""
+    """``installed("awscli")`` is the ``bin`` folder of an environment with that package."""
     home = Path(CLIENTS_DIR) if CLIENTS_DIR else tmp_path_factory.mktemp("clients")
 
     def install(requirement: str) -> Path:
@@ -47,14 +47,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.fixture
 def local() -> Iterator[LocalAws]:
-    """A local AWS as a server, in which everything ends at once."""
+    """A local AWS as a server, in which everything completes immediately."""
     with local_aws() as aws:
         yield aws
 
 
 @pytest.fixture
 def client_environment(local: LocalAws, tmp_path: Path) -> dict[str, str]:
-    """The environment of a client: as ``dda local env`` gives it, with nothing of this project or person."""
+    """The environment of a client: that of ``dda local env``, without anything from this project or user."""
     own = ("AWS_", "DDA_", "PYTHON", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     nothing = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_PAGER": ""}

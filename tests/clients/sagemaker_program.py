@@ -1,4 +1,4 @@
-"""A program of the SageMaker Python SDK, run with the Python that has it: what a notebook does with training jobs.
+"""A program for the SageMaker Python SDK, run in the SDK's environment: what a notebook does with training jobs.
 
 Called with the bucket and the name of a job that has ended; prints one line of JSON.
 """
@@ -17,8 +17,8 @@ IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/cookies:1"
 
 
 def main(bucket: str, ended: str) -> None:
-    """Train and wait with logs, attach, describe, and look at a job of somebody else's."""
-    # With a bucket of its own the SDK does not ask AWS's STS for the account, which no variable sends elsewhere.
+    """Train and wait with logs, attach, describe, and read a job that others created."""
+    # With a bucket given, the SDK does not ask AWS's STS for the account, whose endpoint no variable can change.
     session = sagemaker.Session(boto3.Session(), default_bucket=bucket)
     estimator = Estimator(
         image_uri=IMAGE,
@@ -35,7 +35,7 @@ def main(bucket: str, ended: str) -> None:
     name = estimator.latest_training_job.name
     attached = Estimator.attach(name, sagemaker_session=session)
     session.logs_for_job(ended, wait=True, poll=1)
-    told = {
+    result = {
         "data": data,
         "name": name,
         "status": session.describe_training_job(name)["TrainingJobStatus"],
@@ -44,7 +44,7 @@ def main(bucket: str, ended: str) -> None:
         "waited": session.wait_for_job(ended, poll=1)["TrainingJobStatus"],
         "ended": session.describe_training_job(ended)["ModelArtifacts"]["S3ModelArtifacts"],
     }
-    print(json.dumps(told))
+    print(json.dumps(result))
 
 
 main(*sys.argv[1:])

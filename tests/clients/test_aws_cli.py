@@ -1,4 +1,4 @@
-"""The AWS CLI: version 1 from PyPI, and version 2 where one is on the PATH."""
+"""The AWS CLI: version 1 from PyPI, and version 2 if it is on the PATH."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.clients]
 NAME = "model-cookie-jetson-xavier"
 COMPONENT = f"arn:aws:greengrass:us-east-1:123456789012:components:{NAME}"
 LARGE = 20 * 1024 * 1024
-"""More than the size from which on the CLI uploads in parts."""
+"""Above the CLI's threshold for multipart uploads."""
 
 
 def version_2_on_the_path() -> str | None:
@@ -32,16 +32,16 @@ def version_2_on_the_path() -> str | None:
         found = shutil.which("aws", path=folder)
         if found is None:
             continue
-        told = subprocess.run([found, "--version"], capture_output=True, text=True)
-        if told.stdout.startswith("aws-cli/2"):
+        version = subprocess.run([found, "--version"], capture_output=True, text=True)
+        if version.stdout.startswith("aws-cli/2"):
             return found
     return None
 
 
-def knows_endpoint_variable(told: str) -> bool:
-    """Whether ``aws --version`` is of one that reads AWS_ENDPOINT_URL: 1.29, 2.13 and later."""
-    match = re.match(r"aws-cli/(\d+)\.(\d+)", told)
-    assert match, told
+def knows_endpoint_variable(version: str) -> bool:
+    """Whether this version reads AWS_ENDPOINT_URL: 1.29, 2.13 and later."""
+    match = re.match(r"aws-cli/(\d+)\.(\d+)", version)
+    assert match, version
     major, minor = int(match[1]), int(match[2])
     return minor >= {1: 29, 2: 13}[major]
 
@@ -54,7 +54,7 @@ def aws(
     local: LocalAws,
     tmp_path: Path,
 ) -> Callable[..., Any]:
-    """``aws("s3", "ls")``: what it prints, read as JSON where it is."""
+    """``aws("s3", "ls")`` returns its output, parsed if it is JSON."""
     if request.param == "1":
         command = [str(installed("awscli") / "aws")]
     else:
@@ -62,8 +62,8 @@ def aws(
         if found is None:
             pytest.skip("no version 2 of the AWS CLI is on the PATH; it is not on PyPI")
         command = [found]
-    told = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
-    if not knows_endpoint_variable(told):
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    if not knows_endpoint_variable(version):
         command += ["--endpoint-url", str(local.endpoint_url)]
 
     def run(*arguments: str) -> Any:
@@ -79,7 +79,9 @@ def aws(
     return run
 
 
-def test_objects_go_up_and_come_down_as_they_were(aws: Callable[..., Any], local: LocalAws, tmp_path: Path) -> None:
+def test_objects_are_uploaded_and_downloaded_unchanged(
+    aws: Callable[..., Any], local: LocalAws, tmp_path: Path
+) -> None:
     large = tmp_path / "large"
     large.write_bytes(os.urandom(LARGE))
     uri = f"s3://{local.bucket}/large"
@@ -136,7 +138,7 @@ def test_the_caller_is_the_user_of_the_local_aws(aws: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "knows"),
+    ("version", "knows"),
     [
         ("aws-cli/1.28.9 Python/3.11", False),
         ("aws-cli/1.29.0 Python/3.11", True),
@@ -144,5 +146,5 @@ def test_the_caller_is_the_user_of_the_local_aws(aws: Callable[..., Any]) -> Non
         ("aws-cli/2.13.0 Python/3.11.4", True),
     ],
 )
-def test_older_versions_need_the_endpoint_as_an_option(told: str, knows: bool) -> None:
-    assert knows_endpoint_variable(told) is knows
+def test_older_versions_need_the_endpoint_as_an_option(version: str, knows: bool) -> None:
+    assert knows_endpoint_variable(version) is knows

@@ -31,7 +31,7 @@ Manifests:
 
 @pytest.fixture
 def gdk(installed: Callable[[str], Path]) -> str:
-    """The command: that on the PATH, else from PyPI."""
+    """The command on the PATH, or else from PyPI."""
     return shutil.which("gdk") or str(installed("aws-greengrass-gdk-cli") / "gdk")
 
 

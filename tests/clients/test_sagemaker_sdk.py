@@ -1,6 +1,6 @@
-"""The SageMaker Python SDK: what it reads of training jobs, and how it waits for them.
+"""The SageMaker Python SDK: reading training jobs, and waiting for them.
 
-Not here: attaching to a job of ``dda local train``, which is one of a marketplace algorithm, as in AWS.
+Not tested: attaching to a job of ``dda local train``, which uses a marketplace algorithm, as in AWS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deployments.local.aws import LocalAws
 pytestmark = [pytest.mark.slow, pytest.mark.clients]
 
 PROGRAM = Path(__file__).with_name("sagemaker_program.py")
-# Version 3 has other classes; notebooks that were written before have these.
+# Version 3 has other classes; existing notebooks use these.
 REQUIREMENT = "sagemaker<3"
 NO_TELEMETRY = "SchemaVersion: '1.0'\nSageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}\n"
 
@@ -38,9 +38,9 @@ def test_a_notebook_trains_waits_attaches_and_reads_logs(
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["data"] == f"s3://{local.bucket}/train/a.txt"
-    assert (told["status"], told["waited"]) == ("Completed", "Completed")
-    assert told["model"] == f"s3://{local.bucket}/out/{told['name']}/output/model.tar.gz"
-    assert told["hyperparameters"] == {"epochs": "1"}
-    assert told["ended"] == artifact
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["data"] == f"s3://{local.bucket}/train/a.txt"
+    assert (result["status"], result["waited"]) == ("Completed", "Completed")
+    assert result["model"] == f"s3://{local.bucket}/out/{result['name']}/output/model.tar.gz"
+    assert result["hyperparameters"] == {"epochs": "1"}
+    assert result["ended"] == artifact

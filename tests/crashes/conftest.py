@@ -1,4 +1,4 @@
-"""A Prefect server, a use case, and a trained archive for processes that are killed and processes that race."""
+"""A Prefect server, a use case and a trained archive for processes that are killed or that race."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fixtures.archives import trained_archive
 
 @pytest.fixture(scope="session")
 async def place(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for what processes write, once everything they need is there."""
+    """A folder for the processes' output, once everything they need is set up."""
     folder = tmp_path_factory.mktemp("crashes")
     use_case = UseCase(usecase_id=USE_CASE, account_id="123456789012", region=REGION, s3_bucket=BUCKET)
     await UseCaseBlock.of(use_case).asave(USE_CASE, overwrite=True)
@@ -24,5 +24,5 @@ async def place(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def archive(place: Path) -> Path:
-    """A trained archive whose packages go up in several parts."""
+    """A trained archive whose packages are uploaded in several parts."""
     return trained_archive(place / "model.tar.gz", model_size=1_500_000)

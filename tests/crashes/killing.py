@@ -1,4 +1,4 @@
-"""Killing a run's processes one after the other, and checking what is left when the last one was let be."""
+"""Kills a run's processes one after the other, and checks the result after the last one, which is not killed."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from tests.fixtures.device_checks import refused_by_devices
 TARGETS = ["jetson-xavier", "x86_64-cpu", "x86_64-cuda", "arm64-cpu"]
 
 _a_later_day = threading.Lock()
-"""Held while the sweep of this process believes that everything is old."""
+"""Held while the sweep in this process believes that everything is old."""
 
 
 class Outcome(NamedTuple):
-    """What a run has left behind, with nothing in it that another training job of the same model has otherwise."""
+    """A run's results, without anything that differs for another training job of the same model."""
 
     jobs: list[str]
     versions: Any
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 
 
 def carry_out(case: str, deaths: list[Kill], archive: Path, folder: Path) -> tuple[Outcome, list[Ended]]:
-    """A run whose processes are killed so; checked, and what it left behind."""
+    """Run with these kills, and check; returns the run's results."""
     training_job = case.replace(" ", "-").lower()
     with embedded_aws() as aws:
         aws.train(training_job, archive)
@@ -61,7 +61,7 @@ def carry_out(case: str, deaths: list[Kill], archive: Path, folder: Path) -> tup
 
 
 def kill_each(run: FlowRunProcesses, deaths: list[Kill]) -> None:
-    """One process for each death; the run is ready to go on after it."""
+    """One process per kill; the run is ready to be resumed after it."""
     for kill in deaths:
         process = run.run(kill)
         assert process.exit_code == -9, f"{kill}: ended with {process.exit_code}\n{process.said[-4000:]}"
@@ -71,7 +71,7 @@ def kill_each(run: FlowRunProcesses, deaths: list[Kill]) -> None:
 
 
 def finish(run: FlowRunProcesses) -> None:
-    """One more process, which nobody kills."""
+    """One more process, which is not killed."""
     last = run.run()
     assert last.exit_code == 0, last.said[-4000:]
     state = asyncio.run(read_run(run.flow_run_id)).state
@@ -81,7 +81,7 @@ def finish(run: FlowRunProcesses) -> None:
 
 
 def check_moment(aws: Aws, kill: Kill) -> None:
-    """The process was killed before, or after, the effect."""
+    """Check that the process was killed before, or after, the effect."""
     if kill.point.endswith("CreateCompilationJob"):
         suffix = {"jetson-xavier": "jetson", "x86_64-cpu": "x86cpu", "x86_64-cuda": "x86cuda", "arm64-cpu": "arm64cpu"}
         there = any(f"-{suffix[kill.target]}-" in job for job in aws.jobs())
@@ -93,7 +93,7 @@ def check_moment(aws: Aws, kill: Kill) -> None:
 
 
 def check_once(run: FlowRunProcesses) -> None:
-    """No process made what another one had made: one job and one version of each target were created, ever."""
+    """No process repeated another one's effect: only one job and one version of each target were ever created."""
     assert len(run.aws.jobs()) == len(TARGETS)
     assert len(run.aws.versions()) == len(TARGETS)
     assert refused_by_devices(run.aws.client) == {}
@@ -103,7 +103,7 @@ def check_once(run: FlowRunProcesses) -> None:
 
 
 def check_nothing_is_left(aws: Aws) -> None:
-    """Nothing staged; uploads of killed processes may be open, and the sweep of a later day aborts them."""
+    """Nothing is staged; killed processes may leave uploads open, which a later sweep aborts."""
     assert [key for key in aws.stored() if key.startswith(STAGING)] == []
     assert [key for key in aws.open_uploads() if not dda_core.cleanup.stale_uploads._is_ours(key)] == []
     with _a_later_day, pytest.MonkeyPatch.context() as patch:
@@ -113,7 +113,7 @@ def check_nothing_is_left(aws: Aws) -> None:
 
 
 async def check_history(training_job: str, run: FlowRunProcesses) -> None:
-    """What each process wrote is there as far as it had come, no attempt is lost, and the end is deployable."""
+    """Each process's writes are there up to its kill, no attempt is lost, and the end is deployable."""
     async with get_client() as client:
         [job_run] = await runs_of(client, training_job)
         states = await client.read_flow_run_states(run.flow_run_id)
@@ -123,11 +123,11 @@ async def check_history(training_job: str, run: FlowRunProcesses) -> None:
 
     writers = [each for each in run.ended if each.records]
     if len(writers) > len(job_run.writings):
-        # A first write that was on its way when its process was killed, and did not arrive.
+        # The process was killed during its first write, which did not arrive.
         writers = [each for each in writers if not each.may_have_no_record]
     rows = history_of([job_run])
     for writing, writer in zip(job_run.writings, writers, strict=True):
-        assert [told(line) for line in writing.lines] in [[told(row) for row in record] for record in writer.records]
+        assert [fate(line) for line in writing.lines] in [[fate(row) for row in record] for record in writer.records]
         for line in writing.lines:
             for attempt in line.attempts:
                 assert [row.started for row in rows if row.target == line.target].count(attempt.started) == 1
@@ -135,14 +135,14 @@ async def check_history(training_job: str, run: FlowRunProcesses) -> None:
     assert {line.status for line in job_run.lines} == {TargetStatus.DEPLOYABLE}
 
 
-def told(line: TargetLine | dict[str, Any]) -> Any:
-    """What the record tells of a target's fate."""
+def fate(line: TargetLine | dict[str, Any]) -> Any:
+    """A target's results in the record."""
     row = line if isinstance(line, dict) else line.model_dump(mode="json")
     return [row[name] for name in ("target", "status", "compilation_job", "package", "version", "attempts")]
 
 
 def check_rows(rows: list[HistoryRow]) -> None:
-    """Each target has its attempts in order: those of killed processes crashed, or had ended; the last is the end."""
+    """Each target has its attempts in order: those of killed processes crashed or had ended; the last is the end."""
     for target in TARGETS:
         mine = [row for row in rows if row.target == target]
         assert mine, f"{target} has no history"
@@ -154,7 +154,7 @@ def check_rows(rows: list[HistoryRow]) -> None:
 
 
 async def outcome(training_job: str, run: FlowRunProcesses) -> Outcome:
-    """What the run has left behind."""
+    """The run's results."""
     jobs, versions, keys = run.aws.jobs(), run.aws.versions(), run.aws.stored()
     assert {each["tags"].pop("dda:flow-run") for each in versions.values()} == {str(run.flow_run_id)}
     return Outcome(

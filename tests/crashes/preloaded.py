@@ -1,4 +1,4 @@
-"""Loaded once, by the server that processes are forked from: without it each would spend a third of its time here."""
+"""Loaded once by the fork server; otherwise each process would spend a third of its time on these imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _load_file(loader: JSONFileLoader, path: str) -> Any:
     return load_file(path)
 
 
-# Prefect's client makes an SSL context each time, and botocore reads its models for each session.
+# Prefect's client creates an SSL context each time, and botocore reads its models for each session.
 ssl.create_default_context = cache(ssl.create_default_context)
 JSONFileLoader.load_file = _load_file
 session = boto3.Session("none", "none", region_name="us-east-1")

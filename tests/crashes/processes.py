@@ -1,7 +1,7 @@
-"""Real processes for one training job: an embedded AWS of its own, and the processes of its flow runs.
+"""Real processes for one training job: its own embedded AWS, and the processes of its flow runs.
 
-They are forked from a server that has loaded everything, by ``multiprocessing``: as separate and as mortal as any
-other process, and there in a tenth of a second.
+``multiprocessing`` forks them from a server that has loaded everything: real processes that can be killed, and that
+start in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ FAST = {
     "DDA_POLL_SECONDS": "0.2",
     "DDA_BACKOFF_SECONDS": "0.05",
     "DDA_QUOTA_WAIT_SECONDS": "0.05",
-    # No limit of the Prefect server keeps anything apart here.
+    # No rate limit of the Prefect server serialises anything here.
     "DDA_COMPONENT_VERSIONS_PER_SECOND": "0",
     "DDA_COMPILATION_JOBS_PER_SECOND": "0",
     "DDA_SAGEMAKER_CALLS_PER_SECOND": "0",
     "DDA_GREENGRASS_CALLS_PER_SECOND": "0",
 }
 SECONDS = 90
-"""How long one process may take, on a machine that does much else."""
+"""Time limit for one process, on a busy machine."""
 
 processes = multiprocessing.get_context("forkserver")
 
 
 def load_server(folder: Path) -> None:
-    """Start the server that processes are forked from; it has this process's Prefect API, and a home in ``folder``."""
+    """Start the fork server, with this process's Prefect API and a home in ``folder``."""
     before = dict(os.environ)
     os.environ.update(
         PREFECT_API_URL=PREFECT_API_URL.value() or "", PREFECT_HOME=str(folder), PREFECT_LOGGING_LEVEL="INFO", **FAST
@@ -67,7 +67,7 @@ def load_server(folder: Path) -> None:
 
 
 def serve_aws(pipe: Connection, settings: dict[str, Any]) -> None:
-    """An embedded AWS that takes small parts, until the other end of the pipe is closed."""
+    """Run an embedded AWS that accepts small parts, until the other end of the pipe is closed."""
     moto.s3.models.S3_UPLOAD_PART_MIN_SIZE = 1
     with local_aws(**settings) as aws:
         pipe.send(aws.endpoint_url)
@@ -105,7 +105,7 @@ class Aws:
         return makers
 
     def versions(self) -> dict[str, dict[str, Any]]:
-        """Every component version by its ARN, as DescribeComponent has it, with its recipe and its package."""
+        """Every component version by its ARN: DescribeComponent's response, with its recipe and its package."""
         greengrass = self.client("greengrassv2")
         found = {}
         for component in greengrass.list_components()["components"]:
@@ -137,7 +137,7 @@ class Aws:
 
 @contextmanager
 def embedded_aws(**settings: Any) -> Iterator[Aws]:
-    """An embedded AWS in a process of its own, for the length of a ``with``."""
+    """An embedded AWS in its own process, for the duration of a ``with``."""
     ours, theirs = processes.Pipe()
     process = processes.Process(target=serve_aws, args=(theirs, settings), daemon=True)
     process.start()
@@ -152,7 +152,7 @@ def embedded_aws(**settings: Any) -> Iterator[Aws]:
 
 
 class Ended(NamedTuple):
-    """A process of a flow run that has ended: what it did, as it wrote it down, and what it said."""
+    """A process of a flow run that has ended: the events it recorded, and its log."""
 
     exit_code: int | None
     did: list[dict[str, Any]]
@@ -165,12 +165,12 @@ class Ended(NamedTuple):
 
     @property
     def created(self) -> list[tuple[str, str]]:
-        """The operations by which the process created something, each with its target."""
+        """The operations with which the process created something, each with its target."""
         return [(entry["created"], entry["target"]) for entry in self.did if "created" in entry]
 
     @property
     def records(self) -> list[list[dict[str, Any]]]:
-        """What the server may hold of the record that the process wrote: the last it took, and one on its way."""
+        """The possible last writes of the process's record on the server: the last confirmed, and one in flight."""
         written = [entry for entry in self.did if "sent" in entry or "recorded" in entry]
         taken = [entry["recorded"] for entry in written if "recorded" in entry][-1:]
         on_its_way = [written[-1]["sent"]] if written and "sent" in written[-1] else []
@@ -178,15 +178,15 @@ class Ended(NamedTuple):
 
     @property
     def may_have_no_record(self) -> bool:
-        """Whether no record of the process was taken by the server, as far as the process knew."""
+        """Whether the server confirmed none of the process's records."""
         return not any("recorded" in entry for entry in self.did)
 
 
 class FlowRunProcesses:
-    """The processes of one flow run, one after the other."""
+    """The processes of one flow run, in sequence."""
 
     def __init__(self, aws: Aws, folder: Path, flow_run_id: UUID, *, forgetful: bool = False) -> None:
-        """Args: forgetful: no process knows the results that an earlier one has kept."""
+        """Args: forgetful: no process has the persisted results of an earlier one."""
         self.aws = aws
         self.flow_run_id = flow_run_id
         self.ended: list[Ended] = []
@@ -194,7 +194,7 @@ class FlowRunProcesses:
         self._forgetful = forgetful
 
     def run(self, kill: Kill | None = None) -> Ended:
-        """One process, to its end."""
+        """Run one process to its end."""
         number = len(self.ended)
         name = f"{self.flow_run_id}-{number}"
         arguments = (str(self.flow_run_id), self.aws.environment, kill, self._folder, name, self._forgetful)
@@ -209,14 +209,14 @@ class FlowRunProcesses:
 
 
 def ended(folder: Path, name: str, exit_code: int | None) -> Ended:
-    """What is left of a process."""
+    """The recorded events and the log of a process that has ended."""
     journal, log = folder / f"{name}.jsonl", folder / f"{name}.log"
     did = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     return Ended(exit_code, did, log.read_text() if log.exists() else "")
 
 
 async def new_run(training_job: str, **parameters: Any) -> UUID:
-    """A flow run that a worker is about to start."""
+    """Create a flow run that a worker is about to start."""
     async with get_client() as client:
         run = await client.create_flow_run(
             compile_training_job,
@@ -227,7 +227,7 @@ async def new_run(training_job: str, **parameters: Any) -> UUID:
 
 
 async def revive(flow_run_id: UUID) -> None:
-    """What reconcile and a worker do about a run whose process is gone: it crashed, it goes on, it is to start."""
+    """Do what reconcile and a worker do for a run whose process died: mark it Crashed, restart it, make it Pending."""
     async with get_client() as client:
         run = await client.read_flow_run(flow_run_id)
         assert run.state is not None
@@ -238,13 +238,13 @@ async def revive(flow_run_id: UUID) -> None:
 
 
 async def read_run(flow_run_id: UUID) -> FlowRun:
-    """The run as the server has it."""
+    """The run on the server."""
     async with get_client() as client:
         return await client.read_flow_run(flow_run_id)
 
 
 def comparable(value: Any, training_job: str) -> Any:
-    """The value without what differs between two training jobs of the same model: name, digest of the work, run."""
+    """The value without the parts that differ between training jobs of the same model: name, work digest, run."""
     if isinstance(value, dict):
         return {comparable(name, training_job): comparable(each, training_job) for name, each in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""One of several processes that do the same work at the same time, each for a flow run of its own."""
+"""One of several processes that do the same work at the same time, each for its own flow run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GUN_SECONDS = 60
 
 
 class StartingLine(Trap):
-    """Holds the process at points until all others have come there too. Each point is passed together once."""
+    """Holds the process at each point until all others have arrived, once per point."""
 
     def __init__(self, barriers: Mapping[tuple[str, str], Barrier], journal: Path) -> None:
         super().__init__(None, journal)
@@ -37,7 +37,7 @@ def race(
     folder: Path,
     name: str,
 ) -> None:
-    """Take part: begin ``delay`` seconds late, and know nothing from a cache of Prefect's."""
+    """Take part: start after ``delay`` seconds, without reading any Prefect cache."""
     os.environ.update(environment)
     time.sleep(delay)
     with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}):

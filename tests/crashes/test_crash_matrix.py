@@ -1,7 +1,7 @@
-"""A run's process is killed at every effect it has, at every moment of it, for every target; then it goes on.
+"""A run's process is killed at every effect, at every moment of it, for every target, and is then restarted.
 
-Each case is one flow run whose process is killed four times in a row, once for each target, and then left alone. What
-it has made at its end is what an undisturbed run of the same work makes.
+Each case is one flow run whose process is killed four times in a row, once for each target, and then not any further.
+Its results are those of an undisturbed run of the same work.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ KEPT = {
     "x86_64-cuda": "wait-until-deployable",
     "arm64-cpu": "package",
 }
-"""The task whose state and result are written when a target's process is killed there."""
+"""The task whose state and result are being written when a target's process is killed there."""
 WRITTEN = {
     "jetson-xavier": "status=not-started",
     "x86_64-cpu": "compilation_job",
     "x86_64-cuda": "package",
     "arm64-cpu": "status=deployable",
 }
-"""What the write of the record says of a target when its process is killed there: the first write, and later ones."""
+"""A target's entry in the record write during which its process is killed: in the first write, and in later ones."""
 
 CREATE = "before CreateComponentVersion"
 GATES = {
@@ -47,16 +47,16 @@ GATES = {
     "describe component": CREATE,
     "artifact write": CREATE,
 }
-"""How far the targets come whose turn to be killed is not there yet."""
+"""How far targets get whose kill is in a later process."""
 
 
 def points(target: str) -> dict[str, tuple[str, str, str]]:
-    """Of every effect: before it; after it, with nothing to remember it by; and when it is remembered."""
+    """The moments of each effect: before it; after it, before it is recorded; and once it is recorded."""
     task, written, even = KEPT[target], WRITTEN[target], target in EVEN
     return {
         "create job": ("before CreateCompilationJob", "after CreateCompilationJob", "recorded compilation_job"),
         "describe job": ("before DescribeCompilationJob", "after DescribeCompilationJob", "recorded compiled_artifact"),
-        # What was downloaded is in the staged upload, once that is complete.
+        # Once the staged upload is complete, it has the downloaded data.
         "download": ("before GetObject", "archive read", "after CompleteMultipartUpload"),
         "ZIP upload": (
             "before CompleteMultipartUpload" if even else "before CopyObject",
@@ -79,7 +79,7 @@ def points(target: str) -> dict[str, tuple[str, str, str]]:
 
 
 def gate(effect: str, target: str) -> str:
-    """Where a target is held until it is its turn."""
+    """Where a target is held until its own kill."""
     if effect == "state write":
         return CREATE if KEPT[target] == "wait-until-deployable" else f"before state of {KEPT[target]}"
     return GATES[effect]
@@ -101,7 +101,7 @@ CASES = [(effect, moment) for effect in points(TARGETS[0]) for moment in MOMENTS
 
 
 class Matrix:
-    """The cases that were asked for, two at a time."""
+    """The selected cases, two at a time."""
 
     def __init__(self, cases: list[tuple[str, str]], archive: Path, folder: Path) -> None:
         self._pool = ThreadPoolExecutor(2)
@@ -111,7 +111,7 @@ class Matrix:
         }
 
     def _submit(self, *arguments: Any) -> Future[tuple[Outcome, list[Ended]]]:
-        # The Prefect server of the tests is known to their context.
+        # The Prefect server is set in the tests' context.
         return self._pool.submit(contextvars.copy_context().run, carry_out, *arguments)
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ def matrix(request: pytest.FixtureRequest, archive: Path, place: Path) -> Iterat
 
 
 @pytest.mark.parametrize(("effect", "moment"), CASES)
-def test_a_killed_run_ends_as_an_undisturbed_one(matrix: Matrix, effect: str, moment: str, counted: Any) -> None:
+def test_a_killed_run_ends_like_an_undisturbed_one(matrix: Matrix, effect: str, moment: str, counted: Any) -> None:
     left, processes = matrix.cases[effect, moment].result()
     undisturbed, _ = matrix.undisturbed.result()
     assert left.jobs == undisturbed.jobs

@@ -1,4 +1,4 @@
-"""Kills outside the matrix: before there are targets, at the run's own states, and where no result was kept."""
+"""Kills outside the matrix: before targets are known, at the run's own states, and without persisted results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PREPARATION = [
 ]
 
 
-def test_a_run_killed_while_it_prepares(archive: Path, place: Path, counted: Any) -> None:
+def test_a_run_killed_during_its_preparation(archive: Path, place: Path, counted: Any) -> None:
     _, processes = carry_out("prepared", [Kill(point, "") for point in PREPARATION], archive, place)
     counted("other crashes: kills", sum(process.killed_at is not None for process in processes))
 
@@ -57,9 +57,7 @@ def test_a_run_killed_at_its_own_states(archive: Path, place: Path, counted: Any
 
 
 @pytest.mark.parametrize("forgetful", [False, True], ids=["", "results lost"])
-def test_a_forced_run_that_is_killed_compiles_anew_once(
-    archive: Path, place: Path, forgetful: bool, counted: Any
-) -> None:
+def test_a_killed_forced_run_recompiles_once(archive: Path, place: Path, forgetful: bool, counted: Any) -> None:
     job = "forgetful" if forgetful else "forced"
     with embedded_aws() as aws:
         aws.train(job, archive)

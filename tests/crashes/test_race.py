@@ -1,7 +1,7 @@
-"""Processes that do the same work at the same time: one job and one version come of it, whoever is faster.
+"""Processes that do the same work at the same time create one job and one version, whichever is faster.
 
-Nothing of Prefect's keeps them apart: there is no limit on its server, its caches are not read, and each process has a
-flow run of its own. What they meet at is the names in AWS.
+Prefect does not serialise them: its server has no rate limits, its caches are not read, and each process has its own
+flow run. They coordinate only through the names in AWS.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ RACERS = 4
 
 
 class Race:
-    """What became of the runs of one race, the oldest first."""
+    """The results of the runs in one race, oldest first."""
 
     def __init__(self, aws: Aws, runs: list[tuple[JobRun, Ended]]) -> None:
         self.aws = aws
@@ -48,15 +48,15 @@ class Race:
             assert all(line.status.good for line in run.lines)
 
     def check_nothing_was_made_twice(self, jobs: int = 1) -> None:
-        """``jobs`` is how many there are of each target by now; versions there is one."""
+        """``jobs`` is the number of jobs for each target so far; there is one version."""
         assert len(self.aws.jobs()) == jobs * len(TARGETS), self.aws.jobs()
         assert len(self.aws.versions()) == len(TARGETS)
         assert refused_by_devices(self.aws.client) == {}
         made = Counter(each for _, process in self.runs for each in process.created)
         assert set(made.values()) <= {1}, made
 
-    def check_losers_say_whom_they_joined(self) -> None:
-        """In their record and in their log, as AWS knows it. Who made job and version joined nobody."""
+    def check_joins_are_reported(self) -> None:
+        """Check joins in record and log against AWS. The run that created job and version joined no other."""
         jobs, versions = self.aws.job_makers(), self.aws.versions()
         for run, process in self.runs:
             for line in run.lines:
@@ -67,12 +67,12 @@ class Race:
                 others = [maker for maker in makers if maker != str(run.run.id)]
                 assert line.by_flow_run == next(iter(others), None), line.target
                 if line.status is not TargetStatus.SKIPPED:
-                    said = [told for told in process.said.splitlines() if f"{line.target}: " in told]
+                    said = [text for text in process.said.splitlines() if f"{line.target}: " in text]
                     for maker in others:
-                        assert any(told.endswith(f"of flow run {run_link(maker)}") for told in said), said
+                        assert any(text.endswith(f"of flow run {run_link(maker)}") for text in said), said
 
     async def check_history(self) -> None:
-        """Together the runs tell one story: each one's attempt at each target that it did not skip."""
+        """The merged history has each run's attempt at each target that it did not skip."""
         runs = [run for run, _ in self.runs]
         assert (await view_of_runs(runs)).status is RunStatus.COMPLETED
         took_part = Counter(line.target for run in runs for line in run.lines if line.status is TargetStatus.DEPLOYABLE)
@@ -82,7 +82,7 @@ class Race:
 
 
 async def race_of(aws: Aws, folder: Path, job: str, delays: list[float], guns: list[str], **parameters: Any) -> Race:
-    """As many processes as there are delays; at each of ``guns`` they wait for each other, target by target."""
+    """Start one process per delay; at each of ``guns`` they wait for each other, target by target."""
     ids = [str(await new_run(job, targets=TARGETS, **parameters)) for _ in delays]
     barriers = {(gun, target): processes.Barrier(len(ids)) for gun in guns for target in TARGETS}
     racers = [
@@ -107,7 +107,7 @@ async def race_of(aws: Aws, folder: Path, job: str, delays: list[float], guns: l
 
 
 @pytest.mark.parametrize("force", [False, True], ids=["", "forced"])
-@pytest.mark.parametrize("seconds", [0, 1.5], ids=["done at once", "in progress"])
+@pytest.mark.parametrize("seconds", [0, 1.5], ids=["immediate", "in progress"])
 async def test_processes_that_create_at_the_same_moment(
     place: Path, archive: Path, seconds: float, force: bool, counted: Any
 ) -> None:
@@ -117,20 +117,20 @@ async def test_processes_that_create_at_the_same_moment(
         raced = await race_of(aws, place, job, [0.0] * RACERS, GUNS, force=force)
         raced.check_all_came_to_the_end()
         raced.check_nothing_was_made_twice()
-        raced.check_losers_say_whom_they_joined()
+        raced.check_joins_are_reported()
         await raced.check_history()
     counted("race: runs", RACERS)
 
 
-async def test_processes_that_compile_anew_at_the_same_moment(place: Path, archive: Path, counted: Any) -> None:
+async def test_processes_that_recompile_at_the_same_moment(place: Path, archive: Path, counted: Any) -> None:
     with embedded_aws(compile_seconds=0.5) as aws:
-        aws.train("anew", archive)
-        first = await race_of(aws, place, "anew", [0.0], [])
+        aws.train("recompiled", archive)
+        first = await race_of(aws, place, "recompiled", [0.0], [])
         first.check_all_came_to_the_end()
-        raced = await race_of(aws, place, "anew", [0.0] * RACERS, GUNS[:1], force=True)
+        raced = await race_of(aws, place, "recompiled", [0.0] * RACERS, GUNS[:1], force=True)
         raced.check_all_came_to_the_end()
         raced.check_nothing_was_made_twice(jobs=2)
-        raced.check_losers_say_whom_they_joined()
+        raced.check_joins_are_reported()
         await raced.check_history()
         assert {line.attempt for run, _ in raced.runs for line in run.lines} == {2}
     counted("race: runs", RACERS + 1)
@@ -143,9 +143,9 @@ async def test_processes_that_compile_anew_at_the_same_moment(place: Path, archi
         (2, {"compile_seconds": 0.7, "publish_seconds": 0.7}),
         (3, {"compile_seconds": 0.3, "concurrent_compilation_jobs": 2, "component_versions_per_second": 5}),
     ],
-    ids=["done at once", "in progress", "full quota and throttled"],
+    ids=["immediate", "in progress", "full quota and throttled"],
 )
-async def test_processes_that_begin_when_they_like(
+async def test_processes_that_start_at_any_time(
     place: Path, archive: Path, seed: int, settings: dict[str, Any], counted: Any
 ) -> None:
     chance = random.Random(seed)
@@ -155,6 +155,6 @@ async def test_processes_that_begin_when_they_like(
         raced = await race_of(aws, place, f"free-{seed}", delays, [])
         raced.check_all_came_to_the_end()
         raced.check_nothing_was_made_twice()
-        raced.check_losers_say_whom_they_joined()
+        raced.check_joins_are_reported()
         await raced.check_history()
     counted("race: runs", len(delays))

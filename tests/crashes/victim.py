@@ -1,17 +1,17 @@
 """One process of a flow run, as a worker starts it, that kills itself at a given point.
 
-The production code knows nothing of this: the points are on seams of botocore, of Prefect and of the run's record.
-Points are named in words::
+The production code is unaware of this: the points are hooks in botocore, in Prefect and in the run's record. They have
+these names::
 
     before CreateCompilationJob     an AWS operation of the target, before it is sent
-    after CreateCompilationJob      ... when its answer is there, and nobody has seen it yet
+    after CreateCompilationJob      ... when its response has arrived but was not returned yet
     archive read                    the compiled archive was read to its end
-    recorded version                the record that the server holds names the target's version
+    recorded version                the server's record has the target's version
     before write status=deployable  the record with that is about to be sent
-    after write ...                 the server has it, the process has not noted that
-    noted write ...                 the process has noted it too
+    after write ...                 the server has it, the process has not registered that
+    noted write ...                 the process has registered it too
     before state of compile         the target's task is done, and its state not sent
-    after state of compile          ... sent, and the result that a restart goes by not written
+    after state of compile          ... sent, and the result that a restart uses not written
     half result of compile          ... and that result half written
     after result of compile         ... and written
     before run state Completed      the run's own state; after run state Completed
@@ -52,7 +52,7 @@ from flows.compile_training_job import compile_training_job
 from tasks.store.record import RecordWriter
 
 PART = 256 << 10
-"""Bytes per part of an upload here, so that small packages go up in parts too."""
+"""Part size in bytes, so that even small packages are multipart uploads."""
 JOB = re.compile(r"-([a-z0-9]+)-[0-9a-f]{8}-\d+")
 COMPILED = re.compile(r"models/compilation/([^/]+)/[^/]+/[^/]+\.tar\.gz$")
 
@@ -61,7 +61,7 @@ _finished: ContextVar[str] = ContextVar("victim_finished", default="")
 
 
 class Kill(NamedTuple):
-    """Where a process kills itself: at a point of a target. ``held`` targets go no further than their gates."""
+    """Where a process kills itself: at a target's point. ``held`` targets stop at their gates."""
 
     point: str
     target: str
@@ -71,14 +71,14 @@ class Kill(NamedTuple):
 def run_to_the_end(
     flow_run_id: str, environment: dict[str, str], kill: Kill | None, folder: Path, name: str, forgetful: bool
 ) -> None:
-    """Go on with a flow run as a worker's child does; what it did is in ``<name>.jsonl``, what it said in ``.log``."""
+    """Execute a flow run like a worker's child process; its events are in ``<name>.jsonl``, its output in ``.log``."""
     os.environ.update(environment)
     with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True} if forgetful else {}):
         go_on(flow_run_id, Trap(kill, folder / f"{name}.jsonl"), folder / f"{name}.log")
 
 
 def go_on(flow_run_id: str, trap: Trap, log: Path) -> None:
-    """Go on with a flow run, with a trap on its way."""
+    """Execute a flow run with a trap."""
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(said, 1)
     os.dup2(said, 2)
@@ -89,34 +89,34 @@ def go_on(flow_run_id: str, trap: Trap, log: Path) -> None:
 
 
 class Trap:
-    """Kills the process where it is to die, and holds the targets that are to wait."""
+    """Kills the process at its point, and holds targets that must wait."""
 
     def __init__(self, kill: Kill | None, journal: Path) -> None:
         self._kill = kill
         self._journal = journal
         self._lock = threading.Lock()
         self.noted: set[tuple[str, str]] = set()
-        """Fields that the run's record knows of a target."""
+        """A target's known fields in the run's record."""
 
-    def tell(self, **entry: Any) -> None:
-        """Write down what the process does; it is on disk before the call returns."""
+    def record(self, **entry: Any) -> None:
+        """Record an event; it is on disk before the call returns."""
         with self._lock, self._journal.open("a") as journal:
             journal.write(json.dumps(entry) + "\n")
 
     def reach(self, point: str, target: str) -> None:
-        """Come to a point, in a thread."""
+        """Reach a point in a thread."""
         if self._holds(point, target):
             threading.Event().wait()
         self._die_here(point, target)
 
     async def areach(self, point: str, target: str) -> None:
-        """Come to a point, in the event loop."""
+        """Reach a point in the event loop."""
         if self._holds(point, target):
             await asyncio.Event().wait()
         self._die_here(point, target)
 
     def reach_rows(self, kind: str, rows: list[dict[str, Any]]) -> None:
-        """Come to a write of the record."""
+        """Reach a write of the record."""
         kill = self._kill
         if kill is None or not kill.point.startswith(f"{kind} "):
             return
@@ -134,27 +134,27 @@ class Trap:
 
     def _die_here(self, point: str, target: str) -> None:
         if self.is_next(point, target):
-            self.tell(killed=point, target=target, pid=os.getpid())
+            self.record(killed=point, target=target, pid=os.getpid())
             os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
 
 
 def target_of_job(name: str) -> str:
-    """The target that a compilation job's name says."""
+    """The target in a compilation job's name."""
     match = JOB.search(name)
     assert match, name
     return next(target.name for target in all_targets() if target.suffix == match[1])
 
 
 def target_of_component(name: str) -> str:
-    """The target that a component's name, or its version's ARN, says."""
+    """The target in a component's name or its version's ARN."""
     component = name.partition(":components:")[2].partition(":")[0] or name
     fitting = [target for target in all_targets() if component.endswith(f"-{target.component_suffix}")]
     return max(fitting, key=lambda target: len(target.component_suffix)).name
 
 
 def install(trap: Trap) -> None:
-    """Put the trap on every seam."""
+    """Install the trap in every hook."""
     dda_core.archives.s3_sink.PART = PART
     tasks.store.record.WRITE_SECONDS = 0.2
     _on_aws(trap)
@@ -173,8 +173,8 @@ def _on_aws(trap: Trap) -> None:
         trap.reach(f"before {operation}", target)
         answer = call(client, operation, parameters)
         if operation in ("CreateCompilationJob", "CreateComponentVersion"):
-            trap.tell(created=operation, target=target)
-        # A look counts when it shows the end: it is what the next step goes by.
+            trap.record(created=operation, target=target)
+        # Only the poll that shows the end counts, because the next step depends on it.
         looks = {"DescribeCompilationJob": "COMPLETED", "DescribeComponent": "DEPLOYABLE"}
         shown = answer.get("CompilationJobStatus") or answer.get("status", {}).get("componentState")
         if operation not in looks or shown == looks[operation]:
@@ -249,10 +249,10 @@ def _on_the_record(trap: Trap) -> None:
         rows = rows_of(artifact)
         trap.reach_rows("before write", rows)
         if rows:
-            trap.tell(sent=rows)
+            trap.record(sent=rows)
         made = await create(client, artifact)
         if rows:
-            trap.tell(recorded=rows)
+            trap.record(recorded=rows)
         trap.reach_rows("after write", rows)
         return made
 
@@ -260,10 +260,10 @@ def _on_the_record(trap: Trap) -> None:
         rows = rows_of(artifact)
         trap.reach_rows("before write", rows)
         if rows:
-            trap.tell(sent=rows)
+            trap.record(sent=rows)
         await update(client, artifact_id, artifact)
         if rows:
-            trap.tell(recorded=rows)
+            trap.record(recorded=rows)
         trap.reach_rows("after write", rows)
 
     Ledger._advance, RecordWriter._put = noting, putting  # type: ignore[method-assign]
@@ -277,7 +277,7 @@ def _on_states(trap: Trap) -> None:
     async def setting(engine: Any, state: Any, force: bool = False) -> Any:
         name, target = engine.task.name, (engine.parameters or {}).get("target", "")
         if state.is_completed():
-            # Prefect sends the state first, and writes the result after it.
+            # Prefect sends the state first and then writes the result.
             _finished.set(name)
             _target.set(target)
             await trap.areach(f"before state of {name}", target)

@@ -45,6 +45,8 @@ def value(parameter: inspect.Parameter, text: str) -> Any:
             return Path(text)
         case "int" | "int | None":
             return 7
+        case "bool":
+            return True
         case "float | None":
             return 2.5
         case "Iterable[str]":
@@ -92,7 +94,9 @@ class TestEveryClass:
             assert fact in str(error)
 
     @pytest.mark.parametrize(
-        "copied", [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy], ids=repr
+        "copied",
+        [lambda error: pickle.loads(pickle.dumps(error)), copy.copy, copy.deepcopy],
+        ids=["pickle", "copy", "deepcopy"],
     )
     def test_a_copy_of_it_is_the_same(self, cls: type[DdaError], copied: Any) -> None:
         error = cls(**given_to(cls, "x"))

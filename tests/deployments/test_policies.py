@@ -1,4 +1,4 @@
-"""The IAM policies against the calls that the code makes: every action that is needed, and none besides."""
+"""The IAM policies compared with the calls in the code: every action that is needed, and no others."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ VALUES = {
 TRUST = [name for name in policy_names() if name.endswith("-trust")]
 PERMISSIONS = [name for name in policy_names() if name not in TRUST]
 INSTALLERS = {"deployments/webhook/stack.py"}
-"""What only a person who may create roles and stacks runs."""
+"""Code that only a person who may create roles and stacks runs."""
 NARROWED_BY_CONDITION = {"cloudwatch:PutMetricData"}
 NOT_IN_A_GOOD_RUN = {
     "s3:AbortMultipartUpload",
@@ -65,7 +65,7 @@ def actions(name: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def iam_knows() -> dict[str, Any]:
-    """Every action of IAM with the types of resource it can be narrowed to, as cfn-lint ships them."""
+    """Every IAM action with the resource types it can be restricted to, from cfn-lint's data."""
     text = importlib.resources.files("cfnlint").joinpath("data/AdditionalSpecs/Policies.json").read_text()
     found: dict[str, Any] = json.loads(text)
     return found
@@ -85,7 +85,7 @@ def test_a_policy_is_well_formed(name: str):
             sorted(listed(statement["Action"])) == listed(statement["Action"]) or len(listed(statement["Action"])) < 3
         )
     assert len({statement["Sid"] for statement in document["Statement"]}) == len(document["Statement"])
-    # IAM's limit for a managed policy, blanks not counted.
+    # IAM's limit for a managed policy, without whitespace.
     assert len("".join((FOLDER / f"{name}.json").read_text().split())) < 6144
 
 
@@ -95,7 +95,7 @@ def test_actions_are_known_and_as_narrow_as_aws_allows(name: str, iam_knows: dic
         for action in listed(statement["Action"]):
             service, _, operation = action.partition(":")
             known = iam_knows[service]["Actions"]
-            assert operation.lower() in known, f"{action} is no action of IAM"
+            assert operation.lower() in known, f"{action} is not an IAM action"
             assert "*" not in action
             types = known[operation.lower()].get("Resources", [])
             if not types or action in NARROWED_BY_CONDITION:
@@ -137,7 +137,7 @@ def test_the_policies_have_the_actions_that_the_source_calls_need_and_no_others(
 
 
 async def test_a_run_with_the_policies_of_the_files(pipeline: Pipeline):
-    """The SageMaker role's is enforced by the embedded AWS; the pipeline's is held against every call."""
+    """The embedded AWS enforces the SageMaker role's policy; every call is checked against the pipeline's."""
     iam = pipeline.aws.client("iam")
     role = VALUES["SageMakerRole"]
     iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(policy("sagemaker-execution-trust")))
@@ -184,7 +184,7 @@ def allows(name: str, asked: tuple[str, str]) -> bool:
 
 
 def asked_for(calls: list[Call]) -> Iterator[tuple[str, str]]:
-    """Each action that the calls need, on its resource. The local AWS has a user where AWS has the pipeline's role."""
+    """Each action that the calls need, with its resource. The local AWS's user stands in for the pipeline's role."""
     for call in calls:
         for action, resource in needs(call, REGION, ACCOUNT):
             yield action, resource.replace(":user/local", f":role/{VALUES['PipelineRole']}")

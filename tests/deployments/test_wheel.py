@@ -1,6 +1,6 @@
-"""A wheel of the project, installed as the Dockerfile installs it, at work in an empty folder.
+"""The project's wheel, installed as the Dockerfile installs it, used in an empty folder.
 
-The environment is made from the locks, so PyPI must be there, or pip's cache; else the tests are skipped.
+The environment is installed from the locks; without PyPI or pip's cache the tests are skipped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """What the Dockerfile makes: a worker's packages and the wheel, nothing else."""
+    """What the Dockerfile installs: a worker's packages and the wheel, nothing else."""
     place = tmp_path_factory.mktemp("wheel")
     (place / "empty").mkdir()
     subprocess.run([sys.executable, "-m", "venv", place / "env"], check=True)
@@ -68,7 +68,7 @@ def wheel_name() -> str:
     return f"{project['name'].replace('-', '_')}-{project['version']}-py3-none-any.whl"
 
 
-def test_everything_that_is_no_module_is_in_the_wheel(worker: Installed) -> None:
+def test_all_tracked_files_are_in_the_wheel(worker: Installed) -> None:
     wheel = worker.folder.parent / "dist" / wheel_name()
     listed = set(worker.run("python", "-m", "zipfile", "--list", str(wheel)).stdout.split())
     parts = ("dda_core", "tasks", "flows", "deployments")
@@ -116,7 +116,7 @@ def test_a_local_stack_registers_every_deployment(worker: Installed) -> None:
         with urllib.request.urlopen(request, timeout=30) as answer:
             registered = sorted(each["entrypoint"] for each in json.load(answer))
         declared = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
-        # And those of the use case `local`.
+        # Plus those of the use case `local`.
         own = ["flows.artifact_links.artifact_links", "flows.compile_training_job.compile_training_job"]
         assert registered == sorted([*(each["entrypoint"] for each in declared), *own])
     finally:

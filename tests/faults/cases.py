@@ -1,8 +1,8 @@
-"""The grid of faults: which error strikes which call of which operation.
+"""The fault grid: which error is injected into which call of which operation.
 
-The operations are those that an undisturbed run called, so a new call enters the grid by itself; the errors are those
-that botocore's service models declare for them, and those that every service can send or that happen on the way.
-How a run has to end is said in ``documented``.
+The operations are those that an undisturbed run calls, so a new call enters the grid automatically. The errors are
+those that botocore's service models declare for them, those that every service can return, and connection errors. The
+expected end of a run is in ``documented``.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and the call that it strikes.
+    """A fault and the call that it is injected into.
 
     Attributes:
         operation: such as ``s3:PutObject``.
-        error: AWS's code, a bare HTTP status, or a fault of the connection.
-        nth: which call of the operation it strikes.
-        again: whether it strikes the second run, which finds everything done.
-        after_effect: whether the call does its work first, and only its answer is lost.
-        lasting: whether it outlives botocore's own attempts.
-        endless: whether it never goes away by itself.
+        error: AWS's code, a bare HTTP status, or a connection error.
+        nth: which call of the operation fails.
+        again: whether it fails in the second run, which finds everything done.
+        after_effect: whether the call takes effect first, and only its response is lost.
+        lasting: whether it outlasts botocore's own attempts.
+        endless: whether it is permanent.
     """
 
     operation: str
@@ -56,7 +56,7 @@ class Case:
 
     @property
     def in_process(self) -> bool:
-        """Whether there is no connection at all: only ``mock_aws`` can show that of a single operation."""
+        """Whether there is no connection at all, which only ``mock_aws`` can simulate for a single operation."""
         return self.error in IN_PROCESS
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ MESSAGES = {
 
 
 class Dialect(NamedTuple):
-    """What a service calls the errors that every service can send."""
+    """Each service's codes for the errors that every service can return."""
 
     denied: str
     expired: str
@@ -114,9 +114,9 @@ IN_PROCESS = ("connect-timeout", "connection-refused")
 NO_ANSWER = ("connection-reset", "read-timeout", "cut-body", *IN_PROCESS)
 STATUS = ("429", "500", "503")
 LOST_ANSWER = ("read-timeout", "cut-body", "connection-reset")
-"""The answers that get lost when the call has done its work."""
+"""Lost responses: the errors of a call that has taken effect."""
 EFFECTS = ("Create", "Put", "Upload", "Complete", "Copy", "Delete")
-"""How the names of the operations begin that change something."""
+"""Prefixes of operations that change something."""
 
 
 def dialect_of(operation: str) -> Dialect:
@@ -124,7 +124,7 @@ def dialect_of(operation: str) -> Dialect:
 
 
 def modelled(operation: str) -> list[str]:
-    """The errors that botocore's model declares for the operation, by the codes that are sent."""
+    """The error codes that botocore's model declares for the operation, as sent."""
     service, _, name = operation.partition(":")
     shapes = operation_model(service, name).error_shapes
     return [str(shape.metadata.get("error", {}).get("code") or shape.name) for shape in shapes]
@@ -136,9 +136,9 @@ def modelled(operation: str) -> list[str]:
 def grid(first_run: Counter[str], second_run: Counter[str]) -> list[Case]:
     """Every case for the calls that the two runs made.
 
-    Each operation meets each error of its model, and one that never goes away. Its first, second and last call each
-    meet expired credentials and a wrong clock, which last until a person mends them, and something that outlives
-    botocore's attempts; where the call changes something, also every way to lose the answer.
+    Each operation gets each error of its model, and a permanent one. Its first, second and last call each get expired
+    credentials and a clock skew, which last until a person fixes them, and an error that outlasts botocore's attempts;
+    if the call changes something, also every kind of lost response.
     """
     cases: list[Case] = []
     turn = count()
@@ -151,15 +151,15 @@ def grid(first_run: Counter[str], second_run: Counter[str]) -> list[Case]:
 
 
 def places(calls: int) -> list[int]:
-    """The first, the second and the last of so many calls, each once."""
+    """The first, second and last of that many calls, each once."""
     return sorted({1, min(2, calls), calls})
 
 
 def _of_operation(operation: str, calls: int, turn: Iterator[int], *, again: bool) -> Iterator[Case]:
     name, here, dialect = operation.partition(":")[2], places(calls), dialect_of(operation)
-    until_mended = (dialect.denied, dialect.expired, dialect.clock)
-    at_once = [error for error in dict.fromkeys(modelled(operation)) if error not in until_mended]
-    for number, error in enumerate(at_once):
+    until_fixed = (dialect.denied, dialect.expired, dialect.clock)
+    modelled_errors = [error for error in dict.fromkeys(modelled(operation)) if error not in until_fixed]
+    for number, error in enumerate(modelled_errors):
         yield Case(operation, error, here[number % len(here)], again)
     yield Case(operation, dialect.denied, here[next(turn) % len(here)], again, endless=True)
     for place in here:
@@ -172,7 +172,7 @@ def _of_operation(operation: str, calls: int, turn: Iterator[int], *, again: boo
     yield Case(operation, _pick(("503", "connection-reset"), next(turn)), 1, again, endless=True)
     if name.startswith(EFFECTS):
         yield Case(operation, "cut-body", 1, again, after_effect=True, endless=True)
-    if "ResourceLimitExceeded" in at_once:
+    if "ResourceLimitExceeded" in modelled_errors:
         yield Case(operation, "ResourceLimitExceeded", endless=True)
 
 
@@ -180,11 +180,11 @@ def _pick(errors: Sequence[str], turn: int) -> str:
     return errors[turn % len(errors)]
 
 
-# --- Everything at once -----------------------------------------------------------------------------------------------
+# --- Everything at the same time --------------------------------------------------------------------------------------
 
 
 class Storm(NamedTuple):
-    """One error that passes, which strikes every operation of a run at the same of its calls."""
+    """One transient error, injected into the same call of every operation of a run."""
 
     error: str
     place: int
@@ -199,7 +199,7 @@ class Storm(NamedTuple):
 
 
 def storms(run: Counter[str]) -> Iterator[Storm]:
-    """Each error that passes, at the first, the second and the last call of every operation that has so many."""
+    """Each transient error, at the first, second and last call of every operation that has that many."""
     for error in ("throttled", "failure", *STATUS, *NO_ANSWER):
         for place in range(3):
             cases = [

@@ -25,9 +25,9 @@ def go_through(
     subtests: pytest.Subtests,
     counted: Callable[..., None],
 ) -> Any:
-    """``await go_through(wanted, at_least=99)``: every case of the grid that is wanted, each reported for itself.
+    """``await go_through(wanted, at_least=99)``: run every selected case of the grid and report each separately.
 
-    ``FAULTS="s3:CopyObject .* lasting" pytest -m slow tests/faults`` goes through those that it matches alone.
+    ``FAULTS="s3:CopyObject .* lasting" pytest -m slow tests/faults`` runs only the cases that match.
     """
     only = re.compile(os.environ.get("FAULTS", ""))
 
@@ -49,14 +49,14 @@ def go_through(
 
 
 @pytest.fixture
-def weather_all(
+def survive_all(
     prefect_server: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     subtests: pytest.Subtests,
     counted: Callable[..., None],
 ) -> Any:
-    """``await weather_all(at_least=99)``: every storm; at least so many calls are struck."""
+    """``await survive_all(at_least=99)``: run every storm; at least that many calls must fail."""
 
     async def go(*, at_least: int) -> None:
         struck = 0
@@ -66,7 +66,7 @@ def weather_all(
                 for storm in storms(made):
                     if storm.in_process is not server:
                         with subtests.test(msg=str(storm)):
-                            struck += await runs.weather(storm)
+                            struck += await runs.survive(storm)
         counted("fault grid: calls struck in storms", struck)
         assert struck >= at_least
 

@@ -1,6 +1,6 @@
-"""How a run ends that a fault has struck, written down apart from the code that decides it.
+"""The expected end of a run after a fault, independent of the code that decides it.
 
-docs/operate.md says the same in "When AWS refuses, fails or does not answer". An error of AWS that stands nowhere in
+docs/operate.md describes the same in "When AWS refuses, fails or does not answer". An AWS error that is missing in
 ``ERRORS`` fails the grid.
 """
 
@@ -22,14 +22,14 @@ class Outcome(StrEnum):
 
 
 class Reason(NamedTuple):
-    """What is said of an error: the class of its retry, and words of the cause that a person reads."""
+    """The documentation of an error: its retry class, and words from its cause."""
 
     retry: str
     says: str
 
 
 class Expected(NamedTuple):
-    """How a run ends, and what its failure says."""
+    """How a run ends, and the text of its failure."""
 
     outcome: Outcome
     reason: Reason | None = None
@@ -47,18 +47,18 @@ NOT_ENABLED = Reason("never", "is not enabled in the account")
 ACCESS_CHECK = Reason("never", "lacks access that the run needs")
 REQUEST = Reason("never", "rejected a value in the request")
 S3_REQUEST = Reason("never", "S3 did not accept the request")
-GONE = Reason("never", "the object does not exist")
+NO_OBJECT = Reason("never", "the object does not exist")
 NO_TRAINING_JOB = Reason("never", "no training job of that name")
 ARCHIVED = Reason("never", "archive tier")
 USED_UP = Reason("never", "used up a quota")
 SLOTS = Reason("quota", "quota of concurrent compilation jobs")
 NO_SLOT = Reason("quota", "no free slot")
-TAKEN = Reason("reconcile", "exists already")
-VERSION_TAKEN = Reason("reconcile", "has that version already")
-MISSING = Reason("reconcile", "was deleted, was never made")
+TAKEN = Reason("reconcile", "already exists")
+VERSION_TAKEN = Reason("reconcile", "already has that version")
+MISSING = Reason("reconcile", "was deleted, was never created")
 BUSY = Reason("backoff", "still in progress")
 THROTTLED = Reason("backoff", "throttled requests")
-AWS_FAILED = Reason("backoff", "by a fault of its own")
+AWS_FAILED = Reason("backoff", "had an internal error")
 NO_ANSWER = Reason("backoff", "did not answer, or the connection broke")
 
 ERRORS: dict[Reason, tuple[str, ...]] = {
@@ -71,7 +71,7 @@ ERRORS: dict[Reason, tuple[str, ...]] = {
     ROLE: ("NoSuchEntity",),
     REQUEST: ("ValidationException", "InvalidParameterException", "InvalidInput", "PolicyEvaluation"),
     S3_REQUEST: ("InvalidRequest", "InvalidWriteOffset", "TooManyParts", "EncryptionTypeMismatch"),
-    GONE: ("NoSuchBucket", "NoSuchKey"),
+    NO_OBJECT: ("NoSuchBucket", "NoSuchKey"),
     ARCHIVED: ("InvalidObjectState", "ObjectNotInActiveTierError"),
     USED_UP: ("ServiceQuotaExceededException",),
     SLOTS: ("ResourceLimitExceeded",),
@@ -86,16 +86,16 @@ ERRORS: dict[Reason, tuple[str, ...]] = {
     ),
     NO_ANSWER: tuple(ConnectionFault),
 }
-HEAD_STATUS = {400: S3_REFUSES, 403: S3_REFUSES, 404: GONE}
-"""An answer to HEAD has no body, so that its status alone tells what it means."""
+HEAD_STATUS = {400: S3_REFUSES, 403: S3_REFUSES, 404: NO_OBJECT}
+"""A response to HEAD has no body, so only its status identifies the error."""
 
 OPTIONAL = (
-    # What the access check cannot learn, it leaves to be seen.
+    # The access check does not fail on what it cannot find out.
     "iam:",
     "sts:GetCallerIdentity ",
     "s3:HeadBucket ",
     "s3:GetBucketEncryption ",
-    # A target is delivered all the same without its log, its links to others, and tidiness in the bucket.
+    # A target is delivered even without its log, its tags, and cleanup in the bucket.
     "logs:",
     "s3:ListMultipartUploads ",
     "s3:ListObjectsV2 ",
@@ -103,16 +103,16 @@ OPTIONAL = (
     r"s3:PutObject PUT \S*\.log$",
     r"sagemaker:ListTags .*:compilation-job/",
 )
-"""Calls, by operation and request, without which a run goes on."""
+"""Optional calls, by operation and request: a run continues without them."""
 ANSWERS = {
     "iam:GetRole NoSuchEntity": ACCESS_CHECK,
     "sts:GetCallerIdentity (Expired|Invalid|Unrecognized|Signature|AccessDenied)": ACCESS_CHECK,
     "sts:AssumeRole AccessDenied": ROLE,
     "sagemaker:DescribeTrainingJob ResourceNotFound": NO_TRAINING_JOB,
 }
-"""Errors that say for certain that no target can be made, by operation and error: the run is refused."""
+"""Errors, by operation, that mean that no target can be delivered: the run is refused."""
 DONE_WITHOUT = ("sagemaker:ListTags AccessDeniedException",)
-"""Permissions, by operation and error, that a run can do without: tags that may not be read count as none."""
+"""Optional permissions, by operation and error: tags that may not be read count as none."""
 FOUND = (
     "sagemaker:DescribeCompilationJob ResourceNotFound",
     "sagemaker:CreateCompilationJob ResourceInUse",
@@ -120,25 +120,25 @@ FOUND = (
     "greengrassv2:CreateComponentVersion (ConflictException|RequestAlreadyInProgressException)",
     "greengrassv2:.* ResourceNotFoundException",
 )
-"""Errors after which the run looks at what is there, waits for a slot, and goes on."""
+"""Errors after which the run checks what exists, waits for a slot, and continues."""
 FOUND_DONE = ("sagemaker:CreateCompilationJob", "greengrassv2:CreateComponentVersion")
-"""What is found where it was done, also where no answer ever says so."""
+"""Operations whose effect is found afterwards, even if no response ever confirms it."""
 PATIENT = ("sagemaker:", "greengrassv2:", "sts:AssumeRole", "s3:GetObject")
-"""What is asked again when botocore has given up, because it changes nothing, or is found where it was done."""
+"""Operations that are retried after botocore has given up: they change nothing, or their effect is found."""
 ACCESS_CHECK_HEADS = 2
-"""HeadObject calls of the access check, which come first."""
+"""The access check's HeadObject calls, which come first."""
 
 
 def expected(case: Case, requests: Sequence[str]) -> Expected:
-    """How the run ends when the fault strikes these requests.
+    """How the run ends when these requests fail.
 
     ======================================================  ==========================================================
-    an error that is an answer, such as "no such job"       failed, class ``never``
-    a call or permission that is optional                   recovered
+    an error that is a definite answer, as "no such job"    failed, class ``never``
+    an optional call or permission                          recovered
     an error of class ``never``                             failed, class ``never``
-    one of another class that passes within the call        recovered by botocore's attempts, or by looking
-    one that outlives them, where the pipeline asks again   recovered
-    one that outlives them elsewhere, or never passes       failed, class ``backoff`` (``quota`` where it was that)
+    another class, transient within the call                recovered by botocore's attempts, or by checking the effect
+    one that outlasts them, where the pipeline retries      recovered
+    one that outlasts them elsewhere, or is permanent       failed, class ``backoff`` (or ``quota``)
     ======================================================  ==========================================================
     """
     if case.operation in ("s3:HeadBucket", "s3:HeadObject"):
@@ -165,7 +165,7 @@ def _of_head(case: Case, requests: Sequence[str]) -> Expected:
     service, _, operation = case.operation.partition(":")
     status = None if case.error in set(ConnectionFault) else error_status(service, operation, case.error)
     if operation == "HeadBucket" or (case.nth <= ACCESS_CHECK_HEADS and not case.endless):
-        # Whether packages can be read is asked of one that need not be there.
+        # The check for reading packages asks for one that need not exist.
         missing = status == 404 and not all("/model_artifacts/" in request for request in requests)
         return _failed(ACCESS_CHECK) if status == 403 or missing else RECOVERED
     if status == 403 and case.nth <= ACCESS_CHECK_HEADS:
@@ -176,7 +176,7 @@ def _of_head(case: Case, requests: Sequence[str]) -> Expected:
 
 
 def _outlived(case: Case, requests: Sequence[str]) -> bool:
-    """Whether all of botocore's attempts for one call were struck, not one each of several calls."""
+    """Whether all of botocore's attempts for one call failed, rather than one attempt of several calls."""
     return case.lasting and len(requests) == ATTEMPTS and len(set(requests)) == 1
 
 
@@ -185,8 +185,8 @@ def _failed(reason: Reason) -> Expected:
 
 
 def reason_of(error: str) -> Reason:
-    """What is documented of an error."""
+    """The documentation of an error."""
     for reason, errors in ERRORS.items():
         if error in errors:
             return reason
-    raise AssertionError(f"nothing is documented of {error}: say in ERRORS how it ends")
+    raise AssertionError(f"{error} is not documented: add to ERRORS how it ends")

@@ -1,4 +1,4 @@
-"""The real flow on the session's Prefect server, run again and again against one embedded AWS."""
+"""The real flow on the session's Prefect server, run repeatedly against one embedded AWS."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ TIGHT = {
     "DDA_COMPONENT_VERSIONS_PER_SECOND": "0",
 }
 SOON, LATE = 1.0, 30.0
-"""The limits for an answer, in seconds, where one is held back, and where none is: a busy machine is slow, too."""
+"""Read timeouts in seconds, for a response that is held back and otherwise; the latter allows for a busy machine."""
 LIMIT_SECONDS = 60.0
-"""No run takes longer, whatever happens to its calls, and however busy the machine."""
+"""Time limit for a run, whatever happens to its calls and however busy the machine is."""
 _numbers = itertools.count(1)
-"""The session's Prefect server knows what the other tests trained."""
+"""The session's Prefect server also has the training jobs of other tests."""
 ROWS = {row.cause: row for row in catalogue().rows}
 
 
 class ManyRuns:
-    """One embedded AWS, the flow, and a new training job with a model of its own for each case."""
+    """One embedded AWS, the flow, and a new training job with its own model for each case."""
 
     def __init__(self, aws: LocalAws, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.aws = aws
@@ -86,7 +86,7 @@ class ManyRuns:
             return await self._pipeline.go_on(UUID(view.flow_run_id), retry=True)
 
     async def undisturbed(self) -> tuple[Counter[str], Counter[str]]:
-        """The calls of a run that makes everything, and those of one that finds everything made."""
+        """The calls of a run that does everything, and those of one that finds everything done."""
         training_job = self.train()
         return await self._calls(self.run(training_job)), await self._calls(self.run(training_job))
 
@@ -96,15 +96,15 @@ class ManyRuns:
         return self.aws.calls - before
 
     async def check(self, case: Case, *, retried: bool) -> None:
-        """Run the flow with the fault; where it failed also without, ``retried`` as the same run, else as another.
+        """Run the flow with the fault; if it fails, again without: the same run if ``retried``, otherwise a new one.
 
-        A failure that an operation had before is not followed a second time.
+        A failure that the operation had in an earlier case is not followed up again.
         """
         training_job = self.train()
         if case.again:
             await self.run(training_job)
         view, faults = await self._run_with(training_job, case)
-        assert faults[0]["struck"], "the fault has met no call"
+        assert faults[0]["struck"], "the fault hit no call"
         struck = faults[0]["requests"]
         ends = expected(case, struck)
         try:
@@ -124,19 +124,19 @@ class ManyRuns:
         self._check_delivered(view, training_job)
         self._check_bucket()
 
-    async def weather(self, storm: Storm) -> int:
-        """Run the flow while each operation fails once, which it has to survive; how many did."""
+    async def survive(self, storm: Storm) -> int:
+        """Run the flow while each operation fails once, which it must survive; returns how many failed."""
         training_job = self.train()
         view, faults = await self._run_with(training_job, *storm.cases)
         await self._check_end(view, RECOVERED)
         self._check_delivered(view, training_job)
         self._check_bucket(*storm.cases)
         calm = [fault["operation"] for fault in faults if not fault["struck"]]
-        assert not calm, f"met no call: {calm}"
+        assert not calm, f"hit no call: {calm}"
         return len(faults)
 
     async def _run_with(self, training_job: str, *cases: Case) -> tuple[RunView, list[dict[str, Any]]]:
-        """The run, and how often each fault struck which requests."""
+        """The run, and how often each fault hit which requests."""
         if any(case.error == ConnectionFault.READ_TIMEOUT for case in cases):
             self._wait_for_answers(SOON)
         for case in cases:
@@ -203,7 +203,7 @@ class ManyRuns:
         return [row["componentVersion"] for row in found["componentVersions"]]
 
     def _check_bucket(self, *cases: Case) -> None:
-        """Nothing is left open or staged, but by the call that should have removed it or that told its name."""
+        """No upload is open and nothing staged, unless the failed call should have removed it or returned its name."""
         s3, bucket = self.aws.client("s3"), self.aws.bucket
         uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
         staged = s3.list_objects_v2(Bucket=bucket, Prefix=STAGING).get("Contents", [])
@@ -218,7 +218,7 @@ class ManyRuns:
 
 @asynccontextmanager
 async def many_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[ManyRuns]:
-    """The flow against an embedded AWS of its own, in a use case whose role has to be assumed.
+    """The flow against its own embedded AWS, in a use case with a role to assume.
 
     ``options`` are those of ``local_aws``.
     """
@@ -251,7 +251,7 @@ def _add_role(aws: LocalAws) -> None:
 
 
 def make_runs_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less, and upload in parts although the model is small."""
+    """Shorter waits, and multipart uploads although the model is small."""
     monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0.01)
     monkeypatch.setattr(s3_sink, "PART", 256 << 10)
     monkeypatch.setattr(moto_s3, "S3_UPLOAD_PART_MIN_SIZE", 1)

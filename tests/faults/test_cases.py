@@ -1,4 +1,4 @@
-"""The grid itself: nothing that should be in it is left out, and the rule of how runs end is the one that is meant."""
+"""The grid itself: it is complete, and the rule for how runs end is the intended one."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_every_modelled_error_of_every_operation_is_in_the_grid() -> None:
     assert ("sts:AssumeRole", "PackedPolicyTooLarge") in found, "by the code that is sent, not by the shape's name"
 
 
-def test_every_operation_is_refused_once() -> None:
+def test_every_operation_is_denied_once() -> None:
     for operation in RUN | AGAIN:
         met = {reason_of(case.error) for case in CASES if case.operation == operation}
         assert {documented.PERMISSION, documented.S3_REFUSES} & met
 
 
-def test_the_first_the_second_and_the_last_call_meet_what_a_person_mends_and_what_outlives_botocore() -> None:
+def test_the_first_second_and_last_call_get_errors_that_a_person_fixes_and_that_outlast_botocore() -> None:
     assert places(5) == [1, 2, 5]
     cases = [case for case in CASES if case.operation == "s3:PutObject"]
     for reason in (documented.CREDENTIALS, documented.CLOCK):
@@ -46,7 +46,7 @@ def test_the_first_the_second_and_the_last_call_meet_what_a_person_mends_and_wha
     assert [case.nth for case in cases if case.lasting] == [1, 2, 5]
 
 
-def test_every_answer_to_a_call_that_changes_something_gets_lost_in_every_way() -> None:
+def test_every_response_to_a_changing_call_is_lost_in_every_way() -> None:
     lost = {
         (case.nth, case.error)
         for case in CASES
@@ -55,7 +55,7 @@ def test_every_answer_to_a_call_that_changes_something_gets_lost_in_every_way() 
     assert lost == {(nth, error) for nth in (1, 2, 5) for error in ("read-timeout", "cut-body", "connection-reset")}
 
 
-def test_a_storm_of_each_error_that_passes_strikes_every_call_of_the_three() -> None:
+def test_a_storm_of_each_transient_error_covers_all_three_calls() -> None:
     struck = Counter((storm.error, case.operation) for storm in storms(RUN) for case in storm.cases)
     assert {error for error, _ in struck} == {"throttled", "failure", "429", "500", "503", *ConnectionFault}
     assert {number for (_, operation), number in struck.items() if operation == "s3:PutObject"} == {3}
@@ -63,18 +63,18 @@ def test_a_storm_of_each_error_that_passes_strikes_every_call_of_the_three() -> 
     assert {number for (_, operation), number in struck.items() if operation == "sts:AssumeRole"} == {1}
 
 
-def test_a_call_that_only_a_second_run_makes_fails_in_a_second_run() -> None:
+def test_a_call_that_only_the_second_run_makes_fails_in_the_second_run() -> None:
     assert {case.operation for case in CASES if case.again} == {"greengrassv2:GetComponent"}
 
 
-def test_no_case_is_in_the_grid_twice() -> None:
+def test_the_grid_has_no_duplicates() -> None:
     assert len(set(CASES)) == len(CASES)
 
 
-def test_each_error_is_documented_once_and_an_unknown_one_is_refused() -> None:
+def test_each_error_is_documented_once_and_unknown_ones_are_refused() -> None:
     errors = Counter(error for each in ERRORS.values() for error in each)
     assert set(errors.values()) == {1}
-    with pytest.raises(AssertionError, match="nothing is documented of BrandNewException"):
+    with pytest.raises(AssertionError, match="BrandNewException is not documented"):
         reason_of("BrandNewException")
 
 
@@ -112,5 +112,5 @@ RULE = [
 
 
 @pytest.mark.parametrize(("case", "requests", "ends"), RULE, ids=[str(case) for case, _, _ in RULE])
-def test_the_rule_of_how_a_run_ends(case: Case, requests: list[str], ends: Expected) -> None:
+def test_the_rule_for_how_a_run_ends(case: Case, requests: list[str], ends: Expected) -> None:
     assert expected(case, requests) == ends

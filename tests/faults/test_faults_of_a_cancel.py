@@ -1,4 +1,4 @@
-"""The grid of faults, the calls by which a cancelled run stops its compilation job: cancelled it is all the same."""
+"""The fault grid for the calls that stop a cancelled run's compilation job: the run is Cancelled whatever fails."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ CASES = [
         ("cut-body", False),
     )
 ] + [Case("sagemaker:StopCompilationJob", "ResourceNotFound", endless=True)]
-"""``ResourceNotFound`` is all that the model of these has."""
+"""``ResourceNotFound`` is the only error in the model of these operations."""
 
 
-async def test_whatever_happens_to_a_call_a_cancelled_run_ends_as_one(
+async def test_whatever_fails_a_cancelled_run_ends_cancelled(
     prefect_server: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -68,17 +68,17 @@ async def _check(runs: ManyRuns, case: Case) -> None:
         target = (await view_of(client, await client.read_flow_run(run.id))).targets[TARGET]
     assert target.status is TargetStatus.STOPPED
     assert target.reason == "the run was cancelled"
-    # Also where the answer that it is stopped was lost.
+    # Also if the response to StopCompilationJob was lost.
     by_record = (case.operation, case.error) == ("sagemaker:ListTags", "AccessDeniedException")
     assert _is_stopped(runs, training_job) is (by_record or not case.endless)
 
-    # The worker's hook, or reconcile, does it once AWS lets it.
+    # The worker's hook, or reconcile, stops it once AWS allows it.
     await stop_compilation_jobs(compile_training_job, run, Cancelled())
     assert _is_stopped(runs, training_job)
 
 
 async def _compiling(runs: ManyRuns, training_job: str) -> FlowRun:
-    """The run of the training job, once its compilation job is there."""
+    """The run of the training job, once its compilation job exists."""
     async with asyncio.timeout(LIMIT_SECONDS), get_client() as client:
         while not runs.jobs(training_job):  # noqa: ASYNC110 - what is waited for is in AWS and sets no event
             await asyncio.sleep(0.1)

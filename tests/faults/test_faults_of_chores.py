@@ -1,4 +1,4 @@
-"""The grid of faults, the calls of the scheduled flows: one that AWS does not answer says so, and loses nothing."""
+"""The fault grid for the scheduled flows: a flow reports what AWS did not answer, and loses nothing."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Chore(NamedTuple):
     """A scheduled flow.
 
     Attributes:
-        run: to its end.
-        page: the artifact that says what it could not ask; None where its state's message does.
-        says: these words, where it could not.
-        unneeded: how the operations begin that it does without; what fails of them is in the log.
-        without: says this instead, where it may not call an operation and does without it.
+        run: runs it to its end.
+        page: the artifact that says what it could not ask; None if its state's message does.
+        says: the words there.
+        unneeded: prefixes of optional operations, whose failures are only logged.
+        without: says this instead if it lacks the permission for an optional operation.
     """
 
     run: Callable[[], Awaitable[State[Any]]]
@@ -50,12 +50,12 @@ class Chore(NamedTuple):
     without: Mapping[str, str] = {}
 
     def words(self, case: Case) -> str:
-        """What it says when the case's call fails for good."""
+        """What it says when the case's call fails permanently."""
         denied = case.error == dialect_of(case.operation).denied
         return self.without.get(case.operation, self.says) if denied else self.says
 
 
-NO_TAGS = {"sagemaker:ListTags": "may not be read"}
+NO_TAGS = {"sagemaker:ListTags": "No permission to read the tags"}
 
 
 async def _refresh_overview() -> State[Any]:
@@ -78,18 +78,18 @@ CHORES = {
     "refresh-overview": Chore(_refresh_overview, OVERVIEW, "could not be listed", without=NO_TAGS),
     "reconcile": Chore(_reconcile, orphans.KEY, "its account could not be checked", unneeded=("s3:",), without=NO_TAGS),
     "refresh-devices": Chore(_refresh_devices, None, "Could not read the devices of local"),
-    # Most use cases have no queue, and nobody then allows the worker to look for one.
+    # Most use cases have no queue, and then the worker lacks the permission to look for one.
     "drain-training-events": Chore(
         _drain, None, "Not processed: local:", unneeded=("sqs:GetQueueUrl", "sqs:DeleteMessage", "sts:AssumeRole")
     ),
 }
 
 
-GONE = (
+DELETED = (
     ("sagemaker:DescribeTrainingJob", "ResourceNotFound"),
     ("greengrassv2:ListInstalledComponents", "ResourceNotFoundException"),
 )
-"""What was there when it was listed and is not any more is left out."""
+"""Resources that were listed but have been deleted since are left out."""
 
 
 class Place:
@@ -101,7 +101,7 @@ class Place:
         self._sent = 0
 
     def send(self) -> str:
-        """Put the event of a completed training job into the queue; the job's name."""
+        """Put the event of a completed training job into the queue; returns the job's name."""
         self._sent += 1
         name = f"fetched-{self._sent}"
         sqs = self.aws.client("sqs")
@@ -109,7 +109,7 @@ class Place:
         return name
 
     def hidden(self) -> int:
-        """How many messages were handed out and not deleted."""
+        """How many messages were received and not deleted."""
         sqs, name = self.aws.client("sqs"), "ApproximateNumberOfMessagesNotVisible"
         return int(sqs.get_queue_attributes(QueueUrl=self._url(sqs), AttributeNames=[name])["Attributes"][name])
 
@@ -147,7 +147,7 @@ async def place(prefect_server: None, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def cases_of(operation: str) -> list[Case]:
-    """What never goes away by itself, and then what passes."""
+    """Permanent faults first, then transient ones."""
     dialect = dialect_of(operation)
     stays = dict.fromkeys([*modelled(operation), dialect.denied, dialect.expired, dialect.clock, "503", "cut-body"])
     passes = (dialect.throttled, "connection-reset", "429")
@@ -158,7 +158,7 @@ def cases_of(operation: str) -> list[Case]:
 
 
 @pytest.mark.parametrize("name", CHORES)
-async def test_whatever_happens_to_a_call_the_flow_says_so_and_loses_nothing(
+async def test_whatever_fails_the_flow_reports_it_and_loses_nothing(
     name: str, place: Place, subtests: pytest.Subtests, counted: Callable[..., None]
 ) -> None:
     chore, aws = CHORES[name], place.aws
@@ -192,13 +192,13 @@ async def _check(chore: Chore, case: Case, place: Place) -> None:
     if not case.endless:
         assert struck < ATTEMPTS
         assert chore.says not in text
-    elif not case.operation.startswith(chore.unneeded) and (case.operation, case.error) not in GONE:
+    elif not case.operation.startswith(chore.unneeded) and (case.operation, case.error) not in DELETED:
         assert chore.words(case) in text
 
     if chore.run is _drain:
         await place.do(chore)
         if (case.operation, case.error) == ("sqs:ReceiveMessage", "cut-body"):
-            # It was handed out to nobody, and comes again when the queue has hidden it for long enough.
+            # No consumer got the message; it reappears after the visibility timeout.
             assert place.hidden() > hidden
         else:
             assert await place.runs_of(sent) == 1

@@ -1,4 +1,4 @@
-"""The grid of faults, the calls to S3 and to the logs."""
+"""The fault grid for the calls to S3 and CloudWatch Logs."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 STORAGE = ("s3", "logs")
 
 
-async def test_whatever_happens_to_a_call_the_run_ends_as_documented(go_through: Any) -> None:
+async def test_whatever_fails_the_run_ends_as_documented(go_through: Any) -> None:
     await go_through(lambda case: case.service in STORAGE, at_least=100)

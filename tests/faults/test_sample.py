@@ -1,4 +1,4 @@
-"""A sample of the grid, for the tests that are run all the time: what went wrong once, and what must never be twice."""
+"""A sample of the grid for the regular tests: past failures, and effects that must never happen twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors that pass, at every operation of a run at once."""
+"""Transient errors in every operation of a run at the same time."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
-async def test_a_run_weathers_what_passes_also_where_it_strikes_every_operation(weather_all: Any) -> None:
-    await weather_all(at_least=300)
+async def test_a_run_survives_transient_errors_in_every_operation(survive_all: Any) -> None:
+    await survive_all(at_least=300)

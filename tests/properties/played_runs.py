@@ -1,8 +1,8 @@
-"""The runs of one training job, played: what worker, webhook, ``reconcile`` and people do to them, step by step.
+"""The runs of one training job, and what the worker, the webhook, ``reconcile`` and people do to them, step by step.
 
-Real are the flow, on a real Prefect server, and everything below it; AWS is the embedded one, whose compilation jobs
-and component versions are held back until they are let go. A run's process is a thread with an event loop of its own;
-a crash stops the loop for ever (see ``tests.fixtures.run_process``).
+The flow and everything below it is real, on a real Prefect server. AWS is the embedded one, whose compilation jobs and
+component versions are held back until released. A run's process is a thread with its own event loop; a crash stops the
+loop for good (see ``tests.fixtures.run_process``).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _numbers = itertools.count(1)
 
 
 class World:
-    """What all examples share: Prefect, a use case with a deployment, a trained archive, and the live records."""
+    """Shared by all examples: Prefect, a use case with a deployment, a trained archive, and the live records."""
 
     def __init__(self, folder: Path) -> None:
         self.archive = trained_archive(folder / "model.tar.gz").read_bytes()
@@ -98,7 +98,7 @@ def shared_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worl
         return await enter(record)
 
     def loaded_once(loader: JSONFileLoader, path: str) -> Any:
-        """Botocore's models are read for each session, which is a sixth of what a run costs here."""
+        """Cache botocore's models, which every session reads: a sixth of a run's time here."""
         if path not in loaded:
             loaded[path] = load_file(loader, path)
         return loaded[path]
@@ -112,7 +112,7 @@ def shared_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worl
 
 
 class PlayedRun:
-    """A flow run, and its process while it has one."""
+    """A flow run, with its process while it has one."""
 
     def __init__(self, flow_run: FlowRun) -> None:
         self.id = flow_run.id
@@ -120,7 +120,7 @@ class PlayedRun:
         self.ended: StateType | None = None
         self.processes = 0
         self.cancelled = False
-        """Whether it ever was, whatever it has done since."""
+        """Whether it was ever cancelled, whatever it has done since."""
 
     @property
     def alive(self) -> bool:
@@ -136,7 +136,7 @@ class PlayedRun:
 
 
 class PlayedRuns:
-    """A training job in an AWS of its own, and its runs."""
+    """A training job in its own AWS, and its runs."""
 
     def __init__(self, world: World, quota: int) -> None:
         self.world, self.quota = world, quota
@@ -161,13 +161,13 @@ class PlayedRuns:
     # --- What is done to runs ----------------------------------------------------------------------------------------
 
     def event(self) -> FlowRun:
-        """What EventBridge sends: a run of the first time, the same one after that."""
+        """EventBridge's request: a new run the first time, the same run after that."""
         return self._created(
             idempotency_key=f"sagemaker/{ACCOUNT}/{REGION}/local/{self.training_job}", tags=["trigger:eventbridge"]
         )
 
     def command(self, **parameters: Any) -> FlowRun:
-        """What ``dda compile`` sends."""
+        """A new run, as ``dda compile`` starts it."""
         return self._created(parameters, tags=["trigger:cli"])
 
     def _created(self, parameters: dict[str, Any] | None = None, **options: Any) -> FlowRun:
@@ -194,25 +194,25 @@ class PlayedRuns:
         self._set_state(run, Scheduled(name="AwaitingRetry"))
         self.begin(run)
 
-    def mend(self, run: PlayedRun) -> None:
+    def restart(self, run: PlayedRun) -> None:
         """What ``reconcile`` does with a crashed run."""
         again: State[None] = Scheduled(name="AwaitingRetry")
         self.world.wait(set_state(self.world.client, run.id, again, transition_id(Resumption.RESUMED)))
         self.begin(run)
 
     def kill(self, run: PlayedRun) -> None:
-        """What happens where a process dies and somebody notices."""
+        """A process dies, and the run is marked Crashed."""
         assert run.process
         run.process.kill()
         run.process = None
         state = self.read(run).state
-        # The process may have brought the run to its end before it was killed.
+        # The process may have ended the run before it was killed.
         if state is None or not state.is_final():
-            state = self._set_state(run, Crashed(message="the process is gone"))
+            state = self._set_state(run, Crashed(message="the process died"))
         run.ended = state.type
 
     def cancel(self, run: PlayedRun) -> None:
-        """What the worker does with a run that is to be cancelled."""
+        """What a worker does with a Cancelling run."""
         assert run.process
         self._set_state(run, Cancelling())
         run.process.cancel()
@@ -225,17 +225,17 @@ class PlayedRuns:
         self.world.wait(self.world.client.set_flow_run_state(run.id, state, force=True))
         return state
 
-    def let_go(self, kind: Any, target: str) -> None:
-        """What is on its way for the target ends; what comes next is held back again."""
+    def release(self, kind: Any, target: str) -> None:
+        """Release what AWS holds back for the target; the next one is held back again."""
         self.aws.holds.release(kind, target)
         self.aws.holds.hold(kind, target)
 
     # --- Where they stand --------------------------------------------------------------------------------------------
 
     def settle(self) -> list[PlayedRun]:
-        """Wait until every run has ended or waits for AWS: none hangs, and what comes next finds them at rest.
+        """Wait until every run has ended or is waiting for AWS, so that the next step finds them idle; none may hang.
 
-        The runs that have ended by themselves.
+        Returns the runs that ended by themselves.
         """
         deadline = time.monotonic() + SETTLE_SECONDS
         while moving := [run for run in self.runs if run.process and not self._rests(run)]:
@@ -277,12 +277,12 @@ class PlayedRuns:
         return [run for run in self.runs if getattr(run, standing)]
 
     def lines(self, run: PlayedRun) -> dict[str, TargetLine]:
-        """The targets as the run's newest process has them."""
+        """The targets in the run's latest process."""
         record = self.world.records.get(run.id)
         return dict(record.ledger.targets) if record else {}
 
     def on_their_way(self, kind: str) -> list[str]:
-        """The targets for which AWS compiles, or makes a component version."""
+        """The targets that AWS is compiling, or creating a component version for."""
         if kind == "publish":
             return [each for each in TARGETS if any(version.state in MAKING for version in self._versions_for(each))]
         return [target for target in TARGETS if (job := self.newest_job(target)) and job.status() in LIVE]
@@ -291,13 +291,13 @@ class PlayedRuns:
         return self.world.wait(self.world.client.read_flow_run(run.id))
 
     def written(self) -> list[JobRun]:
-        """What the runs of this example have written; another example may have had the same name on this server."""
+        """The records of this example's runs; another example may have used the same name on this server."""
         ours = {run.id for run in self.runs}
         found = self.world.wait(runs_of(self.world.client, self.training_job))
         return [run for run in found if run.run.id in ours]
 
     def jobs(self) -> list[CompilationJob]:
-        # A process of the example before, on its way to its end, may still have made one of its own.
+        # A process of the previous example may still have created one while it ended.
         return [job for job in self._every_job() if job.name.startswith(f"{self.training_job}-")]
 
     def _every_job(self) -> list[CompilationJob]:
@@ -308,9 +308,9 @@ class PlayedRuns:
         return max(mine, key=lambda job: attempt_of(job.name) or 0, default=None)
 
     def stored_digest(self, uri: str) -> str:
-        """The digest of what is stored there, as recipes have it."""
+        """The digest of the stored object, as in recipes."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
-        # Not by a call, which could meet a fault that is meant for the runs.
+        # Not with an API call, which could hit a fault meant for the runs.
         stored = s3_backends[ACCOUNT]["aws"].get_object(bucket, key)
         assert stored
         return base64.b64encode(hashlib.sha256(stored.value).digest()).decode()

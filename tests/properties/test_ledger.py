@@ -1,4 +1,4 @@
-"""The ledger of a run, whatever its steps report and in whatever order (feature ``compilation-job-visibility``)."""
+"""A run's ledger, whatever its steps report in whatever order (feature ``compilation-job-visibility``)."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ ends: st.SearchStrategy[Transition] = st.one_of(
     failures.map(lambda failure: lambda ledger: ledger.stopped(TARGET, failure)),
     st.just(lambda ledger: ledger.keep(TargetLine(target=TARGET, status=TargetStatus.FAILED, reason="kept"))),
 )
-# As they happen: many steps, now and then an end; and ends that are reported twice.
+# Realistic proportions: many steps, few ends, and ends that are reported twice.
 histories = st.lists(steps | steps | ends, max_size=12) | st.lists(steps, max_size=12).flatmap(
     lambda before: st.lists(ends | steps, min_size=1, max_size=5).map(lambda after: before + after)
 )
 
 
 def lines_after(transitions: list[Transition]) -> list[TargetLine]:
-    """The target's line at first and after each transition; a second passes between two of them."""
+    """The target's line at the start and after each transition, one second apart."""
     seconds = count()
     ledger = Ledger(clock=lambda: BEGAN + timedelta(seconds=next(seconds)))
     ledger.expect([TARGET, OTHER])
@@ -82,7 +82,7 @@ def lines_after(transitions: list[Transition]) -> list[TargetLine]:
 def test_an_end_is_final(transitions: list[Transition]) -> None:
     """**Feature: compilation-job-visibility, Property 3: Status transitions** (an end is final)
 
-    After the first end nothing changes but what is known of the compilation, and whose the jobs are.
+    After the first end only the details of the compilation, and the owners of jobs, still change.
     """
     for before, after in pairwise(lines_after(transitions)):
         if before.status.ended:
@@ -94,7 +94,7 @@ def test_an_end_is_final(transitions: list[Transition]) -> None:
 def test_the_first_reason_stays(transitions: list[Transition]) -> None:
     """**Feature: compilation-job-visibility, Property 18: The first failure reason stays**
 
-    A target has a reason from its end on, and an attempt the one that it ended with.
+    A target has a reason from its end on, and each attempt keeps the reason that it ended with.
     """
     lines = lines_after(transitions)
     reasons = [line.reason for line in lines if line.reason]
@@ -112,7 +112,7 @@ def test_the_first_reason_stays(transitions: list[Transition]) -> None:
 def test_a_phase_never_goes_back(transitions: list[Transition]) -> None:
     """**Feature: compilation-job-visibility, Property 3: Status transitions** (forward only)
 
-    Statuses come in the order of the phases, and each is noted once, with the time at which it began.
+    Statuses follow the order of the phases, and each is recorded once, with its start time.
     """
     lines = lines_after(transitions)
     kept = any(line.reason == "kept" for line in lines)
@@ -133,8 +133,8 @@ def test_a_phase_never_goes_back(transitions: list[Transition]) -> None:
 def test_attempts_only_grow(transitions: list[Transition]) -> None:
     """**Feature: compilation-job-visibility, Property 15: Every attempt is kept under the number of its job**
 
-    No attempt is lost and none that has ended changes, but for those of another run that were only looked at. There is
-    one at a time, the last one's number is the target's, and it ends with the target.
+    No attempt is lost, and none that has ended changes, except for observed ones of another run. Only one is in
+    progress, the last one's number is the target's, and it ends with the target.
     """
     lines = lines_after(transitions)
     if any(line.reason == "kept" for line in lines):

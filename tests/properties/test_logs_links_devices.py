@@ -1,4 +1,4 @@
-"""The correctness properties of the feature ``compilation-job-visibility`` that are about logs, links and devices."""
+"""Properties of the feature ``compilation-job-visibility`` for logs, links and devices."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ QUICK = Spacing(1e9)
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[LocalAws]:
-    """One embedded AWS for all examples; each takes names of its own, or begins by taking away what it counts."""
+    """One embedded AWS for all examples; each uses its own names, or first deletes what it counts."""
     with pytest.MonkeyPatch.context() as patch, local_aws() as aws:
         for name, value in aws.environ.items():
             patch.setenv(name, value)
@@ -50,7 +50,7 @@ def clients(aws: LocalAws) -> AwsClients:
         made = AwsClients(
             UseCase(usecase_id="local", account_id="123456789012", region="us-east-1", s3_bucket=aws.bucket)
         )
-        # A client is made when first asked for, and a test has no such environment.
+        # Clients are created on first use, when the test's environment no longer points here.
         for client in (made.s3, made.greengrass, made.logs):
             assert client.meta.endpoint_url == aws.endpoint_url
     return made
@@ -68,8 +68,8 @@ def test_a_link_fetches_its_object_until_it_expires(
 ) -> None:
     """**Feature: compilation-job-visibility, Property 14: Download links**
 
-    Whatever the object is called, its link fetches exactly its bytes without credentials, and is valid for the time
-    that was asked for, which it says.
+    Whatever the object's name, its link returns exactly its bytes without credentials, and is valid for the requested
+    time, which it states.
     """
     assume(key not in (".", ".."))
     key = f"links/{key}"
@@ -83,10 +83,10 @@ def test_a_link_fetches_its_object_until_it_expires(
 
 @settings(max_examples=EXAMPLES)
 @given(number=st.integers(0, 10**6), unit=st.sampled_from("smh"))
-def test_no_time_over_twelve_hours_is_taken(number: int, unit: str) -> None:
+def test_durations_over_twelve_hours_are_refused(number: int, unit: str) -> None:
     """**Feature: compilation-job-visibility, Property 14: Download links**
 
-    A time on the command line is taken as it reads, if it is over nothing and at most twelve hours; no other is.
+    A duration on the command line is accepted exactly if it is above zero and at most twelve hours.
     """
     seconds = number * {"s": 1, "m": 60, "h": 3600}[unit]
     if 0 < seconds <= 12 * 3600:
@@ -110,13 +110,13 @@ fleets = st.dictionaries(
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(fleet=fleets)
-def test_each_device_counts_once_per_component_of_ours(
+def test_each_device_counts_once_per_model_component(
     aws: LocalAws, clients: AwsClients, fleet: dict[str, dict[str, tuple[str, str, bool]]]
 ) -> None:
     """**Feature: compilation-job-visibility, Property 19: Devices**
 
-    Of every fleet, exactly the components with a model are listed, each version with exactly the devices that have it,
-    as roots or not, and the count is theirs. The page of a component says the same.
+    For any fleet, exactly the model components are listed, each version with exactly the devices that have it, as root
+    component or dependency, and their number. The component's page shows the same.
     """
     greengrassv2_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].devices.clear()
     for thing, installed in fleet.items():
@@ -170,8 +170,8 @@ def test_a_log_is_all_lines_of_the_jobs_own_streams(
 ) -> None:
     """**Feature: compilation-job-visibility, Property 21: Logs**
 
-    Every event of every stream of the job is read once, in the order of time, none of a job whose name goes on
-    differently; and what is saved reads back the same, but for what must not be seen.
+    Every event of every stream of the job is read once, in order of time, and none of a job whose name only starts the
+    same; the saved log reads back the same, except for masked secrets.
     """
     job = f"lid-{next(_numbers)}-job"
     base = int(time.time() * 1000) - 10_000

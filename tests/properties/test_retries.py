@@ -1,4 +1,4 @@
-"""What a sweep may never do, whatever failed and however often it looks."""
+"""Limits of a sweep of scheduled retries, whatever failed and however often it runs."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def failures(draw: st.DrawFn) -> list[FailedTarget]:
 def test_never_and_stopped_are_never_retried(failed: list[FailedTarget], limits: Settings, by_hand: bool) -> None:
     """**Feature: compilation-job-visibility, Property 30: No retry where it cannot help**
 
-    For any failed targets, what fails again for sure, what a person stopped, what was tried often enough and what
-    has an obstacle is left alone, by a sweep and by hand; each target gets one decision with a reason.
+    For any failed targets, neither a sweep nor a person retries those that would certainly fail again, that a person
+    stopped, that have reached the maximum, or that have an obstacle; each target gets one decision with a reason.
     """
     decisions = {each.target: each for each in decide(failed, NOW, limits, by_hand=by_hand)}
     assert decisions.keys() == {each.target for each in failed}
@@ -77,10 +77,10 @@ def test_never_and_stopped_are_never_retried(failed: list[FailedTarget], limits:
 
 @settings(max_examples=200)
 @given(failures(), LIMITS)
-def test_a_sweep_keeps_to_its_budget_and_uses_it(failed: list[FailedTarget], limits: Settings) -> None:
+def test_a_sweep_uses_its_budget_and_stays_within_it(failed: list[FailedTarget], limits: Settings) -> None:
     """**Feature: compilation-job-visibility, Property 31: The budget of a sweep**
 
-    For any failed targets, a sweep retries as many as may be retried, up to its budget and never more.
+    For any failed targets, a sweep retries as many as possible within its budget, and never more.
     """
     free = limits.model_copy(update={"retry_budget": 1000})
     wanted = sum(each.retry for each in decide(failed, NOW, free))
@@ -94,7 +94,7 @@ def test_no_sequence_of_sweeps_exceeds_the_maximum(
 ) -> None:
     """**Feature: compilation-job-visibility, Property 32: The maximum over all sweeps**
 
-    For any sequence of sweeps over targets that fail again or become deployable, no target is begun more often than
+    For any sequence of sweeps over targets that fail again or become deployable, no target is started more often than
     the maximum of its class, the waits between its attempts never shrink, and a deployable target is never retried.
     """
     now = NOW
@@ -125,7 +125,7 @@ def test_no_sequence_of_sweeps_exceeds_the_maximum(
 def test_the_wait_doubles_up_to_the_cap(limits: Settings, attempts: int) -> None:
     """**Feature: compilation-job-visibility, Property 33: The wait grows**
 
-    For any settings, the wait after one more failure is twice as long, or the cap, and never beyond it.
+    For any settings, the wait after another failure is twice as long, up to the cap.
     """
     cap = timedelta(seconds=limits.retry_backoff_cap_seconds)
     shorter, longer = wait_after(attempts, limits), wait_after(attempts + 1, limits)
@@ -142,8 +142,8 @@ def test_the_wait_doubles_up_to_the_cap(limits: Settings, attempts: int) -> None
 def test_every_failure_of_the_catalogue_has_a_class(fragments: tuple[str, ...], before: str, at_limit: bool) -> None:
     """**Feature: compilation-job-visibility, Property 34: Every failure has a retry class**
 
-    For any text of the catalogue, what failed has a class that an error can have, and what was stopped without its
-    time limit is a person's; a row of an earlier version, which has only texts, gets a class too.
+    For any text in the catalogue, a failed target has an error's class, and one stopped other than by its time limit
+    counts as stopped by a person; a row of an earlier version, which only has texts, also gets a class.
     """
     text = " ".join([before, *fragments])
     of_errors = {RetryClass.NEVER, RetryClass.BACKOFF, RetryClass.QUOTA, RetryClass.RECONCILE}

@@ -1,4 +1,4 @@
-"""What a run's page and record say, whatever its targets go through (feature ``compilation-job-visibility``)."""
+"""The content of a run's page and record, whatever happens to its targets (feature ``compilation-job-visibility``)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ words = st.from_regex(r"[a-zA-Z][a-zA-Z0-9-]{0,20}", fullmatch=True)
 
 @st.composite
 def lines(draw: st.DrawFn, target: str) -> TargetLine:
-    """A target anywhere on its way, with what it can have by then."""
+    """A target in any phase, with the fields that it can have by then."""
     end = draw(st.sampled_from([None, TargetStatus.FAILED, TargetStatus.STOPPED, TargetStatus.SKIPPED]))
     reached = draw(st.integers(0, 4))
     statuses = FORWARD[1 : reached + 1] if end is not TargetStatus.SKIPPED else []
@@ -88,7 +88,7 @@ CONTEXT = PageContext("lid-7", "Lid", "lids", "eu-central-1")
 
 
 def rows_of(page: str) -> dict[str, list[str]]:
-    """The cells of the first table, by target."""
+    """The cells in the first table, by target."""
     table = page.split("\n\n## ")[0].split("![")[0]
     cells = [row[2:-2].split(" | ") for row in table.splitlines() if row.startswith("| ")]
     return {row[0]: row for row in cells[2:]}
@@ -190,7 +190,7 @@ def recorded(steps: list[CompilationJob], end: TargetStatus | None, reason: str)
 
 @st.composite
 def attempts(draw: st.DrawFn) -> list[CompilationJob]:
-    """What looks at up to four attempts show, one failed after the other."""
+    """What polling up to four attempts shows, which fail one after the other."""
     first, count = draw(st.integers(1, 5)), draw(st.integers(1, 4))
     looks = []
     for number in range(first, first + count):

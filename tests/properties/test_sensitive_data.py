@@ -1,4 +1,4 @@
-"""Nothing secret is in what the pipeline writes down: secrets are fed through every path, and looked for."""
+"""The pipeline writes no secrets: they are fed through every path and searched for in the output."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ letters, digits = string.ascii_uppercase, string.digits
 
 
 def drawn(alphabet: str, size: int) -> st.SearchStrategy[str]:
-    """Words of that many characters."""
+    """Random words of that many characters."""
     return st.text(alphabet, min_size=size, max_size=size)
 
 
 class Secrets(NamedTuple):
-    """One of every kind. ``external_id`` is the use case's, which is known where its logs are saved."""
+    """One secret of every kind. ``external_id`` is the use case's, which is known where its logs are saved."""
 
     access_key: str
     secret_key: str
@@ -87,7 +87,7 @@ texts = st.lists(
 
 
 def found(written: str, fed: Secrets) -> list[str]:
-    """Which kinds of secret can be read in what was written."""
+    """The kinds of secret that can be read in the output."""
     return [kind for kind, secret in fed._asdict().items() if secret in written]
 
 
@@ -96,7 +96,7 @@ def found(written: str, fed: Secrets) -> list[str]:
 def test_nothing_secret_is_in_a_runs_record_page_and_message(fed: Secrets, parts: list[str], publishing: bool) -> None:
     """**Feature: compilation-job-visibility: sensitive data**
 
-    Whatever a reason, a log line, a name or a URI holds, the table, the page and the state's message show none of it.
+    Whatever secrets a reason, a log line, a name or a URI contains, the table, the page and the state message do not.
     """
     text = "; ".join(parts).format(**fed._asdict())
     error = (PublishFailed if publishing else CompilationFailed)(f"target failed: {text}", reason=text)
@@ -127,11 +127,11 @@ def test_nothing_secret_is_in_a_runs_record_page_and_message(fed: Secrets, parts
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(fed=secrets, parts=texts, kind=st.sampled_from([RuntimeError, KeyError, CompilationFailed, ClientError]))
-def test_nothing_secret_is_in_what_leaves_a_task_or_is_logged(fed: Secrets, parts: list[str], kind: Any) -> None:
+def test_nothing_secret_leaves_a_task_or_is_logged(fed: Secrets, parts: list[str], kind: Any) -> None:
     """**Feature: compilation-job-visibility: sensitive data**
 
-    Whatever an exception and its cause say, neither states nor logs nor kept results show a key, a token, a signature
-    or the external id of a use case that the process has loaded. Account ids are the owner's to see there.
+    Whatever an exception and its cause say, neither states nor logs nor persisted results show a key, a token, a
+    signature or the external id of a use case that the process has loaded. Account ids may be shown there.
     """
     text = "; ".join([*parts, "sts said {external_id}."]).format(**fed._asdict())
     remember_secret(fed.external_id)
@@ -150,7 +150,7 @@ def test_nothing_secret_is_in_what_leaves_a_task_or_is_logged(fed: Secrets, part
 def test_nothing_secret_is_in_a_saved_log(fed: Secrets, parts: list[str]) -> None:
     """**Feature: compilation-job-visibility: sensitive data**
 
-    A log is saved without any of it, the use case's external id in whatever form included.
+    A saved log contains no secrets, including the use case's external id in any form.
     """
     raw = [part.format(**fed._asdict()) for part in [*parts, "sts said {external_id}."]]
     lines = [LogLine(stream="lid-1", at=AT, text=text) for text in raw]
@@ -163,8 +163,8 @@ def test_nothing_secret_is_in_a_saved_log(fed: Secrets, parts: list[str]) -> Non
 def test_nothing_secret_is_in_the_pages_of_devices_and_links(fed: Secrets, parts: list[str]) -> None:
     """**Feature: compilation-job-visibility: sensitive data**
 
-    A deployment's name, a failure and a URI may hold any of it; the pages do not. A link's own signature is in the page
-    of links alone, and there only as the link.
+    A deployment's name, a failure and a URI may contain secrets; the pages do not. A link's own signature is only on
+    the page of links, and only inside the link.
     """
     text = "; ".join(parts).format(**fed._asdict())
     device = DeviceEntry(thing="press", status="HEALTHY", state="RUNNING", deployment=text, last_seen=AT)

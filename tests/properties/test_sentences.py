@@ -1,4 +1,4 @@
-"""What people are told may be reworded at will: what is decided stays."""
+"""Texts for people may be reworded freely without changing any decision."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ MEANT_SOMETHING = (
     *("STOPPED: MaxRuntimeInSeconds was reached", "It took longer than its limit of 5 s.", "Wait for it", "x", ""),
     *RETRY_HELPS.values(),
 )
-"""Sentences that something was decided by once: the worst that anybody could write elsewhere."""
+"""Sentences that decisions once depended on: the worst wording that could appear elsewhere."""
 sentences = st.sampled_from(MEANT_SOMETHING) | st.text(max_size=40)
 newer = st.text(alphabet="abc .", max_size=40)
-"""Sentences that no earlier version had: those of others, whose states have nothing but a message."""
+"""Sentences of other programs, which no earlier version had; their states have only a message."""
 
 
 @contextmanager
 def reworded(draw: Any) -> Iterator[None]:
-    """The failure catalogue and what is said about retries, in any other words."""
-    # Some drawn texts stand for all, in turn.
+    """The failure catalogue and the texts about retries, in arbitrary words."""
+    # A few drawn texts are reused in rotation.
     texts = [{"cause": draw(sentences), "remedy": draw(sentences)} for _ in range(5)]
     rows = zip(failures.catalogue().rows, cycle(texts), strict=False)
     changed = Catalogue(tuple(row.model_copy(update=text) for row, text in rows))
@@ -70,7 +70,7 @@ def reworded(draw: Any) -> Iterator[None]:
         yield
 
 
-# Of these the text is AWS's, and says what happened; it is no sentence of ours.
+# These have AWS's text, which says what happened; it is not a sentence of ours.
 OF_AWS = (
     CompilationFailed("x", reason="ClientError: InputConfiguration: No model file found."),
     CompilationFailed("x", reason="ServerError: There was an internal server error during the compilation job"),
@@ -85,7 +85,7 @@ OURS: dict[RetryClass, list[Any]] = {
 
 
 class Ended(NamedTuple):
-    """How a target came to its end: by an error of AWS's, or by one of ours that may say anything."""
+    """How a target ended: with an error from AWS, or with one of ours in any words."""
 
     error: Any
     ours: bool
@@ -100,7 +100,7 @@ ends = st.sampled_from(
 
 
 def row_of(target: str, error: DdaError) -> dict[str, Any]:
-    """The row that a run records of a target that failed with this error."""
+    """The row that a run records for a target that failed with this error."""
     known = guidance_for(error)
     stopped = isinstance(error, CompilationStopped | RunCancelled | PublishingRejected)
     line = TargetLine(
@@ -115,7 +115,7 @@ def row_of(target: str, error: DdaError) -> dict[str, Any]:
 
 
 class Server:
-    """Stands in for the Prefect server: what it is asked for has nothing to do with what was said."""
+    """Stands in for the Prefect server, whose answers do not depend on the wording."""
 
     def __init__(self, states: Sequence[State[Any]] = (), beat: datetime | None = None) -> None:
         self.states, self.beat = list(states), beat
@@ -136,7 +136,7 @@ class Server:
 
 
 def decided(rows: Sequence[dict[str, Any]], refused: RetryClass | None, message: str) -> list[tuple[Any, ...]]:
-    """What a sweep decides about a run that ended with this message."""
+    """A sweep's decision about a run that ended with this message."""
     artifact = Artifact(data=json.dumps(rows), created=NOW, updated=NOW)
     run = FlowRun(
         id=UUID(int=1),
@@ -156,13 +156,13 @@ def decided(rows: Sequence[dict[str, Any]], refused: RetryClass | None, message:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(ends, max_size=5), st.sampled_from(RetryClass), sentences, sentences, st.data())
-def test_what_is_retried_does_not_depend_on_what_is_said(
+def test_retries_do_not_depend_on_texts(
     found: list[Ended], refused: RetryClass, text: str, message: str, data: st.DataObject
 ) -> None:
     """**Feature: compilation-job-visibility, Property 39: A reworded failure is retried as before**
 
-    For any failed targets, and for a run that was refused before it had any, the same is retried whatever causes,
-    remedies, sentences about retries, errors of ours and messages of states say.
+    For any failed targets, and for a run that was refused before it had any, the same targets are retried whatever
+    causes, remedies, texts about retries, our errors and state messages say.
     """
     tag = None if found else refused
     usual = decided([row_of(str(n), each.said("as ever.")) for n, each in enumerate(found)], tag, "0 deployable")
@@ -176,7 +176,7 @@ LIVES = ("running", "resumed", "retried", "retried in the UI", "failed", "suspen
 
 
 def lived(lives: Sequence[str], messages: Iterator[str], others: Iterator[str]) -> list[State[Any]]:
-    """The states of a run that lived so, each with the next message; ``others`` are of those who set no mark."""
+    """The states of a run with this life, each with the next message; ``others`` are from programs that set no mark."""
     states: list[State[Any]] = []
     for number, life in enumerate(lives):
         why, name, message = None, None, next(messages)
@@ -216,11 +216,11 @@ def drawn(data: st.DataObject, strategy: st.SearchStrategy[str]) -> Iterator[str
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(LIVES), max_size=10), st.data())
-def test_how_often_a_run_ended_does_not_depend_on_what_its_states_say(lives: list[str], data: st.DataObject) -> None:
+def test_the_count_of_ends_does_not_depend_on_state_messages(lives: list[str], data: st.DataObject) -> None:
     """**Feature: compilation-job-visibility, Property 40: A reworded state counts as before**
 
-    For any history of a run, how often it ended and how often it crashed by itself are the same whatever the messages
-    of its states say.
+    For any history of a run, the numbers of its ends and of its own crashes are the same whatever its state messages
+    say.
     """
     states = lived(lives, drawn(data, sentences), drawn(data, newer))
     crashes = 0
@@ -241,12 +241,12 @@ def test_how_often_a_run_ended_does_not_depend_on_what_its_states_say(lives: lis
     st.none() | st.integers(-3000, 3000),
     sentences,
 )
-def test_what_is_done_about_a_run_does_not_depend_on_the_evidence_as_it_is_worded(
+def test_reconciliation_does_not_depend_on_the_wording_of_evidence(
     state: str, seconds: int, process: Process, crashes: int, ended: int | None, evidence: str
 ) -> None:
     """**Feature: compilation-job-visibility, Property 41: A reworded evidence is judged as before**
 
-    For any signs of life, what is done, whether it is certain and the kind of crash are the same in any words.
+    For any liveness evidence, the action, its certainty and the kind of crash are the same in any words.
     """
     signs = Liveness(state=state, since=NOW - timedelta(seconds=seconds), process=process, crashes=crashes)
     limits = Limits(
@@ -270,12 +270,12 @@ def test_what_is_done_about_a_run_does_not_depend_on_the_evidence_as_it_is_worde
     st.booleans(),
     st.data(),
 )
-def test_which_alarms_are_false_does_not_depend_on_what_they_say(
+def test_crash_reversal_does_not_depend_on_messages(
     kind: str, waited: bool, process: Process, beats: bool, late: bool, data: st.DataObject
 ) -> None:
     """**Feature: compilation-job-visibility, Property 42: A reworded alarm is checked as before**
 
-    For any crash, only one of the automation's is taken back, and when the run lives or waits, in any words.
+    For any crash, only the automation's is reversed, and only if the run is alive or waiting, in any words.
     """
     states = lived(["suspended" if waited else "running", kind], drawn(data, sentences), drawn(data, newer))
     run = FlowRun(id=uuid4(), flow_id=uuid4(), state=states[-1])
@@ -298,7 +298,7 @@ def test_which_alarms_are_false_does_not_depend_on_what_they_say(
     st.booleans(),
     st.data(),
 )
-def test_the_next_step_leads_to_the_same_form_in_any_words(
+def test_the_next_action_links_to_the_same_form_in_any_words(
     status: RunStatus, targets: list[TargetStatus], has_run: bool, has_form: bool, data: st.DataObject
 ) -> None:
     """**Feature: compilation-job-visibility, Property 43: A reworded next step leads where it led**

@@ -1,6 +1,6 @@
-"""Whatever happens to the runs of a training job, in whatever order: what must always hold does.
+"""Invariants of a training job's runs, whatever happens to them in whatever order.
 
-The rules are what can happen from outside; each waits until all runs have ended or wait for AWS, see ``played_runs``.
+The rules are external events; each waits until all runs have ended or are waiting for AWS, see ``played_runs``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ T = TypeVar("T")
 
 
 def one_of(them: list[T], number: int) -> T | None:
-    """One of what there is at this moment; None makes the step an empty one.
+    """One of the current choices; None makes the step a no-op.
 
-    That depends on time, and so cannot be a precondition: hypothesis expects those to be the same at each repetition.
+    The choices depend on timing, so they cannot be a precondition, which hypothesis expects to be reproducible.
     """
     return them[number % len(them)] if them else None
 
@@ -68,7 +68,7 @@ class Runs(RuleBasedStateMachine):
         super().__init__()
         self.played: PlayedRuns
         self.touched: set[str] = set()
-        """Targets that something happened to which no run can mend by itself."""
+        """Targets with a fault that no run can recover from by itself."""
         self.event_came_again = self.moved = False
         self.passing, self.broken = set[str](), set[str]()
         self.seen_jobs: dict[str, str] = {}
@@ -88,7 +88,7 @@ class Runs(RuleBasedStateMachine):
     @precondition(lambda self: not self.event_came_again)
     @rule()
     def the_event_comes_again(self) -> None:
-        """At once, or long after everything has ended."""
+        """Immediately, or long after everything has ended."""
         self.event_came_again = True
         first, known = self.played.event(), self.played.runs[0]
         assert first.id == known.id, "an event that comes again starts no run"
@@ -119,7 +119,7 @@ class Runs(RuleBasedStateMachine):
     @rule(name=a_target, how=st.sampled_from(["never", "passes", "stays"]))
     def its_next_compilation_will_fail(self, name: str, how: str) -> None:
         if how == "passes" and name in self.passing:
-            return  # too many of them in a row would not pass
+            return  # too many in a row would not be transient
         self.passing.add(name)
         if how != "passes":
             self.touched.add(name)
@@ -132,7 +132,7 @@ class Runs(RuleBasedStateMachine):
         self.played.aws.faults.add("publish", target=name, reason="The artifact could not be read")
 
     @rule(number=a_number)
-    def somebody_stops_a_job(self, number: int) -> None:
+    def a_person_stops_a_job(self, number: int) -> None:
         name = one_of(self.played.on_their_way("compile"), number)
         if name and (job := self.played.newest_job(name)) and job.stop():
             self.touched.add(name)
@@ -146,7 +146,7 @@ class Runs(RuleBasedStateMachine):
     @rule(call=st.sampled_from(CALLS), nth=st.integers(1, 3))
     def calls_break(self, call: tuple[str, str, bool], nth: int) -> None:
         operation, error, after_effect = call
-        if operation not in self.broken:  # more of them in a row than a run puts up with would be another story
+        if operation not in self.broken:  # more in a row than a run tolerates would be a different case
             self.broken.add(operation)
             self.played.aws.faults.add(
                 "call", operation=operation, error=error, nth=nth, times=2, after_effect=after_effect
@@ -160,14 +160,14 @@ class Runs(RuleBasedStateMachine):
     @rule(number=a_number, kind=st.sampled_from(["compile", "publish"]), name=a_target, after=st.floats(0, 0.3))
     def a_process_is_killed_on_its_way(self, number: int, kind: str, name: str, after: float) -> None:
         if run := one_of(self.played.those("alive"), number):
-            self.played.let_go(kind, name)
+            self.played.release(kind, name)
             time.sleep(after)
             self.kill(run)
 
     @rule(number=a_number)
-    def a_crashed_run_is_mended(self, number: int) -> None:
+    def a_crashed_run_is_restarted(self, number: int) -> None:
         if run := one_of(self.played.those("crashed"), number):
-            self.begin(self.played.mend, run)
+            self.begin(self.played.restart, run)
 
     @rule(number=a_number, only=st.sets(a_target, max_size=1), force=st.booleans())
     def a_run_is_retried(self, number: int, only: set[str], force: bool) -> None:
@@ -187,7 +187,7 @@ class Runs(RuleBasedStateMachine):
 
     @invariant()
     def aws_has_each_thing_once(self) -> None:
-        """One live job per identity, attempts without a gap, ends that stay, and one version of each package."""
+        """One live job per piece of work, attempts without gaps, final ends, and one version per package."""
         jobs = {job.name: job.status() for job in self.played.jobs()}
         live = Counter(name.rpartition("-")[0] for name, status in jobs.items() if status in LIVE)
         assert set(live.values()) <= {1}, live
@@ -206,7 +206,7 @@ class Runs(RuleBasedStateMachine):
 
     @invariant()
     def what_a_process_knows_goes_forward(self) -> None:
-        """Also what it has not written down yet."""
+        """Includes what it has not recorded yet."""
         for run in self.played.runs:
             for line in self.played.lines(run).values():
                 self.line_goes_forward(line, run.id, run.processes)
@@ -215,7 +215,7 @@ class Runs(RuleBasedStateMachine):
     def what_was_written_is_true(self) -> None:
         self.world.counts["steps"] += 1
         if not self.moved:
-            return  # no run had a reason to write, and reading costs
+            return  # no run had a reason to write, and reading is slow
         self.moved = False
         runs = self.played.written()
         rows = history_of(runs)
@@ -227,7 +227,7 @@ class Runs(RuleBasedStateMachine):
         for line in (line for run in runs for writing in run.writings for line in writing.lines):
             if line.status.good:
                 self.is_deployable(line)
-                # A run that was cut off could not say what became of what it had made in AWS.
+                # An interrupted run could not record the result of what it had created in AWS.
                 assert (line.target, line.component, line.version) in made or line.by_flow_run in cut_off
 
     def line_goes_forward(self, line: TargetLine, *of: Hashable) -> None:
@@ -235,7 +235,7 @@ class Runs(RuleBasedStateMachine):
         self.seen_lines[(*of, line.target)] = line
 
     def record_goes_forward(self, run: JobRun) -> None:
-        """Ends are final, a first reason stays, and attempts only grow, in everything that any process wrote."""
+        """Ends are final, the first reason stays, and attempts only grow, in everything that any process wrote."""
         attempts: dict[str, int] = {}
         for writing in run.writings:
             for line in writing.lines:
@@ -245,7 +245,7 @@ class Runs(RuleBasedStateMachine):
                     attempts[line.target] = line.attempt
 
     def history_goes_forward(self, rows: list[HistoryRow]) -> None:
-        """No row is lost, and none that has ended changes; one whose process died may still turn out otherwise."""
+        """No row is lost, and no ended one changes, unless its process died: its result may still change."""
         found = {(row.flow_run_id, row.target, row.attempt, row.started): row for row in rows}
         assert len(found) == len(rows)
         for key, before in self.seen_rows.items():
@@ -255,7 +255,7 @@ class Runs(RuleBasedStateMachine):
         self.seen_rows = found
 
     def is_deployable(self, line: TargetLine) -> None:
-        """AWS has the version; its recipe names the package of the record, and has the digest of what is stored."""
+        """AWS has the version; its recipe names the record's package and has the digest of the stored object."""
         [version] = [
             each for each in self.played.versions() if (each.name, each.version) == (line.component, line.version)
         ]
@@ -267,7 +267,7 @@ class Runs(RuleBasedStateMachine):
             self.whole.add((version.arn, line.package))
 
     def has_ended_well(self, run: PlayedRun) -> None:
-        """A run that came to its end by itself: its state says what came of its targets, each of them on its own."""
+        """For a run that ended by itself: its state agrees with its targets, which do not affect each other."""
         lines = self.played.lines(run)
         bad = {target for target, line in lines.items() if not line.status.good}
         assert bad <= self.touched, "what happens to one target changes no other one's end"
@@ -277,23 +277,23 @@ class Runs(RuleBasedStateMachine):
         assert all(line.reason and line.cause and line.remedy for target, line in lines.items() if target in bad)
 
     def teardown(self) -> None:
-        """Once nothing goes wrong any more, every target's component gets made."""
+        """Once nothing fails, every target's component is published."""
         if not hasattr(self, "played"):
             return
         try:
             if sys.exc_info()[0] is None:
-                self.everything_heals()
+                self.everything_recovers()
         finally:
             self.played.close()
 
-    def everything_heals(self) -> None:
+    def everything_recovers(self) -> None:
         self.played.aws.faults.clear()
         for target in TARGETS:
             self.played.aws.holds.release("compile", target)
             self.played.aws.holds.release("publish", target)
         self.settle()
         for run in self.played.those("crashed"):
-            self.begin(self.played.mend, run)
+            self.begin(self.played.restart, run)
         self.touched.clear()
         if self.played.those("ended_badly"):
             self.played.runs.append(PlayedRun(self.played.command()))
@@ -316,7 +316,7 @@ class Runs(RuleBasedStateMachine):
         self.settle()
 
     def end(self, kind: str, name: str) -> None:
-        self.played.let_go(kind, name)
+        self.played.release(kind, name)
         self.settle()
 
     def kill(self, run: PlayedRun) -> None:
@@ -331,7 +331,7 @@ class Runs(RuleBasedStateMachine):
 
 
 def goes_forward(before: TargetLine | None, after: TargetLine) -> None:
-    """What was written of a target is followed only by what comes later."""
+    """A target's written statuses only move forward."""
     if before is None:
         return
     assert after.status.phase >= before.status.phase
@@ -348,10 +348,10 @@ def goes_forward(before: TargetLine | None, after: TargetLine) -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_what_must_hold_always_holds(
+def test_the_invariants_hold(
     prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: Callable[..., None]
 ) -> None:
-    """What a run's end, its record and the history say after every step of every sequence of the rules.
+    """A run's end, its record and the history, after every step of every sequence of rules.
 
     **Feature: compilation-job-visibility, Property 7: Duplicate compilation prevention**
     **Feature: compilation-job-visibility, Property 15: Every attempt is kept under the number of its job**
@@ -369,7 +369,7 @@ def test_what_must_hold_always_holds(
                 max_examples=EXAMPLES,
                 stateful_step_count=STEPS,
                 deadline=None,
-                # What fails is a few steps long as it is, and each costs seconds.
+                # Failing examples are only a few steps long anyway, and each step takes seconds.
                 phases=[Phase.explicit, Phase.reuse, Phase.generate],
                 suppress_health_check=list(HealthCheck),
                 print_blob=True,

@@ -1,4 +1,4 @@
-"""Properties of what an operator sees: manual compilation, the overview of training jobs, their history."""
+"""Properties of the operator's view: manual compilation, the overview of training jobs, their history."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def overview_rows(draw: st.DrawFn) -> OverviewRow:
 
 
 def html_rows(page: str) -> list[list[str]]:
-    """The cells of the page's table as a browser gets them: what is between the tags is text."""
+    """The cells of the page's table as a browser shows them: everything between the tags is text."""
     tokens = MARKDOWN.parse(page)
     rows: list[list[str]] = []
     for token, inner in zip(tokens, [*tokens[1:], tokens[-1]], strict=True):
@@ -104,7 +104,7 @@ def text_of(html: str) -> str:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(chosen=chosen_targets, tagged=chosen_targets)
-def test_the_targets_that_were_picked_are_compiled_and_no_others(chosen: list[str], tagged: list[str]) -> None:
+def test_only_the_selected_targets_are_compiled(chosen: list[str], tagged: list[str]) -> None:
     """**Feature: compilation-job-visibility, Property 5: Manual target selection**"""
     use_case = UseCase(
         usecase_id="x", account_id="1" * 12, region="eu-west-1", s3_bucket="dda-x", targets=("arm64-cpu",)
@@ -145,7 +145,7 @@ def delivered(target: str, flow_run_id: str) -> Delivered:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(targets=chosen_targets, data=st.data(), force=st.booleans())
-def test_what_is_deployable_is_not_compiled_twice(targets: list[str], data: st.DataObject, force: bool) -> None:
+def test_a_deployable_target_is_not_compiled_twice(targets: list[str], data: st.DataObject, force: bool) -> None:
     """**Feature: compilation-job-visibility, Property 7: Duplicate compilation prevention**"""
     own = str(uuid4())
     makers = data.draw(st.dictionaries(st.sampled_from(targets), st.just(own) | run_ids))
@@ -250,7 +250,7 @@ def test_status_and_count_are_shown(rows: list[OverviewRow]) -> None:
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(text=other_peoples_texts, shown=other_peoples_texts)
-def test_details_are_there_on_hover_and_stay_text(text: str, shown: str) -> None:
+def test_details_are_shown_on_hover_as_text(text: str, shown: str) -> None:
     """**Feature: compilation-job-visibility, Property 25: Details on hover**"""
     from html.parser import HTMLParser
 
@@ -300,7 +300,7 @@ def test_links_lead_to_the_runs_by_status_target_model_and_use_case(rows: list[O
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(row=overview_rows())
-def test_whoever_has_something_to_do_is_told_what_and_led_there(row: OverviewRow) -> None:
+def test_the_next_action_is_shown_with_its_link(row: OverviewRow) -> None:
     """**Feature: compilation-job-visibility, Property 27: What to do next**"""
     what = next_action(row)
     assert bool(what) is (row.status not in (RunStatus.COMPLETED, RunStatus.IN_PROGRESS))
@@ -369,7 +369,7 @@ def lines_of(draw: st.DrawFn, target: str) -> TargetLine:
 def test_every_attempt_of_every_run_stays_in_the_history(runs: list[JobRun]) -> None:
     """**Feature: compilation-job-visibility, Property 23: History keeps every attempt**"""
     rows = history_of(runs)
-    # A process that goes on with an attempt of the run's last one tells it again.
+    # A process that resumes an attempt of the run's previous process records it again.
     noted = {
         (line.target, attempt.attempt, attempt.started, str(run.run.id), run.trigger)
         for run in runs
@@ -387,13 +387,13 @@ def test_every_attempt_of_every_run_stays_in_the_history(runs: list[JobRun]) -> 
         assert row.status is not AttemptStatus.CRASHED or row.reason
     crashed = {str(run.run.id) for run in runs if run.run.state and run.run.state.is_crashed()}
     assert {row.flow_run_id for row in rows if row.status is AttemptStatus.CRASHED} <= crashed | superseded
-    # What later runs do adds rows and changes none.
+    # Later runs add rows and change none.
     assert history_of(runs[:1]) == [row for row in rows if runs and row.flow_run_id == str(runs[0].run.id)]
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(runs=st.lists(records(), min_size=1, max_size=4))
-def test_over_the_runs_the_latest_entry_that_is_not_skipped_counts(runs: list[dict[str, TargetRecord]]) -> None:
+def test_the_latest_entry_that_is_not_skipped_counts(runs: list[dict[str, TargetRecord]]) -> None:
     """**Feature: compilation-job-visibility, Property 12: One row per training job** (merged over its runs)"""
     found = merged(runs)
     assert set(found) == {target for run in runs for target in run}
@@ -401,7 +401,7 @@ def test_over_the_runs_the_latest_entry_that_is_not_skipped_counts(runs: list[di
         entries = [run[target] for run in runs if target in run]
         real = [number for number, entry in enumerate(entries) if entry.status is not TargetStatus.SKIPPED]
         latest = real[-1] if real else 0
-        # What ended badly is out of date where a later run found the component deployable.
+        # A failure is outdated if a later run found the component deployable.
         if entries[latest].status in (TargetStatus.FAILED, TargetStatus.STOPPED) and latest + 1 < len(entries):
             latest += 1
         assert record == entries[latest]
@@ -409,7 +409,7 @@ def test_over_the_runs_the_latest_entry_that_is_not_skipped_counts(runs: list[di
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(runs=job_runs(), foreign=st.lists(names.map("team:{}".format), unique=True))
-def test_tags_of_runs_that_ended_are_made_true_once(runs: list[JobRun], foreign: list[str]) -> None:
+def test_tags_of_ended_runs_are_corrected_once(runs: list[JobRun], foreign: list[str]) -> None:
     """**Feature: compilation-job-visibility, Property 26: Links to filtered runs** (the tags behind them)"""
     for run in runs:
         tagged = run._replace(run=run.run.model_copy(update={"tags": [*foreign, "status:completed"]}))

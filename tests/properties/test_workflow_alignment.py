@@ -1,7 +1,7 @@
 """The correctness properties of the feature ``greengrass-component-workflow-alignment``.
 
-Each compares the code with what the two earlier implementations do, written down here a second time and on purpose
-without the code's own tables, templates and rules.
+Each compares the code with the two earlier implementations, which are reimplemented here, deliberately without the
+code's own tables, templates and rules.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ MULTI_HEAD = ["mochi", "supervised_multi_head_model"]
 
 @st.composite
 def stages(draw: st.DrawFn, shape: list[int]) -> dict[str, Any]:
-    """A stage as devices accept it, with further keys of any kind around the ones they read."""
+    """A stage that devices accept, with other keys of any kind besides the ones they read."""
     stage: dict[str, Any] = {
         f"x_{key}": value for key, value in draw(st.dictionaries(words, json_values, max_size=3)).items()
     }
@@ -150,7 +150,7 @@ accidents = st.none() | st.sampled_from(STEPS).flatmap(
 
 
 class History(Ledger):
-    """A run's ledger that remembers every status of every target."""
+    """A run's ledger that records every status of every target."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class History(Ledger):
 
 
 async def carried(plan: dict[str, Any], turns: dict[str, list[int]]) -> tuple[History, dict[str, list[str]]]:
-    """Carry each target of ``plan`` to its end; its accident happens in the step that it names."""
+    """Take each target of ``plan`` to its end; its failure happens in the step that it names."""
     record = History()
     record.expect(list(plan))
     run: Any = SimpleNamespace(ledger=record, use_case=SimpleNamespace(s3_bucket="b"), flow_run_id="r")
@@ -210,8 +210,8 @@ async def carried(plan: dict[str, Any], turns: dict[str, list[int]]) -> tuple[Hi
 def test_1_workflow_phase_consistency(plan, data):
     """**Feature: greengrass-component-workflow-alignment, Property 1: Workflow Phase Consistency**
 
-    Every target goes through the phases of the notebook in its order, none left out and none twice, until it is
-    deployable or its own failure ends it; another target's failure changes nothing.
+    Every target goes through the notebook's phases in order, without skipping or repeating any, until it is deployable
+    or its own failure ends it; another target's failure has no effect on it.
     """
     turns = {target: data.draw(st.lists(st.integers(0, 4), min_size=5, max_size=5)) for target in plan}
     record, done = asyncio.run(carried(plan, turns))
@@ -243,7 +243,7 @@ def test_1_workflow_phase_consistency(plan, data):
 
 
 def notebooks_manifest(archive: Path) -> str:
-    """The manifest's text as the notebook makes it: unpack, find the ``.pt``, copy the graph, add the sizes."""
+    """The manifest's text as the notebook builds it: unpack, find the ``.pt``, copy the graph, add the sizes."""
     files = {}
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -271,7 +271,7 @@ def notebooks_manifest(archive: Path) -> str:
 def test_2_manifest_generation_equivalence(data, width, height, kind, model, top_level_shape):
     """**Feature: greengrass-component-workflow-alignment, Property 2: Manifest Generation Equivalence**
 
-    The manifest of any trained archive is, to the byte, the one that the notebook's steps give.
+    The manifest of any trained archive is byte for byte the one from the notebook's steps.
     """
     graph = data.draw(graphs(width, height))
     files = trained_files(
@@ -305,7 +305,7 @@ paths = st.builds(lambda folders, name: "/".join([*folders, name]), st.lists(fol
 
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, bytes]:
-    """The files of a compiled archive: any depth, no file where another has a folder."""
+    """The files of a compiled archive, at any depth; no file has another file's folder as its path."""
     files = draw(st.dictionaries(paths, st.binary(max_size=300), min_size=1, max_size=8))
     folders = {"/".join(name.split("/")[:depth]) for name in files for depth in range(1, name.count("/") + 1)}
     kept = {name: content for name, content in files.items() if name not in folders}
@@ -318,7 +318,7 @@ def test_3_directory_structure_preservation(files, kind, prefix, data):
     """**Feature: greengrass-component-workflow-alignment, Property 3: Directory Structure Preservation**
 
     The package is the manifest at its root and, in the folder of the stage's type, every file of the compiled archive
-    at its own path with its own bytes; nothing else, and no wrapper folder around it.
+    with its path and bytes unchanged; nothing else, and no wrapper folder.
     """
     manifest = dda_manifest_of(model_graph(type=kind, raw_image_shape=[768, 576]))
     order = data.draw(st.permutations(list(files)))
@@ -419,7 +419,7 @@ PLATFORMS = {
 def test_4_component_recipe_identity(base, major, friendly, target, localserver, package, bucket):
     """**Feature: greengrass-component-workflow-alignment, Property 4: Component Recipe Identity**
 
-    The recipe is, key for key and in the same order, the one that the notebook and the portal send.
+    The recipe has the same keys in the same order as the one that the notebook and the portal send.
     """
     name = f"model-{base}-{target.replace('_', '-')}"
     recipe = component_recipe(
@@ -465,7 +465,7 @@ XAVIER_JP5 = (
 ARM = {"Os": "LINUX", "Arch": "ARM64"}
 X86 = {"Os": "LINUX", "Arch": "X86_64"}
 NVIDIA = {"Accelerator": "NVIDIA"}
-# what users type: (target, suffix, TargetPlatform, CompilerOptions, platform, LocalServer)
+# as typed: (target, suffix, TargetPlatform, CompilerOptions, platform, LocalServer)
 MAPPING = {
     "jetson-xavier": ("jetson-xavier", "jetson", ARM | NVIDIA, XAVIER_JP4, "aarch64", "arm64"),
     "x86_64-cpu": ("x86_64-cpu", "x86cpu", X86, None, "amd64", "amd64"),
@@ -482,8 +482,8 @@ MAPPING |= {"x86_64": MAPPING["x86_64-cpu"], "aarch64": MAPPING["arm64-cpu"], "j
 def test_5_platform_mapping_correctness(typed, width, height, override, job):
     """**Feature: greengrass-component-workflow-alignment, Property 5: Platform Mapping Correctness**
 
-    Every target, and every alias of one, is compiled for the platform, and depends on the LocalServer, that the
-    earlier implementations have for it.
+    Every target and alias is compiled for the platform, and depends on the LocalServer, of the earlier
+    implementations.
     """
     name, suffix, neo, options, platform, localserver = MAPPING[typed]
     target = find_target(typed)
@@ -584,8 +584,8 @@ mutation = st.sampled_from(MUTATIONS).flatmap(lambda row: st.tuples(st.just(row[
 def test_6_component_validation_consistency(kind, mutations, extra, defect, second_stage):
     """**Feature: greengrass-component-workflow-alignment, Property 6: Component Validation Consistency**
 
-    Validation accepts exactly the packages that the device's software accepts, and names at least one finding for
-    every other; a graph of two stages, which this pipeline cannot fill, is refused before anything is compiled.
+    Validation accepts exactly the packages that the device's software accepts, and has at least one finding for every
+    other; a graph of two stages, which this pipeline does not support, is refused before anything is compiled.
     """
     manifest = mutated(dda_manifest_of(model_graph(type=kind, raw_image_shape=[768, 576])), mutations)
     if second_stage:
@@ -621,10 +621,10 @@ def stages_of(manifest: Any) -> list[Any]:
 @given(
     st.lists(mutation, max_size=2), st.lists(st.sampled_from([".json", ".so", ".params", ".meta", ".ro"]), max_size=2)
 )
-def test_6_what_is_refused_is_never_written_and_what_is_written_passes(mutations, more):
+def test_6_a_refused_package_is_never_written_and_a_written_one_passes(mutations, more):
     """**Feature: greengrass-component-workflow-alignment, Property 6: Component Validation Consistency**
 
-    Building a package and verifying one come to the same answer, and a refusal leaves no file.
+    Building and verifying a package give the same verdict, and a refusal leaves no file.
     """
     manifest = mutated(dda_manifest_of(model_graph()), mutations)
     files = compiled_files(100) | {
@@ -651,7 +651,7 @@ RETRIES = {"never", "backoff", "quota", "reconcile"}
 CATALOGUED = [(row, fragments) for row in catalogue().rows if not row.fallback for fragments in row.match]
 EXIT_CODES = {"UsageError": 2, "ConfigurationError": 3, "AwsCallFailed": 4, "Interrupted": 130}
 ERRORS = [each for each in vars(exceptions).values() if inspect.isclass(each) and issubclass(each, DdaError)]
-# Digits and punctuation, of which no catalogued text is made.
+# Only digits and punctuation, so that no catalogued text can occur.
 noise = st.text("0123456789 .,;:-_/\n\t", max_size=40)
 
 
@@ -660,7 +660,7 @@ noise = st.text("0123456789 .,;:-_/\n\t", max_size=40)
 def test_7_every_text_gets_one_answer(text, service):
     """**Feature: greengrass-component-workflow-alignment, Property 7: Error Handling Equivalence**
 
-    Whatever an error says, there is a cause, a remedy and a retry class, and the same text has always the same.
+    Any error text has a cause, a remedy and a retry class, and the same text always has the same ones.
     """
     found = explain(text, service=service)
     assert found.cause
@@ -675,10 +675,10 @@ def test_7_every_text_gets_one_answer(text, service):
 
 @settings(max_examples=EXAMPLES)
 @given(st.sampled_from(CATALOGUED), noise, noise, st.booleans())
-def test_7_a_known_failure_is_known_in_any_surroundings(row_and_fragments, before, after, prefixed):
+def test_7_a_known_failure_is_recognised_in_any_surroundings(row_and_fragments, before, after, prefixed):
     """**Feature: greengrass-component-workflow-alignment, Property 7: Error Handling Equivalence**
 
-    A failure has the same cause, remedy and retry class whatever job, bucket or prefix stands around its text.
+    A failure has the same cause, remedy and retry class whatever job, bucket or prefix surrounds its text.
     """
     row, fragments = row_and_fragments
     head = "ClientError: InputConfiguration: " if prefixed else ""
@@ -689,11 +689,11 @@ def test_7_a_known_failure_is_known_in_any_surroundings(row_and_fragments, befor
 
 @settings(max_examples=EXAMPLES)
 @given(st.sampled_from(ERRORS), st.text(string.printable, min_size=1, max_size=80))
-def test_7_the_exit_code_is_that_of_the_errors_class(kind, message):
+def test_7_the_exit_code_depends_on_the_errors_class(kind, message):
     """**Feature: greengrass-component-workflow-alignment, Property 7: Error Handling Equivalence**
 
-    The command line ends with 2 for usage, 3 for configuration, 4 for AWS, 130 for an interruption, and with 1 for
-    every other error, whatever the message says.
+    The exit code is 2 for usage, 3 for configuration, 4 for AWS, 130 for an interruption, and 1 for every other error,
+    whatever the message says.
     """
     error = kind.__new__(kind)
     DdaError.__init__(error, message)

@@ -1,6 +1,6 @@
 """The embedded AWS: S3, SageMaker, AWS IoT Greengrass V2, STS, CloudWatch Logs and more, without an account.
 
-It is moto with a Greengrass V2 of ours, SageMaker jobs that live and end, and faults on demand. In a test::
+It is moto plus our own Greengrass V2, SageMaker jobs with a life cycle, and fault injection. In a test::
 
     with local_aws(compile_seconds=0, publish_seconds=0) as aws:
         aws.train("cookie-1", archive, model_name="cookie")
@@ -34,7 +34,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: the command line is mounted from this package and must start without moto.
+    # Imported lazily: the command line imports this package and must start without moto.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""``python -m deployments.local.aws``: the embedded AWS alone, as ``dda local aws``."""
+"""``python -m deployments.local.aws``: the same as ``dda local aws``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deployments.local.aws.cli import aws
 
 
 def main() -> None:
-    """Run it; one line and the error's exit code when it cannot."""
+    """Run the embedded AWS; an error is one line and its exit code."""
     sanitise_logs()
     try:
         typer.run(aws)

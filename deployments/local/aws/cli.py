@@ -1,4 +1,4 @@
-"""The verbs ``dda local aws``, ``dda local train``, ``dda local fault`` and ``dda local device``."""
+"""The commands ``dda local aws``, ``dda local train``, ``dda local fault`` and ``dda local device``."""
 
 from __future__ import annotations
 
@@ -17,27 +17,31 @@ from deployments.local.directory import DEFAULT_DIRECTORY, StackDirectory, find_
 
 Directory = Annotated[
     Path | None,
-    typer.Option("--dir", help="The stack's directory; else AWS_ENDPOINT_URL, else .dda in the current folder."),
+    typer.Option("--dir", help="The stack's directory. Default: AWS_ENDPOINT_URL, else .dda in the current folder."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Times = Annotated[int, typer.Option("--times", min=1, help="How often it strikes.")]
+Times = Annotated[int, typer.Option("--times", min=1, help="How many times the fault occurs.")]
 Target = Annotated[str, typer.Option("--target", help="A target's name or alias; see dda targets.")]
-Reason = Annotated[str, typer.Option("--reason", help="The text that AWS gives as the cause.")]
+Reason = Annotated[str, typer.Option("--reason", help="The failure reason that AWS reports.")]
 CompileSeconds = Annotated[float, typer.Option(min=0, help="How long a compilation job takes.")]
 PublishSeconds = Annotated[float, typer.Option(min=0, help="How long a component version takes to be DEPLOYABLE.")]
 StopSeconds = Annotated[float, typer.Option(min=0, help="How long a stopped job is STOPPING.")]
 DeploySeconds = Annotated[float, typer.Option(min=0, help="How long a deployment takes to reach its devices.")]
 CreateRate = Annotated[
-    float, typer.Option("--component-versions-per-second", min=0, help="CreateComponentVersion's rate; 0: no limit.")
+    float,
+    typer.Option(
+        "--component-versions-per-second", min=0, help="Rate limit of CreateComponentVersion; 0 means no limit."
+    ),
 ]
 CompilationQuota = Annotated[
-    int, typer.Option("--concurrent-compilation-jobs", min=1, help="The account's quota of compilation jobs.")
+    int,
+    typer.Option("--concurrent-compilation-jobs", min=1, help="The account's quota of concurrent compilation jobs."),
 ]
 _DEFAULTS = AwsSettings()
 
 
 class TrainingStatus(StrEnum):
-    """What a training job made by ``dda local train`` can be."""
+    """The statuses that ``dda local train`` can give a training job."""
 
     COMPLETED = "Completed"
     FAILED = "Failed"
@@ -47,7 +51,7 @@ class TrainingStatus(StrEnum):
 
 def aws(
     directory: Annotated[Path, typer.Option("--dir", help="Where aws.json is written.")] = DEFAULT_DIRECTORY,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 0,
     compile_seconds: CompileSeconds = _DEFAULTS.compile_seconds,
     publish_seconds: PublishSeconds = _DEFAULTS.publish_seconds,
     stop_seconds: StopSeconds = _DEFAULTS.stop_seconds,
@@ -55,7 +59,7 @@ def aws(
     component_versions_per_second: CreateRate = _DEFAULTS.component_versions_per_second,
     concurrent_compilation_jobs: CompilationQuota = _DEFAULTS.concurrent_compilation_jobs,
 ) -> None:
-    """Run the embedded AWS alone, in the foreground, until Ctrl-C. Its state is in memory."""
+    """Run the embedded AWS alone, in the foreground until Ctrl-C. Its state is only in memory."""
     require_emulator()
     from deployments.local.aws.serve import serve
 
@@ -70,7 +74,7 @@ def aws(
     stack = StackDirectory(directory)
 
     def ready(url: str) -> None:
-        typer.echo(f"The local AWS answers at {url} ({stack.aws_file}). Ctrl-C ends it.", err=True)
+        typer.echo(f"The local AWS answers at {url} ({stack.aws_file}). Stop it with Ctrl-C.", err=True)
 
     serve(stack, settings, port=port, ready=ready)
 
@@ -79,15 +83,15 @@ def train(
     name: Annotated[str, typer.Argument(help="The training job's name.")],
     model_archive: Annotated[Path, typer.Option("--model-archive", help="The trained model.tar.gz.")],
     status: Annotated[TrainingStatus, typer.Option(help="How the job ended.")] = TrainingStatus.COMPLETED,
-    model_name: Annotated[str | None, typer.Option(help="The model's name, as the tag dda:model-name.")] = None,
-    failure_reason: Annotated[str | None, typer.Option(help="Why a Failed job failed.")] = None,
+    model_name: Annotated[str | None, typer.Option(help="The model's name, for the tag dda:model-name.")] = None,
+    failure_reason: Annotated[str | None, typer.Option(help="The failure reason of a Failed job.")] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag, such as dda:targets=arm64-cpu; repeatable.")
     ] = None,
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a training job with that archive into the local AWS."""
+    """Add a training job with that archive to the local AWS."""
     tags = dict(_key_and_value(text) for text in tag or [])
     made = _control(directory).train(
         name, model_archive, status=status.value, model_name=model_name, failure_reason=failure_reason, tags=tags
@@ -98,7 +102,7 @@ def train(
 def _key_and_value(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
     if not key or not separator:
-        raise UsageError(f"--tag {text!r} is no KEY=VALUE", expected="one such as dda:targets=arm64-cpu")
+        raise UsageError(f"--tag {text!r} is not KEY=VALUE", expected="one such as dda:targets=arm64-cpu")
     return key, value
 
 
@@ -109,7 +113,7 @@ fault = typer.Typer(help="Make the local AWS fail on purpose.", no_args_is_help=
 def fault_compile(
     target: Target, reason: Reason, times: Times = 1, directory: Directory = None, as_json: AsJson = False
 ) -> None:
-    """The next compilation jobs of a target end FAILED with that reason."""
+    """Make the next compilation jobs of a target end FAILED with that reason."""
     _add(directory, as_json, "compile", target=target, reason=reason, times=times)
 
 
@@ -121,7 +125,7 @@ def fault_compiled(
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """The next compilation jobs of a target are COMPLETED, with an archive that no device can load."""
+    """Make the next compilation jobs of a target end COMPLETED, but with an archive that no device can load."""
     _add(directory, as_json, "compiled", target=target, spoil=spoil.value, times=times)
 
 
@@ -129,29 +133,31 @@ def fault_compiled(
 def fault_publish(
     target: Target, reason: Reason, times: Times = 1, directory: Directory = None, as_json: AsJson = False
 ) -> None:
-    """The next component versions of a target end FAILED with that reason."""
+    """Make the next component versions of a target end FAILED with that reason."""
     _add(directory, as_json, "publish", target=target, reason=reason, times=times)
 
 
 @fault.command("call")
 def fault_call(
-    operation: Annotated[str, typer.Argument(help="As CreateCompilationJob, or s3:PutObject.")],
+    operation: Annotated[str, typer.Argument(help="Such as CreateCompilationJob or s3:PutObject.")],
     error: Annotated[
         str,
         typer.Option(
             "--error",
-            help="AWS's error code; digits: that HTTP status without a body; connect-timeout, connection-refused, "
-            "connection-reset, read-timeout: no answer; cut-body: half of an answer.",
+            help="An AWS error code; an HTTP status, sent without a body; connect-timeout, connection-refused, "
+            "connection-reset or read-timeout for no response; cut-body for half a response.",
         ),
     ],
-    message: Annotated[str | None, typer.Option(help="The error's text.")] = None,
-    nth: Annotated[int, typer.Option("--nth", min=1, help="The first call that fails, counted from now.")] = 1,
+    message: Annotated[str | None, typer.Option(help="The error message.")] = None,
+    nth: Annotated[int, typer.Option("--nth", min=1, help="Which call fails first, counted from now.")] = 1,
     times: Times = 1,
-    after_effect: Annotated[bool, typer.Option("--after-effect", help="The call does its work first.")] = False,
+    after_effect: Annotated[
+        bool, typer.Option("--after-effect", help="The call takes effect before it fails.")
+    ] = False,
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """An API call answers with an error, or loses its connection, before or after its effect."""
+    """Make an API call fail with an error or a broken connection, before or after it takes effect."""
     fields = {"operation": operation, "error": error, "nth": nth, "times": times, "after_effect": after_effect}
     if message:
         fields["message"] = message
@@ -160,14 +166,14 @@ def fault_call(
 
 @fault.command("list")
 def fault_list(directory: Directory = None, as_json: AsJson = False) -> None:
-    """The faults in force, and how often each has struck."""
+    """List the active faults and how often each has occurred."""
     listed = _control(directory).faults()
-    _print(listed, as_json, "\n".join(_line(entry) for entry in listed) or "No faults are in force.")
+    _print(listed, as_json, "\n".join(_line(entry) for entry in listed) or "No faults are active.")
 
 
 @fault.command("clear")
 def fault_clear(directory: Directory = None, as_json: AsJson = False) -> None:
-    """Take every fault out of force."""
+    """Remove all faults."""
     cleared = _control(directory).clear_faults()
     _print({"cleared": cleared}, as_json, f"{cleared} faults cleared.")
 
@@ -180,7 +186,9 @@ def device_add(
     thing: Annotated[str, typer.Argument(help="The device's IoT thing name.")],
     components: Annotated[
         list[str] | None,
-        typer.Option("--component", metavar="NAME", show_default=False, help="A component it has; may be repeated."),
+        typer.Option(
+            "--component", metavar="NAME", show_default=False, help="An installed component; may be repeated."
+        ),
     ] = None,
     versions: Annotated[
         list[str] | None,
@@ -188,17 +196,20 @@ def device_add(
     ] = None,
     groups: Annotated[
         list[str] | None,
-        typer.Option("--group", metavar="NAME", show_default=False, help="A thing group it is in; may be repeated."),
+        typer.Option(
+            "--group", metavar="NAME", show_default=False, help="A thing group of the device; may be repeated."
+        ),
     ] = None,
-    unhealthy: Annotated[bool, typer.Option("--unhealthy", help="It reports that something is broken.")] = False,
+    unhealthy: Annotated[bool, typer.Option("--unhealthy", help="The device reports UNHEALTHY.")] = False,
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a core device into the local AWS, in place of one with the same name."""
+    """Add a core device to the local AWS, replacing one with the same name."""
     names, given = components or [], versions or []
     if len(names) != len(given):
         raise UsageError(
-            f"{len(names)} --component and {len(given)} --version are given", expected="one version for each component"
+            f"there are {len(names)} --component and {len(given)} --version options",
+            expected="one version for each component",
         )
     seed = {
         "thing": thing,
@@ -212,7 +223,7 @@ def device_add(
 
 
 def register(app: typer.Typer) -> None:
-    """Mount the verbs under ``dda local``."""
+    """Add the commands to ``dda local``."""
     app.command("aws")(aws)
     app.command("train")(train)
     app.add_typer(fault, name="fault")
@@ -221,7 +232,7 @@ def register(app: typer.Typer) -> None:
 
 def _control(directory: Path | None) -> Any:
     require_emulator()
-    # Imported late: the command line starts without moto and boto3.
+    # Imported late so that the command line starts without moto and boto3.
     from deployments.local.aws.client import AwsControl
 
     return AwsControl(find_aws_endpoint_url(directory))
@@ -234,9 +245,9 @@ def _add(directory: Path | None, as_json: bool, kind: str, **fields: Any) -> Non
 
 def _line(entry: dict[str, Any]) -> str:
     what = entry.get("target") or f"{entry.get('operation')} {entry.get('error')}"
-    when = " after its effect" if entry.get("after_effect") else ""
+    when = " after taking effect" if entry.get("after_effect") else ""
     nth = f" from call {entry['nth']}" if entry.get("nth", 1) > 1 else ""
-    struck = f", struck {entry['struck']}" if "struck" in entry else ""
+    struck = f", occurred {entry['struck']}" if "struck" in entry else ""
     struck += f", last {entry['requests'][-1]}" if entry.get("requests") else ""
     text = entry.get("reason") or entry.get("spoil") or entry.get("message")
     return f"{entry['kind']} {what}{when}{nth}: {entry['times']} times{struck}" + (f" - {text}" if text else "")

@@ -1,4 +1,4 @@
-"""Speaking to an embedded AWS in another process, given its URL."""
+"""Clients of an embedded AWS in another process, given its URL."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def answers(endpoint_url: str, timeout: float = 2.0) -> bool:
         return False
 
 
-_making = threading.Lock()
+_creating = threading.Lock()
 
 
 @cache
 def _session() -> boto3.session.Session:
-    # One session: it holds the parsed service models. Making clients of it is not thread-safe.
+    # One session, because it caches the parsed service models. Creating clients is not thread-safe.
     return boto3.session.Session()
 
 
 def boto3_client(service: str, endpoint_url: str | None, region: str, **config: Any) -> Any:
-    """A boto3 client of the embedded AWS that does not retry; ``config`` goes into botocore's Config."""
-    with _making:
+    """A boto3 client of the embedded AWS, without retries; ``config`` is passed to botocore's Config."""
+    with _creating:
         return _session().client(  # type: ignore[call-overload]
             service,
             region_name=region,
@@ -62,7 +62,7 @@ class AwsControl:
     """The control routes of a running embedded AWS.
 
     Every method raises:
-        LocalStackError: nothing answers at the URL, or something that is no embedded AWS.
+        LocalStackError: nothing answers at the URL, or something other than an embedded AWS.
     """
 
     def __init__(self, endpoint_url: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -71,24 +71,24 @@ class AwsControl:
 
     def health(self) -> dict[str, Any]:
         """The server's settings."""
-        answer = self._call("GET", "health")
-        if answer.get("service") != SERVICE:
+        health = self._call("GET", "health")
+        if health.get("service") != SERVICE:
             raise LocalStackError(f"What answers at {self.endpoint_url} is not the local AWS", remedy=_START)
-        settings: dict[str, Any] = answer["settings"]
+        settings: dict[str, Any] = health["settings"]
         return settings
 
     def faults(self) -> list[dict[str, Any]]:
-        """The faults in force."""
+        """The active faults."""
         listed: list[dict[str, Any]] = self._call("GET", "faults")["faults"]
         return listed
 
     def add_fault(self, kind: Kind, **fields: Any) -> dict[str, Any]:
-        """Put a fault in force; see :class:`deployments.local.aws.faults.Fault` for the fields.
+        """Add a fault; see :class:`deployments.local.aws.faults.Fault` for the fields.
 
         Raises:
-            UnknownTarget: its target is in no row of the table.
-            InvalidName: its operation is none, its error is none, or its spoil is none.
-            UsageError: its target's archives cannot be spoilt in that way.
+            UnknownTarget: there is no such target.
+            InvalidName: there is no such operation, error or spoil.
+            UsageError: the target's archives cannot be spoiled in that way.
         """
         if fields.get("target"):
             fields["target"] = find_target(fields["target"]).name
@@ -101,22 +101,20 @@ class AwsControl:
         return self._call("POST", "faults", {"kind": kind, **fields})
 
     def clear_faults(self) -> int:
-        """Take every fault out of force; how many there were."""
+        """Remove all faults; return how many there were."""
         return int(self._call("DELETE", "faults")["cleared"])
 
     def calls(self) -> dict[str, int]:
-        """How often each operation was called, by names such as ``s3:GetObject``."""
+        """The number of calls by operation, such as ``s3:GetObject``."""
         counted: dict[str, int] = self._call("GET", "calls")["calls"]
         return counted
 
     def reset(self) -> None:
-        """Have it forget everything but its settings and what is there from the start: resources, faults, holds,
-        calls.
-        """
+        """Return to the initial state; the settings stay. Resources, faults, holds and call counts are lost."""
         self._call("POST", "reset", {})
 
     def add_device(self, **seed: Any) -> None:
-        """Put in a core device; the fields are those of ``CoreDeviceSeed``."""
+        """Add a core device; the fields are those of ``CoreDeviceSeed``."""
         self._call("POST", "devices", seed)
 
     def train(
@@ -140,7 +138,9 @@ class AwsControl:
         """
         check_job_name(name)
         if not archive.is_file():
-            raise FileMissing(f"{archive} is no file", path=archive, expected="a trained model archive (model.tar.gz)")
+            raise FileMissing(
+                f"{archive} is not a file", path=archive, expected="a trained model archive (model.tar.gz)"
+            )
         settings = self.health()
         bucket, region = settings["bucket"], settings["region"]
         if bucket is None:
@@ -150,7 +150,7 @@ class AwsControl:
         try:
             boto3_client("s3", self.endpoint_url, region).upload_file(str(archive), bucket, key)
         except (BotoCoreError, ClientError, boto3.exceptions.S3UploadFailedError) as error:
-            raise LocalStackError(f"{archive} could not be put into s3://{bucket}/{key}: {error}") from error
+            raise LocalStackError(f"{archive} could not be uploaded to s3://{bucket}/{key}: {error}") from error
         artifact = f"s3://{bucket}/{key}"
         all_tags = {**(tags or {}), **({MODEL_NAME_TAG: model_name} if model_name else {})}
         body = {"name": name, "artifact": artifact, "status": status, "tags": all_tags}
@@ -160,14 +160,14 @@ class AwsControl:
         return {"training_job": name, "arn": answer["arn"], "model_artifact": artifact, "status": status}
 
     def _refuse_taken(self, name: str, region: str) -> None:
-        # Before the upload: the archive of a job that exists is never overwritten.
+        # Before the upload, which must not overwrite the archive of an existing job.
         try:
             boto3_client("sagemaker", self.endpoint_url, region).describe_training_job(TrainingJobName=name)
         except ClientError:
             return
         except BotoCoreError as error:
             raise LocalStackError(f"The local AWS at {self.endpoint_url} does not answer: {error}") from error
-        raise InvalidName(f"the local AWS has a training job {name} already", name=name, remedy="Choose another name.")
+        raise InvalidName(f"the local AWS already has a training job {name}", name=name, remedy="Choose another name.")
 
     def _call(self, method: str, route: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         request = urllib.request.Request(  # noqa: S310 - the URL is the caller's own endpoint
@@ -177,9 +177,9 @@ class AwsControl:
             headers={"Content-Type": "application/json"},
         )
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310
-                told: dict[str, Any] = json.load(answer)
-                return told
+            with urllib.request.urlopen(request, timeout=self._timeout) as response:  # noqa: S310
+                content: dict[str, Any] = json.load(response)
+                return content
         except urllib.error.HTTPError as error:
             raise self._refused(error) from None
         except (OSError, ValueError) as error:
@@ -187,12 +187,12 @@ class AwsControl:
 
     def _refused(self, error: urllib.error.HTTPError) -> exceptions.DdaError:
         try:
-            told = json.load(error)
-            kind, facts = told["kind"], told.get("facts") or {"found": str(told["error"])}
+            body = json.load(error)
+            kind, facts = body["kind"], body.get("facts") or {"found": str(body["error"])}
         except (ValueError, KeyError, TypeError):
             return LocalStackError(
                 f"What answers at {self.endpoint_url} is not the local AWS (HTTP {error.code})", remedy=_START
             )
         if kind == "InvalidName":
-            return InvalidName(**facts, name=told["name"])
+            return InvalidName(**facts, name=body["name"])
         return exceptions.UsageError(**facts) if kind == "UsageError" else LocalStackError(**facts)

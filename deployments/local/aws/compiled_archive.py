@@ -1,10 +1,10 @@
-"""The compiled archive of the emulated Neo: the files of a real one, with content that stands for machine code.
+"""The compiled archive of the emulated Neo: the files of a real one, with placeholders for machine code.
 
-Which files there are follows what is known of real archives: for CPUs ``model-shapes.json`` beside the graph, for
-NVIDIA ``manifest``, and the runtime with its header everywhere. All are of the TVM layout, ``.so``, ``.params`` and
-``.json``; a ``.ro`` would be one of the other layout, RelayVM.
+The files are those known from real archives: ``model-shapes.json`` for CPUs, ``manifest`` for NVIDIA, the runtime and
+its header for both. The layout is that of TVM: ``.so``, ``.params`` and ``.json``. RelayVM's, with ``.ro``, is not
+emulated.
 
-The content follows from the model's bytes and the request alone, so that the same compilation has the same content.
+The content depends only on the model's bytes and the request, so that the same compilation has the same content.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _ELF = {
     "ARM_EABI": (_ELF_32, 40),
     "ARM_EABIHF": (_ELF_32, 40),
 }
-"""Class and machine of an ELF file, by TargetPlatform's Arch."""
+"""TargetPlatform's Arch -> class and machine of the ELF file."""
 _ELF_ENTRY_SIZES = {_ELF_32: (52, 32, 40), _ELF_64: (64, 56, 64)}
-"""Sizes of the file header and of an entry of its two tables."""
+"""ELF class -> sizes of the file header and of an entry in each of the two header tables."""
 _SHARED = 3
 _ARM_DEVICES = ("jetson_", "rasp", "imx8", "rk33", "aisage", "qcs", "amba", "jacinto", "ml_m6g", "ml_c6g")
 _GPU_DEVICES = ("jetson_", "ml_p", "ml_g")
@@ -45,7 +45,7 @@ def arch(output_config: dict[str, Any]) -> str:
 
 
 def device_type(output_config: dict[str, Any]) -> str:
-    """The kind of device that DLR opens for a request's target: ``cpu``, ``gpu`` or ``opencl``."""
+    """The device type that DLR uses for a request's target: ``cpu``, ``gpu`` or ``opencl``."""
     platform = output_config.get("TargetPlatform")
     if platform:
         return {"NVIDIA": "gpu", "MALI": "opencl"}.get(platform.get("Accelerator", ""), "cpu")
@@ -64,7 +64,7 @@ def compiled_files(model: bytes, request: dict[str, Any], shapes: dict[str, list
     target = {key: output.get(key) for key in ("TargetPlatform", "TargetDevice", "CompilerOptions")}
     described = json.dumps([target, shapes, config.get("FrameworkVersion")], sort_keys=True).encode()
     seed = hashlib.sha256(hashlib.sha256(model).digest() + described).digest()
-    # A one-to-one change of every byte: as large and as compressible as the weights, and quick.
+    # A fast substitution of every byte: as large and as compressible as the weights.
     table = bytes(value ^ (seed[0] | 1) for value in range(256))
     files = {
         "compiled.meta": _text(_meta(request, shapes)),
@@ -86,7 +86,7 @@ def pack(files: dict[str, bytes], made: float) -> bytes:
 
     Args:
         files: name -> content.
-        made: when they were made, in seconds since the epoch; the modification time of every member.
+        made: the modification time of every member, in seconds since the epoch.
     """
     packed = io.BytesIO()
     with (
@@ -101,12 +101,12 @@ def pack(files: dict[str, bytes], made: float) -> bytes:
 
 
 def shared_object(arch: str, seed: bytes, size: int) -> bytes:
-    """A file of ``size`` bytes with the ELF header of a shared object for ``arch``, and noise after it."""
+    """``size`` bytes: the ELF header of a shared object for ``arch``, then noise."""
     bits, machine = _ELF[arch]
     sizes = _ELF_ENTRY_SIZES[bits]
     ident = b"\x7fELF" + bytes([bits, 1, 1])
     addresses = "QQQ" if bits == _ELF_64 else "III"
-    # Type, machine, version; entry and both tables: none; flags; sizes and counts; the index of names: none.
+    # Type, machine, version; no entry point, no header tables; flags; sizes and counts; no section name index.
     header = struct.pack(
         f"<16sHHI{addresses}I6H", ident, _SHARED, machine, 1, 0, 0, 0, 0, *sizes[:2], 0, sizes[2], 0, 0
     )

@@ -1,7 +1,7 @@
-"""Faults of the connection: no answer, no whole answer, or none in time.
+"""Connection faults: no response, a truncated one, or none in time.
 
-In the server they are done to the real socket, so that a client of any kind sees them as it would see a network's.
-Under ``mock_aws`` there is no socket: botocore's own exception is raised where its HTTP client would raise it.
+The server applies them to the real socket, so that any client sees them as it would see network faults. Under
+``mock_aws`` there is no socket, so the exception is raised that botocore's HTTP client would raise.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from botocore.exceptions import (
 Answer = tuple[int, dict[str, Any], Any]
 
 HEADER = "X-Dda-Connection-Fault"
-"""Carries the fault from where the operation is known to where the socket is; no client ever sees it."""
+"""Carries the fault from the dispatcher to the socket; clients never see it."""
 HOLD_SECONDS = 90.0
-"""How long an answer is held back at most; longer than botocore's own read timeout of a minute."""
-_HANG_UP_AT_ONCE = struct.pack("ii", 1, 0)
+"""How long a response is held back at most; longer than botocore's default read timeout of a minute."""
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ConnectionFault(StrEnum):
-    """What can happen to a call's connection."""
+    """The ways in which a call's connection can break."""
 
     CONNECT_TIMEOUT = "connect-timeout"
     CONNECTION_REFUSED = "connection-refused"
@@ -42,18 +42,18 @@ class ConnectionFault(StrEnum):
 
     @property
     def connects(self) -> bool:
-        """Whether the call reaches AWS at all, and may so have an effect."""
+        """Whether the call reaches AWS, so that it may take effect."""
         return self not in (ConnectionFault.CONNECT_TIMEOUT, ConnectionFault.CONNECTION_REFUSED)
 
 
 def broken(fault: ConnectionFault, request: Any, answered: Answer | None, *, streaming: bool) -> Answer:
-    """The answer that is not to arrive whole, or under ``mock_aws`` the exception in place of one.
+    """The response, marked for :class:`BreakingApp`; under ``mock_aws`` a truncated one, or botocore's exception.
 
     Args:
-        fault: what happens.
+        fault: the fault to apply.
         request: moto's request.
-        answered: what the service answered; None when it was not asked.
-        streaming: whether the caller reads the body piece by piece, as that of GetObject.
+        answered: the service's response; None when it was not called.
+        streaming: whether the caller reads the body as a stream, as with GetObject.
     """
     status, headers, body = answered or (200, {}, b"")
     if request.from_wsgi_server:
@@ -81,21 +81,21 @@ def _exception(fault: ConnectionFault, url: str, content: bytes) -> Exception:
 
 
 class BreakingApp:
-    """The WSGI application around the server's own that does to the socket what an answer's header asks for."""
+    """WSGI middleware that applies the connection fault in a response's header to the socket."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer one request, or break its connection."""
-        begun: list[tuple[str, list[tuple[str, str]]]] = []
+        """Handle one request, or break its connection."""
+        started: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            begun.append((status, headers))
+            started.append((status, headers))
             return lambda data: None
 
         body = self._app(environ, start)
-        status, headers = begun[-1]
+        status, headers = started[-1]
         named = [value for name, value in headers if name.lower() == HEADER.lower()]
         if not named:
             start_response(status, headers)
@@ -104,7 +104,7 @@ class BreakingApp:
         match ConnectionFault(named[0]):
             case ConnectionFault.CUT_BODY if content and environ["REQUEST_METHOD"] != "HEAD":
                 kept = [each for each in headers if each[0].lower() not in (HEADER.lower(), "content-length")]
-                # Less than is announced, then the end of the connection.
+                # A shorter body than Content-Length says.
                 start_response(status, [*kept, ("Content-Length", str(len(content)))])
                 return [content[: len(content) // 2]]
             case ConnectionFault.READ_TIMEOUT:
@@ -116,16 +116,16 @@ class BreakingApp:
 
 
 def _hold(connection: socket.socket) -> None:
-    """Wait until the client hangs up."""
+    """Wait until the client closes the connection."""
     ends = time.monotonic() + HOLD_SECONDS
     while time.monotonic() < ends:
         readable, _, _ = select.select([connection], [], [], 1.0)
-        # What comes may be the rest of the request; nothing is what comes when the client has gone.
+        # Data may be the rest of the request; an empty read means that the client has closed the connection.
         if readable and not connection.recv(1 << 20):
             return
 
 
 def _reset(connection: socket.socket) -> None:
-    """Have the connection end with a reset, as that of a process that was killed."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _HANG_UP_AT_ONCE)
+    """Close the connection with a TCP reset, as when a process is killed."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     connection.close()

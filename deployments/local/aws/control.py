@@ -1,12 +1,12 @@
-"""What the embedded AWS can be told beside AWS's own API, in its own process and over HTTP under ``/_dda/``.
+"""Control of the embedded AWS beside AWS's own API: functions in its process, and HTTP routes under ``/_dda/``.
 
 | request | meaning |
 |---|---|
-| ``GET /_dda/health`` | that it is this server, the name of its state, and its settings |
+| ``GET /_dda/health`` | the service name, the instance id and the settings |
 | ``GET``, ``POST``, ``DELETE /_dda/faults`` | list, add, clear faults |
-| ``POST /_dda/training-jobs`` | a training job with a given end |
-| ``POST /_dda/devices`` | a core device |
-| ``POST /_dda/reset`` | forget everything but the settings and what is there from the start |
+| ``POST /_dda/training-jobs`` | add a training job with a given status |
+| ``POST /_dda/devices`` | add a core device |
+| ``POST /_dda/reset`` | return to the initial state; the settings stay |
 | ``GET /_dda/calls`` | how often each operation was called |
 """
 
@@ -38,22 +38,22 @@ _JOB_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 
 
 def check_job_name(name: str) -> str:
-    """``name``, checked as SageMaker does.
+    """``name``, validated as SageMaker does.
 
     Raises:
-        InvalidName: it cannot name a training job.
+        InvalidName: it is not a valid name of a training job.
     """
     if len(name) > 63 or not _JOB_NAME.fullmatch(name):
         raise InvalidName(
-            f"{name!r} cannot name a training job",
+            f"{name!r} is not a valid name of a training job",
             name=name,
-            expected="at most 63 letters, digits and hyphens, beginning and ending with a letter or digit",
+            expected="at most 63 letters, digits and hyphens, with a letter or digit at both ends",
         )
     return name
 
 
 def training_archive_key(name: str) -> str:
-    """The key under which ``dda local train`` puts a training job's archive."""
+    """The S3 key of a training job's archive that ``dda local train`` uploads."""
     return f"models/training/{name}/output/model.tar.gz"
 
 
@@ -65,15 +65,15 @@ def add_job(
     failure_reason: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> str:
-    """Put a training job into the embedded AWS of this process; its ARN.
+    """Add a training job to the embedded AWS of this process; return its ARN.
 
     Raises:
         InvalidName: the name is malformed or taken.
-        UsageError: no such status.
+        UsageError: there is no such status.
     """
     check_job_name(name)
     if status not in STATUSES:
-        raise UsageError(f"{status!r} is no status of a training job", expected=f"one of {', '.join(STATUSES)}")
+        raise UsageError(f"{status!r} is not a status of a training job", expected=f"one of {', '.join(STATUSES)}")
     region = current().settings.region
     output_path = artifact.removesuffix(f"/{name}/output/model.tar.gz")
     role = f"arn:{partition(region)}:iam::{DEFAULT_ACCOUNT_ID}:role/{ROLE_NAME}"
@@ -89,32 +89,32 @@ def add_job(
         add_training_job(sagemaker_backends[DEFAULT_ACCOUNT_ID][region], job)
     except AwsError:
         raise InvalidName(
-            f"the local AWS has a training job {name} already", name=name, remedy="Choose another name."
+            f"the local AWS already has a training job {name}", name=name, remedy="Choose another name."
         ) from None
     return job.arn
 
 
 def add_device(seed: CoreDeviceSeed) -> None:
-    """Put a core device into the embedded AWS of this process, in place of one with the same thing name."""
+    """Add a core device to the embedded AWS of this process, replacing one with the same thing name."""
     backend = greengrassv2_backends[DEFAULT_ACCOUNT_ID][current().settings.region]
     backend.devices[seed.thing] = CoreDevice(seed)
 
 
 class ControlApp:
-    """The WSGI application of the server: the control routes, and moto behind them."""
+    """The server's WSGI application: the control routes, and moto for everything else."""
 
     def __init__(self, moto: Callable[..., Iterable[bytes]]) -> None:
         self._moto = moto
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle one request."""
         if not environ.get("PATH_INFO", "").startswith(PREFIX):
             answered: Iterable[bytes] = self._moto(environ, start_response)
             return answered
         status, body = _answer(Request(environ))
         response = Response(json.dumps(body), status=status, content_type="application/json")
-        told: Iterable[bytes] = response(environ, start_response)
-        return told
+        content: Iterable[bytes] = response(environ, start_response)
+        return content
 
 
 def _answer(request: Request) -> tuple[int, dict[str, Any]]:

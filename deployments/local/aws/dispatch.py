@@ -1,6 +1,6 @@
-"""Every API call passes through here: it is named, counted, and made to fail where a fault says so.
+"""Every API call passes through here: its operation is identified, counted, and failed where there is a fault for it.
 
-An operation that nobody here has is answered as an AWS service answers it, with 501 ``NotImplemented``.
+An operation that is not emulated gets a 501 ``NotImplemented`` in the form of an AWS error.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _STATUS = {
     "501": ("NotImplemented",),
     "503": ("ServiceUnavailable", "ServiceUnavailableException", "SlowDown"),
 }
-"""HTTP status of errors that no service model gives one for; every other is 400."""
+"""HTTP status -> error codes to which no service model gives a status. All others are 400."""
 
 _DESCRIBED = 300
-"""So much of a JSON request is told of what a fault struck."""
+"""How many characters of a JSON request are kept in a fault's list of requests."""
 _JSON_400 = ("ExpiredTokenException", "InvalidSignatureException", "UnrecognizedClientException")
-"""Answered with 400 by services that speak JSON over one URL."""
+"""Codes that services of the JSON protocol send with 400."""
 
 
 def guarded(service: str, handler: Handler) -> Handler:
-    """``handler`` of moto, with the calls counted and faults applied."""
+    """moto's ``handler``, with calls counted and faults applied."""
 
     def handled(request: Any, url: str, headers: Any, operation: str) -> Answer:
         try:
@@ -64,13 +64,13 @@ def guarded(service: str, handler: Handler) -> Handler:
     def answer(request: Any, url: str, headers: Any) -> Answer:
         environment = current()
         operation = operation_name(service, request)
-        environment.saw(service, operation)
+        environment.count(service, operation)
         fault = environment.faults.for_call(service, operation, described(request))
         if fault is None:
             return handled(request, url, headers, operation)
         done: Answer | None = None
         if fault.has_effect:
-            # Where the effect is refused, the caller sees the injected fault all the same.
+            # An error of the service itself is hidden by the injected fault.
             with suppress(HTTPException):
                 done = handled(request, url, headers, operation)
         if fault.connection:
@@ -82,14 +82,14 @@ def guarded(service: str, handler: Handler) -> Handler:
 
 
 def described(request: Any) -> str:
-    """A request in one line: its method and path, and the beginning of its body where that is JSON."""
+    """A request in one line: method, path and the beginning of a JSON body."""
     line = f"{request.method} {request.full_path.rstrip('?')}"
     body = request.get_data() if request.headers.get("X-Amz-Target") else b""
     return f"{line} {body.decode(errors='replace')[:_DESCRIBED]}".rstrip()
 
 
 def operation_name(service: str, request: Any) -> str:
-    """The operation that a request asks for; an empty text when it is none."""
+    """The operation of a request; an empty string when there is none."""
     target = request.headers.get("X-Amz-Target")
     if target:
         return str(target).rpartition(".")[2]
@@ -104,7 +104,7 @@ def operation_name(service: str, request: Any) -> str:
 
 
 def error_status(service: str, operation: str, code: str) -> int:
-    """The HTTP status with which the real service sends an error of this code."""
+    """The HTTP status that the real service sends with this error code."""
     if code.isdigit():
         return int(code)
     model = operation_model(service, operation)
@@ -120,7 +120,7 @@ def error_status(service: str, operation: str, code: str) -> int:
 
 
 def error_answer(service: str, operation: str, request: Any, code: str, message: str | None) -> Answer:
-    """An error as the real service sends it. A code of digits is that HTTP status without a body."""
+    """An error response as the real service sends it. A numeric code is an HTTP status without a body."""
     status = error_status(service, operation, code)
     if code.isdigit() or request.method == "HEAD":
         return status, {"content-length": "0"}, b""

@@ -1,7 +1,6 @@
-"""What the one embedded AWS of this process currently is: its settings, its faults, the calls it has seen.
+"""The state of this process's embedded AWS that is not moto's: settings, faults, holds and call counts.
 
-moto keeps its services' state in module-level dictionaries, so a process can hold one embedded AWS at a time;
-this is the part of its state that is not moto's.
+There is only one at a time, because moto keeps the state of its services in module-level dictionaries.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from deployments.local.aws.settings import AwsSettings
 
 
 class Environment:
-    """Settings, faults and calls of the embedded AWS."""
+    """Settings, faults, holds and call counts of the embedded AWS."""
 
     def __init__(self, settings: AwsSettings) -> None:
         self.settings = settings
         self.instance = uuid.uuid4().hex
-        """Names this state: another embedded AWS, or this one started again or reset, has another."""
+        """Identifies this state; it changes with every start or reset."""
         self.faults = FaultBook()
         self.holds = Holds()
-        self.in_force = False
-        """Whether it is that of an embedded AWS; else moto is used without one, or with its Greengrass alone."""
+        self.active = False
+        """Whether an embedded AWS is running; else moto is used alone, or only with our Greengrass."""
         self._calls: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def saw(self, service: str, operation: str) -> None:
+    def count(self, service: str, operation: str) -> None:
         """Count one API call."""
         with self._lock:
             self._calls[f"{service}:{operation}"] += 1
 
     @property
     def calls(self) -> Counter[str]:
-        """How often each operation was called, by names such as ``s3:GetObject``."""
+        """The number of calls by operation, such as ``s3:GetObject``."""
         with self._lock:
             return self._calls.copy()
 
@@ -49,7 +48,7 @@ _current = Environment(AwsSettings())
 
 
 def current() -> Environment:
-    """The environment in force."""
+    """The current environment."""
     return _current
 
 
@@ -57,28 +56,28 @@ def begin(settings: AwsSettings) -> Environment:
     """Start with new settings, no faults and no calls."""
     global _current
     _current = Environment(settings)
-    _current.in_force = True
+    _current.active = True
     return _current
 
 
 def end() -> None:
-    """The embedded AWS is in force no more; what it has seen can still be read."""
-    _current.in_force = False
+    """Mark the embedded AWS as stopped; its call counts can still be read."""
+    _current.active = False
 
 
 def now() -> float:
-    """Seconds since the epoch; every life cycle of the emulator is measured with this clock."""
+    """Seconds since the epoch: the clock of every life cycle in the emulator."""
     return time.time()
 
 
 def moment(seconds: float) -> datetime:
-    """A time of :func:`now` as AWS's answers carry it."""
+    """A time of :func:`now` in the form of AWS's responses."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def partition(region: str) -> str:
-    """The partition of a Region, as its ARNs begin: ``aws``, ``aws-cn``, ``aws-us-gov``.
+    """The partition of a Region, as in its ARNs: ``aws``, ``aws-cn``, ``aws-us-gov``.
 
-    moto's table, because the roles and buckets that it makes must have the partition that ours have.
+    From moto's table, so that ours matches that of the roles and buckets that moto creates.
     """
     return str(get_partition(region))

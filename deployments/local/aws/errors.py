@@ -1,4 +1,4 @@
-"""The errors that the emulated services answer with."""
+"""The error responses of the emulated services."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from moto.core.exceptions import ServiceException
 class AwsError(ServiceException):  # type: ignore[misc]
     """An error with AWS's code and a message: ``AwsError("ResourceInUse", "Job with name ... exists.")``.
 
-    A class of ours, because moto looks for the service model of an error in the package of its class.
+    Our own class, because moto derives the service model of an error from the package of its class.
     """

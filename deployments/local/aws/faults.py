@@ -1,8 +1,8 @@
-"""Faults that can be put into the embedded AWS by name.
+"""Faults that can be injected into the embedded AWS.
 
 Four kinds: the next compilation jobs of a target end FAILED, or COMPLETED with an archive that no device can load;
-the next component versions of a target end FAILED; and an API call answers with an error or loses its connection,
-before or after its effect.
+the next component versions of a target end FAILED; and an API call fails with an error or a broken connection,
+before or after it takes effect.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _NEEDED = {
 }
 
 SERVICES = ("sagemaker", "greengrassv2", "s3", "sts", "logs", "events", "iam", "sqs", "resourcegroupstaggingapi")
-"""The services whose calls can be made to fail, by boto3's names."""
+"""The services whose calls can fail, by their boto3 names."""
 _REMEMBERED = 20
 _CODE = re.compile(r"[A-Z][A-Za-z0-9.]*|[345][0-9][0-9]")
 
 
 class Fault(BaseModel):
-    """One fault. ``times`` is how often it strikes; of a call, the first ``nth - 1`` pass before it does.
+    """One fault. It occurs ``times`` times; with ``kind="call"``, from the ``nth`` call on.
 
-    ``error`` of a call is AWS's error code, the digits of a bare HTTP status, or a :class:`ConnectionFault`.
+    ``error`` is an AWS error code, a bare HTTP status such as ``503``, or a :class:`ConnectionFault`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,22 +60,22 @@ class Fault(BaseModel):
         if missing:
             raise ValueError(f"a fault of kind {self.kind} needs {' and '.join(missing)}")
         if self.after_effect and self.connection and not self.connection.connects:
-            raise ValueError(f"{self.error} has no effect to come after: the call never reaches AWS")
+            raise ValueError(f"{self.error} cannot come after the effect: the call never reaches AWS")
         return self
 
     @property
     def connection(self) -> ConnectionFault | None:
-        """What happens to the call's connection; None where it is answered with an error."""
+        """The connection fault; None where the call gets an error response."""
         return ConnectionFault(self.error) if self.error in set(ConnectionFault) else None
 
     @property
     def has_effect(self) -> bool:
-        """Whether the call does its work all the same. A body that is cut is that of a call that has."""
+        """Whether the call takes effect before it fails. It does where its response body is truncated."""
         return self.after_effect or self.connection is ConnectionFault.CUT_BODY
 
 
 def known_error(name: str) -> str:
-    """``name``, checked: an error code as AWS writes them, an HTTP status, or a fault of the connection.
+    """``name``, validated: an AWS error code, an HTTP status, or a connection fault.
 
     Raises:
         InvalidName: it is none of these.
@@ -84,18 +84,18 @@ def known_error(name: str) -> str:
         return name
     close = difflib.get_close_matches(name, list(ConnectionFault), n=1)
     raise InvalidName(
-        f"{name!r} is no error{f' (did you mean {close[0]}?)' if close else ''}",
+        f"{name!r} is not an error{f' (did you mean {close[0]}?)' if close else ''}",
         name=name,
-        expected="a code as AWS writes it (ThrottlingException), an HTTP status (503), or one of "
+        expected="an AWS error code (ThrottlingException), an HTTP status (503), or one of "
         + ", ".join(ConnectionFault),
     )
 
 
 def known_operation(name: str) -> str:
-    """``name``, checked: an operation of one of the services, as ``CreateCompilationJob`` or ``s3:PutObject``.
+    """``name``, validated: an operation such as ``CreateCompilationJob`` or ``s3:PutObject``.
 
     Raises:
-        InvalidName: no such operation; the closest names are told.
+        InvalidName: there is no such operation; the message suggests similar names.
     """
     service, _, operation = name.rpartition(":")
     services = (service,) if service else SERVICES
@@ -105,29 +105,29 @@ def known_operation(name: str) -> str:
     close = difflib.get_close_matches(operation, known, n=3)
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     raise InvalidName(
-        f"{name!r} is no operation of {', '.join(SERVICES)}{hint}",
+        f"{name!r} is not an operation of {', '.join(SERVICES)}{hint}",
         name=name,
-        expected="one as AWS writes it: CreateCompilationJob, or s3:PutObject to name the service",
+        expected="an AWS operation such as CreateCompilationJob, or s3:PutObject to name the service",
     )
 
 
 def known_spoil(name: str, target: str) -> Spoil:
-    """The spoil of that name, checked against the target whose archives it is for.
+    """The spoil of that name, validated for a target.
 
     Raises:
-        UnknownTarget: no such target.
+        UnknownTarget: there is no such target.
         InvalidName: there is no such spoil.
-        UsageError: the target's archives cannot be spoilt in that way.
+        UsageError: the target's archives cannot be spoiled in that way.
     """
     if name not in set(Spoil):
         raise InvalidName(
-            f"{name!r} is nothing that can be wrong with an archive",
+            f"{name!r} is not a known way to spoil an archive",
             name=name,
             expected=f"one of {', '.join(Spoil)}",
         )
     accelerator = find_target(target).accelerator
     if name == Spoil.CUDA_ON_CPU and accelerator:
-        raise UsageError(f"{name} is for CPU targets; {target} gets code for {accelerator} anyway")
+        raise UsageError(f"{name} is for CPU targets; archives of {target} have code for {accelerator} anyway")
     return Spoil(name)
 
 
@@ -149,12 +149,12 @@ class _Entry:
         return True
 
     def listed(self) -> dict[str, Any]:
-        told = {"number": self.number, **self.fault.model_dump(exclude_none=True)}
-        return told | {"seen": self.seen, "struck": self.struck, "requests": list(self.requests)}
+        fault = {"number": self.number, **self.fault.model_dump(exclude_none=True)}
+        return fault | {"seen": self.seen, "struck": self.struck, "requests": list(self.requests)}
 
 
 class FaultBook:
-    """The faults in force. Safe to use from several threads."""
+    """The active faults. Thread-safe."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
@@ -162,12 +162,12 @@ class FaultBook:
         self._lock = threading.Lock()
 
     def add(self, kind: Kind, **fields: Any) -> Fault:
-        """Put a fault in force.
+        """Add a fault.
 
         Raises:
-            UnknownTarget: its target is in no row of the table.
-            InvalidName: its operation is none, its error is none, or its spoil is none.
-            UsageError: its target's archives cannot be spoilt in that way.
+            UnknownTarget: there is no such target.
+            InvalidName: there is no such operation, error or spoil.
+            UsageError: the target's archives cannot be spoiled in that way.
         """
         if fields.get("target"):
             fields["target"] = find_target(fields["target"]).name
@@ -184,12 +184,12 @@ class FaultBook:
         return fault
 
     def reason_for(self, kind: Literal["compile", "publish"], target: str | None) -> str | None:
-        """The reason with which the job or component that starts now will fail; None when it will not."""
+        """The failure reason of the job or component that starts now; None when it is not to fail."""
         struck = self._next_for(kind, target)
         return struck.reason if struck else None
 
     def spoil_for(self, target: str | None) -> Spoil | None:
-        """What will be wrong with the archive of the compilation job that starts now; None when nothing will."""
+        """How to spoil the archive of the compilation job that starts now; None for a good one."""
         struck = self._next_for("compiled", target)
         return struck.spoil if struck else None
 
@@ -201,7 +201,10 @@ class FaultBook:
         return None
 
     def for_call(self, service: str, operation: str, request: str = "") -> Fault | None:
-        """The fault that strikes this call, told in ``request``. Every fault that names the operation counts it."""
+        """The fault for this call, or None; ``request`` describes the call.
+
+        Where several faults name the operation, those after the one that occurs do not count the call.
+        """
         struck: Fault | None = None
         with self._lock:
             for entry in self._entries:
@@ -211,12 +214,12 @@ class FaultBook:
         return struck
 
     def listed(self) -> list[dict[str, Any]]:
-        """Every fault: its number, how many calls it has ``seen``, how often it ``struck`` and which ``requests``."""
+        """Every fault with its number, the calls it has ``seen``, how often it ``struck``, and which ``requests``."""
         with self._lock:
             return [entry.listed() for entry in self._entries]
 
     def clear(self) -> int:
-        """Take every fault out of force; how many there were."""
+        """Remove all faults; return how many there were."""
         with self._lock:
             count = len(self._entries)
             self._entries.clear()

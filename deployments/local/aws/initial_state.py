@@ -1,4 +1,4 @@
-"""What the embedded AWS holds from its start: a bucket, a caller and the SageMaker role. A reset leads back to it."""
+"""The initial state of the embedded AWS, to which a reset returns: a bucket, a caller and the SageMaker role."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from deployments.local.aws.settings import AwsSettings
 
 
 def start(settings: AwsSettings) -> None:
-    """Forget what was; begin with new settings and only what is there from the start."""
+    """Discard all state; begin with new settings and the initial state."""
     BackendDict.reset()
     _begin(settings)
 
 
 def reset() -> None:
-    """Forget all resources, faults, holds and counted calls; the settings stay, and what is there from the start."""
-    # Of moto all of it: it keeps things outside its services too. It comes back to `keep`.
+    """Return to the initial state: no resources, faults, holds or call counts of before. The settings stay."""
+    # All of moto, which has state outside of its services too. This calls `restore`.
     moto_api_backend.reset()
 
 
-def keep() -> None:
-    """Put back what is there from the start, after moto was reset; nothing where no embedded AWS is in force."""
-    if current().in_force:
+def restore() -> None:
+    """Restore the initial state after moto was reset; do nothing where no embedded AWS is running."""
+    if current().active:
         _begin(current().settings)
 
 
 def stop() -> None:
-    """Forget all state; a reset of moto puts nothing back from now on."""
+    """Discard all state; from now on a reset of moto restores nothing."""
     end()
     BackendDict.reset()
 

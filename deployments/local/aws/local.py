@@ -1,4 +1,4 @@
-"""The embedded AWS in one ``with``: for tests and for programs that bring their own AWS along."""
+"""The embedded AWS as a context manager, for tests and other programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deployments.local.directory import CREDENTIALS
 
 
 class LocalAws:
-    """An embedded AWS of this process. ``endpoint_url`` is None where botocore itself is mocked."""
+    """The embedded AWS of this process. ``endpoint_url`` is None under ``mock_aws``."""
 
     def __init__(self, settings: AwsSettings, endpoint_url: str | None) -> None:
         self.settings = settings
@@ -33,17 +33,17 @@ class LocalAws:
 
     @property
     def faults(self) -> FaultBook:
-        """The faults in force: ``aws.faults.add("compile", target="x86_64-cpu", reason="...")``."""
+        """The active faults: ``aws.faults.add("compile", target="x86_64-cpu", reason="...")``."""
         return current().faults
 
     @property
     def holds(self) -> Holds:
-        """What is held back: ``aws.holds.hold("compile", "x86_64-cpu")``."""
+        """The holds: ``aws.holds.hold("compile", "x86_64-cpu")``."""
         return current().holds
 
     @property
     def calls(self) -> Counter[str]:
-        """How often each operation was called, by names such as ``s3:GetObject``."""
+        """The number of calls by operation, such as ``s3:GetObject``."""
         return current().calls
 
     @property
@@ -54,12 +54,12 @@ class LocalAws:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment variables that make every AWS client speak to it."""
+        """The environment variables that point AWS clients at it."""
         url = {"AWS_ENDPOINT_URL": self.endpoint_url} if self.endpoint_url else {}
         return {**CREDENTIALS, **url, "AWS_DEFAULT_REGION": self.settings.region}
 
     def client(self, service: str, region: str | None = None, **config: Any) -> Any:
-        """A boto3 client of it; ``config`` goes into botocore's Config."""
+        """A boto3 client of it; ``config`` is passed to botocore's Config."""
         return boto3_client(service, self.endpoint_url, region or self.settings.region, **config)
 
     def train(
@@ -72,7 +72,7 @@ class LocalAws:
         failure_reason: str | None = None,
         tags: dict[str, str] | None = None,
     ) -> str:
-        """Put in a trained archive and the training job that made it; the archive's ``s3://`` URI."""
+        """Add a trained archive and its training job; return the archive's ``s3://`` URI."""
         key = training_archive_key(name)
         content = archive if isinstance(archive, bytes) else archive.read_bytes()
         self.client("s3").put_object(Bucket=self.bucket, Key=key, Body=content)
@@ -82,27 +82,27 @@ class LocalAws:
         return artifact
 
     def reset(self) -> None:
-        """Forget everything but the settings and what is there from the start: resources, faults, holds, calls."""
+        """Return to the initial state; the settings stay. Resources, faults, holds and call counts are lost."""
         initial_state.reset()
 
     def add_device(self, **seed: Any) -> None:
-        """Put in a core device; the fields are those of ``CoreDeviceSeed``."""
+        """Add a core device; the fields are those of ``CoreDeviceSeed``."""
         add_device(CoreDeviceSeed.model_validate(seed))
 
 
 @contextmanager
 def local_aws(*, server: bool = True, port: int = 0, **settings: Any) -> Iterator[LocalAws]:
-    """An embedded AWS, without any state, for the length of a ``with``.
+    """Run a new embedded AWS for the duration of a ``with``.
 
     >>> with local_aws() as aws:
     ...     aws.client("sagemaker").list_compilation_jobs()["CompilationJobSummaries"]
     []
 
     Args:
-        server: an HTTP server on ``port`` (0: a free one), for any client and any process; else moto's
-            ``mock_aws``, for the boto3 clients of this process, which then need no endpoint.
-        port: the server's port.
-        settings: what differs from :meth:`AwsSettings.instant`, where every life cycle ends at once.
+        server: whether to run an HTTP server, for any client in any process. Without it, moto's ``mock_aws`` is used,
+            for boto3 clients of this process, which then need no endpoint.
+        port: the server's port; 0 picks a free one.
+        settings: changes to :meth:`AwsSettings.instant`, in which nothing takes any time.
     """
     chosen = AwsSettings.instant(**settings)
     if server:

@@ -1,6 +1,6 @@
-"""Everything of moto's inside that the emulator leans on, in one place.
+"""Every patch of moto's internals, in one place.
 
-moto is pinned to one version; ``tests/deployments/local/aws/test_moto_patches.py`` fails when one of these moves.
+moto is pinned to one version; ``tests/deployments/local/aws/test_moto_patches.py`` fails when these internals change.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ EVENT = (
     '{"version": "0", "id": "<id>", "detail-type": "<detail-type>", "source": "<source>", "account": "<account>", '
     '"time": <time>, "region": "<region>", "resources": <resources>, "detail": <detail>}'
 )
-"""An event as a target gets it: moto's own has no account."""
+"""moto's template of an EventBridge event, with the account added."""
 
 
 @cache
 def install() -> None:
-    """Put the emulator into moto, once per process. It is in force in ``mock_aws`` and in moto's server."""
-    # moto warns of every error that a service model does not list; AWS sends such errors all the same.
+    """Install the emulator in moto, once per process, for ``mock_aws`` and for moto's server."""
+    # moto warns about errors that are not in the service model, but AWS sends such errors too.
     warnings.filterwarnings("ignore", message=r"Exception\(.*\) with code .* does not match an error shape")
     _register_greengrass()
     _url_module("sagemaker").url_paths = {"{0}/$": SageMaker.dispatch}
@@ -50,32 +50,32 @@ def install() -> None:
     _url_module("resourcegroupstaggingapi").url_paths = {"{0}/$": Tagging.dispatch}
     moto.resourcegroupstaggingapi.models.match_resource_type = is_of_type
     s3 = _url_module("s3")
-    # moto loads this module anew whenever it looks at it, which would undo what is put into it here.
+    # moto reloads this module on each access, which would undo the patch.
     S3Backend._url_module = property(lambda backend: s3)
     paths = s3.url_paths
     s3.url_paths = {path: getattr(S3, handler.__name__) for path, handler in paths.items()}
     EventTemplateParser.DEFAULT_EVENT_INPUT_TEMPLATE = EVENT
-    _keep_what_is_there_from_the_start()
+    _restore_initial_state_after_reset()
     for service in SERVICES:
         module = _url_module(service)
         module.url_paths = {path: guarded(service, handler) for path, handler in module.url_paths.items()}
 
 
-def _keep_what_is_there_from_the_start() -> None:
+def _restore_initial_state_after_reset() -> None:
     reset = MotoAPIBackend.reset
 
-    def reset_and_keep(backend: MotoAPIBackend) -> None:
+    def reset_and_restore(backend: MotoAPIBackend) -> None:
         reset(backend)
-        initial_state.keep()
+        initial_state.restore()
 
-    MotoAPIBackend.reset = reset_and_keep
+    MotoAPIBackend.reset = reset_and_restore
 
 
 def _register_greengrass() -> None:
     for part in ("", ".models", ".urls", ".responses"):
         name = f"{greengrassv2.__name__}{part}"
         sys.modules[f"moto.greengrassv2{part}"] = importlib.import_module(name)
-    # In front, so that it is found before Greengrass v1, which has the same host.
+    # First in the list, because Greengrass V1 has the same host.
     moto.backend_index.backend_url_patterns.insert(0, ("greengrassv2", GREENGRASS_HOST))
 
 

@@ -1,4 +1,4 @@
-"""The embedded AWS in the foreground: from its start to Ctrl-C or SIGTERM."""
+"""The embedded AWS in the foreground, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def serve(
 ) -> None:
     """Run the embedded AWS of ``directory`` until SIGINT, SIGTERM or SIGHUP.
 
-    ``aws.json`` is there while it answers, and ``ready`` is called with its URL once it does. To be called on
-    the main thread: it sets the signal handlers, because a shell that starts it with ``&`` has SIGINT ignored.
+    ``aws.json`` exists while it answers, and ``ready`` is called with its URL once it does. Call it on the main thread:
+    it sets signal handlers, because a shell that starts it with ``&`` makes it ignore SIGINT.
 
     Raises:
-        LocalStackError: one runs for this directory already, or the port is taken.
+        LocalStackError: one already runs for this directory, or the port is taken.
     """
     running = directory.read_aws()
     if running and answers(str(running.get("aws_endpoint_url"))):
         raise LocalStackError(
-            f"A local AWS of {directory.path} answers already at {running['aws_endpoint_url']}",
+            f"A local AWS is already running in {directory.path}, at {running['aws_endpoint_url']}",
             remedy="Use it, stop it, or choose another --dir.",
         )
     ended = threading.Event()
     signals = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        # nohup has it ignored on purpose.
+        # nohup ignores it on purpose.
         signals.append(signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in signals}
     server = AwsServer(settings, port=port)

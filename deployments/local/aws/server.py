@@ -1,4 +1,4 @@
-"""The embedded AWS as an HTTP server of this process, on a thread of its own."""
+"""The embedded AWS as an HTTP server in a thread of this process."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from deployments.local.aws.settings import AwsSettings
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.2
-"""How often jobs that are due are brought to their end, also when nobody asks for them."""
+"""How often due jobs are ended, even when no client asks for them."""
 
 
 class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
-    # Every request that is no error would be a line on stderr otherwise.
+    # Otherwise every successful request would be a line on stderr.
     def log(self, type: str, message: str, *args: object) -> None:
         if type == "error":
             log.error(message, *args)
 
     def connection_dropped(self, error: BaseException, environ: dict[str, Any] | None = None) -> None:
-        # Else it would wait for a further request on a connection that is no more.
+        # Otherwise it would wait for another request on the closed connection.
         self.close_connection = True
 
 
@@ -50,7 +50,7 @@ class AwsServer:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begin with no state and answer.
+        """Start with the initial state and listen.
 
         Raises:
             LocalStackError: the port is taken.
@@ -62,7 +62,7 @@ class AwsServer:
         try:
             self._server = make_server(host, port, app, threaded=True, request_handler=_QuietHandler)
         except (OSError, SystemExit) as error:
-            # werkzeug ends the process when the port is taken.
+            # werkzeug raises SystemExit when the port is taken.
             raise LocalStackError(
                 f"The local AWS cannot listen on {host}:{port} ({error})", remedy="Choose another port."
             ) from None
@@ -73,7 +73,7 @@ class AwsServer:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End, and forget all state."""
+        """Stop, and discard all state."""
         self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
@@ -82,7 +82,7 @@ class AwsServer:
         initial_state.stop()
 
     def _serve(self) -> None:
-        # How soon it sees that it is to end; werkzeug's own half second would be every test's.
+        # A short poll interval, because werkzeug's half second would delay the end of every test.
         self._server.serve_forever(poll_interval=0.05)
 
     def _tick(self) -> None:
@@ -95,5 +95,5 @@ class AwsServer:
                         try:
                             job.status()
                         except Exception:
-                            # The caller of Describe sees the same error; the clock goes on for the other jobs.
+                            # DescribeCompilationJob raises the same error; the other jobs must still end.
                             log.exception("compilation job %s", job.name)

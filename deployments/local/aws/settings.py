@@ -1,4 +1,4 @@
-"""What the embedded AWS can be told: how long things take, what its quotas are, and what exists from the start."""
+"""The settings of the embedded AWS: durations, quotas and the initial bucket."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ GIB = 1024**3
 
 
 class RecipeForm(StrEnum):
-    """What GetComponent makes of a recipe that was sent. The digests of its artifacts are always filled in."""
+    """The form in which GetComponent returns a recipe. The digests of artifacts are always filled in."""
 
     AS_SENT = "as-sent"
     """The fields that were sent, their keys in PascalCase."""
     WITH_DEFAULTS = "with-defaults"
-    """As sent, and what was left out with the defaults of the recipe reference."""
+    """As sent, with the defaults of the recipe reference for omitted fields."""
     NORMALISED = "normalised"
-    """With the defaults, but keys in camelCase, in an order of the service's own, and nothing that is empty."""
+    """With the defaults, keys sorted and in camelCase, empty fields omitted."""
 
 
 class AwsSettings(BaseModel):
-    """The settings of one embedded AWS. The defaults are a demo's: quick, yet every state can be seen."""
+    """The settings of one embedded AWS. The defaults suit a demo: quick, but every state can be seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,22 +39,22 @@ class AwsSettings(BaseModel):
     deploy_seconds: Seconds = 2
     """From CreateDeployment until the core devices have its components."""
     component_versions_per_second: Annotated[float, Field(ge=0)] = 1
-    """CreateComponentVersion calls allowed per second and Region, as in AWS; 0 is no limit."""
+    """CreateComponentVersion calls allowed per second and Region, as in AWS; 0 means no limit."""
     concurrent_compilation_jobs: Annotated[int, Field(ge=1)] = 50
-    """The account's quota: compilation jobs that may be on their way at the same time."""
+    """The account's quota of concurrent compilation jobs."""
     recipe_bytes: Annotated[int, Field(ge=1)] = 16 * 1024
-    """The largest recipe AWS IoT Greengrass takes."""
+    """The largest recipe that AWS IoT Greengrass accepts."""
     recipe_form: RecipeForm = RecipeForm.AS_SENT
-    """How GetComponent gives recipes back. Clients should not depend on it: the service documents no form."""
+    """The form in which GetComponent returns recipes. Clients must not depend on it: AWS documents none."""
     artifact_bytes: Annotated[int, Field(ge=1)] = 2 * GIB
-    """The largest sum of a component's artifacts that AWS IoT Greengrass takes."""
+    """The largest total size of a component's artifacts that AWS IoT Greengrass accepts."""
     region: str = "us-east-1"
     bucket: str | None = "dda-local-artifacts"
-    """A bucket that exists from the start, in ``region``; none when null."""
+    """The initial bucket, in ``region``; None for none."""
 
     @classmethod
     def instant(cls, **changes: Any) -> AwsSettings:
-        """Settings for tests: everything ends at once and CreateComponentVersion is not limited."""
+        """Settings for tests: nothing takes any time, and CreateComponentVersion has no rate limit."""
         instant: dict[str, Any] = {
             "compile_seconds": 0,
             "publish_seconds": 0,
@@ -65,7 +65,7 @@ class AwsSettings(BaseModel):
         return cls(**(instant | changes))
 
     def options(self) -> list[str]:
-        """The options of ``dda local up`` and ``dda local aws`` that say the same, for another process."""
+        """These settings as options of ``dda local up`` and ``dda local aws``."""
         named = {
             "--compile-seconds": self.compile_seconds,
             "--publish-seconds": self.publish_seconds,

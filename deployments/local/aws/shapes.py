@@ -1,7 +1,7 @@
-"""Values checked against botocore's own service models.
+"""Validation against botocore's service models.
 
-The emulator refuses a request with the texts that AWS uses, and its tests hold every response against the
-same shapes: what passes here is what an unmodified SDK expects.
+The emulator rejects invalid requests with AWS's own texts, and its tests validate every response against the same
+shapes, so that an unmodified SDK gets what it expects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 @cache
 def service_model(service: str) -> ServiceModel:
-    """botocore's model of a service, by boto3's name of it."""
+    """botocore's model of a service, by its boto3 name."""
     return botocore.session.get_session().get_service_model(service)
 
 
@@ -41,18 +41,18 @@ def operation_model(service: str, operation: str) -> OperationModel:
 
 @cache
 def _pattern(text: str) -> re.Pattern[str]:
-    # Python's re has no Unicode categories; the word and space classes stand for letters, digits and separators.
+    # Python's re has no Unicode categories; its word and space classes are close enough.
     return re.compile(text.replace(r"\p{L}", r"\w").replace(r"\p{N}", r"\w").replace(r"\p{Z}", r"\s"))
 
 
 def request_violations(service: str, operation: str, request: dict[str, Any]) -> list[str]:
-    """What AWS would find wrong with a request, one sentence each in its own words; empty when all is well."""
+    """AWS's validation errors for a request, in its own words; empty for a valid request."""
     shape = operation_model(service, operation).input_shape
     return [] if shape is None else _violations(shape, request, "", constraints=True)
 
 
 def response_violations(service: str, operation: str, response: dict[str, Any]) -> list[str]:
-    """What in a parsed response is not as botocore models it: missing, unknown or of another type or word."""
+    """How a parsed response differs from botocore's model: missing or unknown members, wrong types or enum values."""
     shape = operation_model(service, operation).output_shape
     body = {key: value for key, value in response.items() if key != "ResponseMetadata"}
     if shape is None:
@@ -151,6 +151,6 @@ def _range(shape: Shape, value: float, where: str) -> list[str]:
 
 
 def summary(violations: list[str]) -> str:
-    """AWS's one line for a list of violations."""
+    """AWS's one-line message for a list of violations."""
     errors = "error" if len(violations) == 1 else "errors"
     return f"{len(violations)} validation {errors} detected: {'; '.join(violations)}"

@@ -1,6 +1,6 @@
-"""Compiled archives that a device cannot load: what the emulated Neo writes where a fault asks for it.
+"""Spoiled compiled archives, which no device can load, for fault injection.
 
-The job is COMPLETED all the same, as a real one would be; only who looks into the archive sees it.
+As with real ones, the job is COMPLETED, and only the content of the archive shows the problem.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ class Spoil(StrEnum):
     """What is wrong with a compiled archive."""
 
     NO_META = "no-meta"
-    """There is no ``compiled.meta``."""
+    """``compiled.meta`` is missing."""
     META_DEVICE_TYPE = "meta-device-type"
-    """``compiled.meta`` names its device type in capitals, which the loader does not know."""
+    """The device type in ``compiled.meta`` is in capitals, which the loader does not accept."""
     WRONG_MACHINE = "wrong-machine"
-    """``compiled.so`` is for the other of the two architectures."""
+    """``compiled.so`` is for the other architecture."""
     NO_LIBDLR = "no-libdlr"
     """The runtime, ``libdlr.so``, is missing."""
     WRAPPER_FOLDER = "wrapper-folder"
-    """Everything lies in a folder of its own."""
+    """All files are in a subfolder."""
     TWO_GRAPHS = "two-graphs"
-    """A second JSON file stands beside the graph."""
+    """There is a second JSON file beside the graph."""
     README_ONLY = "readme-only"
-    """There is nothing but a README."""
+    """There is only a README."""
     CUDA_ON_CPU = "cuda-on-cpu"
-    """What was compiled for a CPU target is what an NVIDIA target would get."""
+    """A CPU target gets an archive compiled for NVIDIA."""
 
 
 _OTHER_MACHINE = {62: 183, 183: 62}
 
 
-def asked_instead(request: dict[str, Any], spoil: Spoil | None) -> dict[str, Any]:
-    """The request that is compiled: for ``cuda-on-cpu`` that of an NVIDIA target, else the one that was made."""
+def request_to_compile(request: dict[str, Any], spoil: Spoil | None) -> dict[str, Any]:
+    """The request as it is compiled: for ``cuda-on-cpu`` changed to an NVIDIA target, else unchanged."""
     if spoil is not Spoil.CUDA_ON_CPU:
         return request
     output = request["OutputConfig"]
@@ -44,7 +44,7 @@ def asked_instead(request: dict[str, Any], spoil: Spoil | None) -> dict[str, Any
 
 
 def spoiled(files: dict[str, bytes], spoil: Spoil | None) -> dict[str, bytes]:
-    """The files of a compiled archive, name -> content, made wrong; unchanged without a spoil."""
+    """The files of a compiled archive, name -> content, spoiled; unchanged without a spoil."""
     match spoil:
         case Spoil.NO_META:
             return {name: content for name, content in files.items() if name != "compiled.meta"}

@@ -1,8 +1,8 @@
-"""The emulated Resource Groups Tagging API: moto's, which finds Greengrass's resources too by their mixin.
+"""The emulated Resource Groups Tagging API: moto's, which finds our Greengrass resources through moto's mixin.
 
-Corrected are that a resource type is also found by what it begins with (``greengrass:components`` finds
-``greengrass:components:versions``), that keys and values are told once, and that a resource which is not there is
-told in ``FailedResourcesMap``.
+Corrections: a resource type also matches its subtypes (``greengrass:components`` finds
+``greengrass:components:versions``), keys and values are listed once, and a missing resource is reported in
+``FailedResourcesMap``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from deployments.local.aws.errors import AwsError
 
 
 def is_of_type(resource_type: str, filters: list[str] | None) -> bool:
-    """Whether a resource of this type is asked for; without filters every one is."""
+    """Whether the filters match a resource of this type; no filters match every type."""
     return not filters or any(f"{resource_type}:".startswith(f"{each}:") for each in filters)
 
 

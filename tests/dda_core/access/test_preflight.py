@@ -46,7 +46,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
 
 @pytest.fixture
 def look(aws: LocalAws) -> Look:
-    """The findings that are not ok, by check; all of them have a remedy, and each is told in seconds."""
+    """The findings that are not ok, by check; each has a remedy, and the checks take seconds."""
 
     def inspect(training_job: str | None = None, model_artifact: str | None = None, **more: Any) -> dict[str, Finding]:
         fields = {
@@ -68,7 +68,7 @@ def look(aws: LocalAws) -> Look:
 
 
 def give_role(aws: LocalAws, *statements: dict[str, Any], trust: str = TRUST) -> None:
-    """Put a SageMaker role with these statements in place of the one that is there from the start."""
+    """Replace the initial SageMaker role with one that has these statements."""
     iam = aws.client("iam")
     iam.create_role(RoleName="DDASageMakerExecutionRole", AssumeRolePolicyDocument=trust)
     document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
@@ -80,7 +80,7 @@ def allow(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": action, "Resource": resource} | more
 
 
-def test_the_local_aws_has_everything_in_order(aws: LocalAws, look: Look):
+def test_the_local_aws_passes_every_check(aws: LocalAws, look: Look):
     use_case = UseCase(usecase_id="lids", account_id=ACCOUNT, region="us-east-1", s3_bucket=BUCKET, fleet="current")
     findings = inspect_access(AwsClients(use_case))
     assert [each.check for each in findings] == CHECKS
@@ -90,7 +90,7 @@ def test_the_local_aws_has_everything_in_order(aws: LocalAws, look: Look):
     assert sum(aws.calls.values()) <= 15
 
 
-def test_a_training_job_and_its_archive_are_looked_at_where_they_are_named(aws: LocalAws, look: Look):
+def test_a_named_training_job_and_its_archive_are_checked(aws: LocalAws, look: Look):
     aws.train("lid-7", b"an archive")
     assert look("lid-7") == {}
     missing = look("lid-8")["training-job"]
@@ -99,11 +99,11 @@ def test_a_training_job_and_its_archive_are_looked_at_where_they_are_named(aws: 
     gone = look(model_artifact=f"s3://{BUCKET}/models/training/lid-9/output/model.tar.gz")["trained-archive"]
     assert (gone.level, gone.found) == (
         Level.ERROR,
-        f"s3://{BUCKET}/models/training/lid-9/output/model.tar.gz is not there",
+        f"s3://{BUCKET}/models/training/lid-9/output/model.tar.gz does not exist",
     )
 
 
-def test_an_archive_in_another_bucket_is_read_from_there_by_the_role_too(aws: LocalAws, look: Look):
+def test_the_role_may_have_to_read_an_archive_in_another_bucket(aws: LocalAws, look: Look):
     s3 = aws.client("s3")
     s3.create_bucket(Bucket="training")
     s3.put_object(Bucket="training", Key="lid-7/output/model.tar.gz", Body=b"an archive")
@@ -126,7 +126,7 @@ def test_a_bucket_in_another_region(aws: LocalAws, look: Look):
     assert "us-east-1" in wrong["region"].found
 
 
-def test_a_bucket_that_is_not_there(aws: LocalAws, look: Look):
+def test_a_missing_bucket(aws: LocalAws, look: Look):
     wrong = look(s3_bucket="dda-nothing")
     assert wrong.keys() == {"bucket"}
     assert (wrong["bucket"].level, wrong["bucket"].found) == (Level.ERROR, "there is no bucket dda-nothing")
@@ -140,7 +140,7 @@ def test_a_bucket_that_is_not_there(aws: LocalAws, look: Look):
         ("sagemaker:DescribeTrainingJob", "training-job", ["sagemaker:DescribeTrainingJob", "lid-7"]),
     ],
 )
-def test_what_the_caller_is_refused_is_an_error_that_names_caller_action_and_resource(
+def test_a_denied_caller_is_an_error_that_names_caller_action_and_resource(
     aws: LocalAws, look: Look, operation: str, check: str, words: list[str]
 ):
     code = "403" if operation.startswith("s3:Head") else "AccessDeniedException"
@@ -151,7 +151,7 @@ def test_what_the_caller_is_refused_is_an_error_that_names_caller_action_and_res
         assert word in str(refused)
 
 
-def test_a_role_that_may_not_reach_the_bucket_is_named_with_bucket_and_action(aws: LocalAws, look: Look):
+def test_a_role_without_access_to_the_bucket_is_named_with_bucket_and_action(aws: LocalAws, look: Look):
     give_role(aws, allow("s3:PutObject"))
     findings = inspect_access(
         AwsClients(UseCase(usecase_id="lids", account_id=ACCOUNT, region="us-east-1", s3_bucket=BUCKET))
@@ -173,15 +173,15 @@ def test_a_role_that_may_not_reach_the_bucket_is_named_with_bucket_and_action(aw
         assert each.remedy in str(error.value)
 
 
-def test_a_denial_is_to_be_taken_away_and_nothing_else_allowed(aws: LocalAws, look: Look):
+def test_the_remedy_for_a_denial_is_to_remove_it(aws: LocalAws, look: Look):
     give_role(aws, allow("s3:*"), allow("s3:GetObject", f"arn:aws:s3:::{BUCKET}/*", Effect="Deny"))
     refused = look()["sagemaker-role-access"]
     assert refused.level is Level.ERROR
     assert "a policy denies it" in refused.found
-    assert refused.remedy.startswith("Take the denial of s3:GetObject")
+    assert refused.remedy.startswith("Remove the denial of s3:GetObject")
 
 
-def test_what_the_bucket_may_allow_by_itself_or_a_condition_decides_is_not_an_error(aws: LocalAws, look: Look):
+def test_what_a_bucket_policy_or_condition_may_allow_is_not_an_error(aws: LocalAws, look: Look):
     give_role(aws, allow(["s3:PutObject", "s3:ListBucket"]))
     statement = allow("s3:Get*", f"arn:aws:s3:::{BUCKET}/*", Principal={"AWS": ROLE})
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -202,7 +202,7 @@ def test_what_the_bucket_may_allow_by_itself_or_a_condition_decides_is_not_an_er
     assert "aws:PrincipalTag/team" in unsure.found
 
 
-def test_a_role_that_is_not_there_or_does_not_trust_sagemaker(aws: LocalAws, look: Look):
+def test_a_role_that_is_missing_or_does_not_trust_sagemaker(aws: LocalAws, look: Look):
     trust = TRUST.replace("sagemaker.amazonaws.com", "lambda.amazonaws.com")
     give_role(aws, allow("s3:*"), trust=trust)
     distrusting = look()["sagemaker-role"]
@@ -217,7 +217,7 @@ def test_a_role_that_is_not_there_or_does_not_trust_sagemaker(aws: LocalAws, loo
     assert missing["sagemaker-role-access"].level is Level.NOT_CHECKED
     foreign = look(sagemaker_execution_role_arn="arn:aws:iam::999999999999:role/R")["sagemaker-role"]
     assert foreign.level is Level.ERROR
-    assert "is not of the use case's account" in foreign.found
+    assert "is not in the use case's account" in foreign.found
 
 
 def test_a_caller_that_may_not_pass_the_role_or_write_packages(aws: LocalAws, look: Look):
@@ -234,12 +234,12 @@ def test_a_caller_that_may_not_pass_the_role_or_write_packages(aws: LocalAws, lo
 @pytest.mark.parametrize(
     ("action", "kind", "consequence"),
     [
-        ("AddTags", "compilation", "compilation jobs are made without tags"),
+        ("AddTags", "compilation", "compilation jobs are created without tags"),
         ("ListTags", "compilation", "a run then knows its compilation jobs only from its own record"),
         ("ListTags", "training", "tags for model name, targets and use case then count as absent"),
     ],
 )
-def test_a_caller_that_may_not_tag_or_read_tags_is_warned_of_what_follows_and_refused_nothing(
+def test_a_caller_without_tag_permissions_gets_warnings_only(
     aws: LocalAws, look: Look, action: str, kind: str, consequence: str
 ):
     jobs = f"arn:aws:sagemaker:us-east-1:{ACCOUNT}:{kind}-job/*"
@@ -254,7 +254,7 @@ def test_a_caller_that_may_not_tag_or_read_tags_is_warned_of_what_follows_and_re
     assert jobs in wrong["tags"].remedy
 
 
-def test_who_may_not_simulate_or_look_at_the_role_is_told_what_was_not_checked(aws: LocalAws, look: Look):
+def test_without_permission_to_simulate_the_check_is_reported_as_not_checked(aws: LocalAws, look: Look):
     for operation in ("iam:SimulatePrincipalPolicy", "iam:GetRole", "s3:GetBucketEncryption"):
         aws.faults.add("call", operation=operation, error="AccessDenied", times=9)
     wrong = look()
@@ -264,7 +264,7 @@ def test_who_may_not_simulate_or_look_at_the_role_is_told_what_was_not_checked(a
     assert f"{CALLER} may not iam:SimulatePrincipalPolicy on {ROLE}" in wrong["sagemaker-role-access"].found
 
 
-def test_what_aws_does_not_answer_is_not_checked_and_stops_nobody(aws: LocalAws, look: Look):
+def test_a_failed_aws_call_is_not_checked_and_stops_no_run(aws: LocalAws, look: Look):
     operations = ("s3:HeadBucket", "s3:ListObjectsV2", "iam:GetRole", "iam:SimulatePrincipalPolicy")
     for operation in (*operations, "s3:GetBucketEncryption"):
         aws.faults.add("call", operation=operation, error="503", times=9)
@@ -273,7 +273,7 @@ def test_what_aws_does_not_answer_is_not_checked_and_stops_nobody(aws: LocalAws,
     assert {each.level for each in wrong.values()} == {Level.NOT_CHECKED}
 
 
-def test_a_key_of_kms_is_not_checked_and_said(aws: LocalAws, look: Look):
+def test_a_kms_key_is_reported_as_not_checked(aws: LocalAws, look: Look):
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "key-1"}}
     aws.client("s3").put_bucket_encryption(Bucket=BUCKET, ServerSideEncryptionConfiguration={"Rules": [rule]})
     encrypted = look()["encryption"]
@@ -286,27 +286,27 @@ def test_a_key_of_kms_is_not_checked_and_said(aws: LocalAws, look: Look):
     ("bucket", "level"),
     [("dda-lids", None), ("factory-dda-7", None), ("lids", Level.WARNING), ("adda-lids", Level.WARNING)],
 )
-def test_devices_may_read_buckets_of_certain_names(aws: LocalAws, look: Look, bucket: str, level: Level | None):
+def test_devices_may_read_buckets_with_certain_names(aws: LocalAws, look: Look, bucket: str, level: Level | None):
     aws.client("s3").create_bucket(Bucket=bucket)
     found = look(s3_bucket=bucket)
     assert (found["devices"].level if found else None) == level
 
 
-def test_nothing_is_asked_of_aws_for_a_caller_of_another_account(aws: LocalAws, look: Look):
+def test_no_further_calls_are_made_for_a_caller_in_another_account(aws: LocalAws, look: Look):
     other = look(account_id="999999999999")
     assert other["caller"].level is Level.ERROR
-    assert f"{CALLER} is of account {ACCOUNT}, and use case 'lids' of account 999999999999" in other["caller"].found
+    assert f"{CALLER} is in account {ACCOUNT}, but use case 'lids' is in 999999999999" in other["caller"].found
     assert aws.calls.keys() == {"sts:GetCallerIdentity"}
 
 
-def test_credentials_that_aws_does_not_accept(aws: LocalAws, look: Look):
+def test_credentials_that_aws_rejects(aws: LocalAws, look: Look):
     aws.faults.add("call", operation="sts:GetCallerIdentity", error="ExpiredTokenException")
     refused = look()["caller"]
     assert refused.level is Level.ERROR
     assert "does not accept the credentials (ExpiredTokenException" in refused.found
 
 
-def test_a_role_that_cannot_be_assumed_is_named_with_what_its_trust_policy_must_say(aws: LocalAws, look: Look):
+def test_a_role_that_cannot_be_assumed_is_named_with_its_required_trust_policy(aws: LocalAws, look: Look):
     role = f"arn:aws:iam::{ACCOUNT}:role/dda"
     trust = policy("pipeline-trust", WorkerAccount=ACCOUNT, WorkerRole="worker", ExternalId="factory-seven")
     aws.client("iam").create_role(RoleName="dda", AssumeRolePolicyDocument=json.dumps(trust))
@@ -317,7 +317,7 @@ def test_a_role_that_cannot_be_assumed_is_named_with_what_its_trust_policy_must_
     assert "factory-seven" not in str(refused)
 
 
-def test_an_assumed_role_is_looked_at_by_its_own_arn(aws: LocalAws, look: Look):
+def test_an_assumed_role_is_checked_by_its_own_arn(aws: LocalAws, look: Look):
     trust = {"Statement": [allow("sts:AssumeRole", Principal={"AWS": ACCOUNT})]}
     aws.client("iam").create_role(RoleName="dda", Path="/factory/", AssumeRolePolicyDocument=json.dumps(trust))
     wrong = look(cross_account_role_arn=f"arn:aws:iam::{ACCOUNT}:role/factory/dda")
@@ -325,11 +325,11 @@ def test_an_assumed_role_is_looked_at_by_its_own_arn(aws: LocalAws, look: Look):
     assert all(f"arn:aws:iam::{ACCOUNT}:role/factory/dda may not" in each.found for each in wrong.values())
 
 
-def test_a_use_case_that_names_no_fleet_is_warned_of_what_todays_need(aws: LocalAws, look: Look):
+def test_a_use_case_without_a_fleet_gets_a_warning_about_current_devices(aws: LocalAws, look: Look):
     assert "fleet" not in look(fleet="original")
     warned = look(fleet=None)["fleet"]
     assert warned.level is Level.WARNING
-    assert "original is taken" in warned.found
+    assert "original is used" in warned.found
     assert "jetson-xavier none (JetPack 4 is retired" in warned.found
     assert "jetson-xavier-jp5, x86_64-cpu, x86_64-cuda, arm64-cpu" in warned.found
     assert "`dda plan MODEL_TAR --use-case lids --model-name NAME --diff`" in warned.remedy

@@ -46,12 +46,12 @@ def test_the_fast_codec_is_installed():
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary(max_size=3000), min_size=1, max_size=4), st.integers(1, 700), st.integers(0, 9))
-def test_any_gzip_stream_cut_anywhere_gives_its_content(members: list[bytes], size: int, level: int):
+def test_any_gzip_stream_split_anywhere_gives_its_content(members: list[bytes], size: int, level: int):
     data = b"".join(gzip.compress(member, level) for member in members)
     assert content(data, size) == b"".join(members)
 
 
-def test_content_that_inflates_a_thousandfold_comes_in_bounded_pieces(either_codec: str):
+def test_content_that_inflates_a_thousandfold_is_yielded_in_bounded_pieces(either_codec: str):
     pieces = [len(piece) for piece in inflate([gzip.compress(bytes(50 << 20))], "a.tar.gz")]
     assert sum(pieces) == 50 << 20
     assert max(pieces) <= BLOCK
@@ -82,12 +82,12 @@ def test_a_flipped_bit_never_gives_other_content(bit: int, data: st.DataObject):
         found = content(bytes(packed))
     except ArchiveBroken:
         return
-    assert found == original  # a flip in the header's time or name changes nothing
+    assert found == original  # a flipped bit in the header's time or name changes nothing
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_a_stream_cut_short_anywhere_is_broken(data: st.DataObject):
+def test_a_stream_truncated_anywhere_is_broken(data: st.DataObject):
     packed = gzip.compress(weights(5_000), mtime=0)
     with pytest.raises(ArchiveBroken):
         content(packed[: data.draw(st.integers(0, len(packed) - 1))])
@@ -100,11 +100,11 @@ def test_trailing_garbage_is_broken(either_codec: str, tail: bytes):
 
 
 @pytest.mark.parametrize("zeros", [1, 512, (1 << 20) + 1])
-def test_zeros_behind_the_stream_are_padding(either_codec: str, zeros: int):
+def test_zeros_after_the_stream_are_padding(either_codec: str, zeros: int):
     assert content(gzip.compress(b"content") + bytes(zeros)) == b"content"
 
 
-def test_an_empty_stream_says_so():
+def test_an_empty_stream_is_reported_as_empty():
     with pytest.raises(ArchiveBroken, match="is empty"):
         content(b"")
 
@@ -128,7 +128,7 @@ def test_gzip_written_is_read_by_the_standard_library(either_codec: str):
     assert gzip.decompress(sink) == data
 
 
-def test_gzip_is_written_without_a_name_or_a_time_and_with_the_checksum_and_size_of_the_content(either_codec: str):
+def test_gzip_has_no_name_or_timestamp_and_has_checksum_and_size(either_codec: str):
     sink = Bytes()
     writer = GzipWriter(sink)
     writer.write(memoryview(b"a").cast("B"))
@@ -142,15 +142,18 @@ def test_gzip_is_written_without_a_name_or_a_time_and_with_the_checksum_and_size
     ("data", "words"),
     [
         (b"text", r"a.tar.gz is damaged, or is not a gzip-compressed tar archive \("),
-        (gzip.compress(b"a")[:-1], r"a.tar.gz is damaged, .* \(the stream has no end: it is cut short\)"),
-        (gzip.compress(b"a") + b"text", r"a.tar.gz has data after its gzip stream that is no whole gzip member \("),
+        (gzip.compress(b"a")[:-1], r"a.tar.gz is damaged, .* \(the stream is truncated\)"),
+        (
+            gzip.compress(b"a") + b"text",
+            r"a.tar.gz has data after its gzip stream that is not a complete gzip member",
+        ),
         (gzip.compress(b"a") + b"\0\0x", r"a.tar.gz has data after .* \(after zeros\)"),
-        (gzip.compress(b"a") * 2 + gzip.compress(b"b")[:-1], r"a.tar.gz has data after .* it is cut short\)"),
+        (gzip.compress(b"a") * 2 + gzip.compress(b"b")[:-1], r"a.tar.gz has data after .* \(the stream is truncated\)"),
         (b"", "a.tar.gz is empty; expected a gzip-compressed tar archive"),
     ],
     ids=["text", "cut", "text-behind", "zeros-between", "last-member-cut", "empty"],
 )
-def test_what_is_wrong_with_a_stream_is_said(data: bytes, words: str):
+def test_an_error_names_what_is_wrong_with_the_stream(data: bytes, words: str):
     for size in (1, 1000):
         with pytest.raises(ArchiveBroken, match=words):
             content(data, size)
@@ -173,7 +176,7 @@ def test_whole_blocks_and_pieces_of_them_are_compressed_to_the_same_bytes(cuts: 
     assert out + deflater.finish() == whole.compress(data) + whole.finish()
 
 
-def test_a_checksum_goes_on_from_the_one_before():
+def test_a_checksum_continues_the_previous_one():
     assert codec.crc32(b"bc", codec.crc32(b"a")) == codec.crc32(b"abc") == zlib.crc32(b"abc")
 
 
@@ -191,7 +194,7 @@ def iter_forever() -> Generator[int, None, None]:
         yield 0
 
 
-def test_items_are_made_only_a_few_ahead_of_the_consumer():
+def test_items_are_produced_only_a_few_ahead_of_the_consumer():
     made: list[int] = []
 
     def items() -> Generator[int, None, None]:
@@ -211,7 +214,7 @@ def test_items_are_made_only_a_few_ahead_of_the_consumer():
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 1_500_000), max_size=6))
-def test_compressed_bytes_do_not_depend_on_how_the_input_is_cut(cuts: list[int]):
+def test_compressed_bytes_do_not_depend_on_how_the_input_is_split(cuts: list[int]):
     deflater = Deflater()
     out, rest = b"", DATA
     for size in cuts:
@@ -226,7 +229,7 @@ _deflater = Deflater()
 WHOLE = _deflater.compress(DATA) + _deflater.finish()
 
 
-def test_items_made_in_a_thread_arrive_in_order_and_its_error_too():
+def test_items_produced_in_a_thread_arrive_in_order_and_so_does_its_error():
     def items() -> Generator[int, None, None]:
         yield from range(100)
         raise KeyError("made there")

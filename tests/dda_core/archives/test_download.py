@@ -43,7 +43,7 @@ def put(aws: LocalAws, content: bytes, key: str = "a/model.tar.gz") -> str:
     return f"s3://{aws.bucket}/{key}"
 
 
-def test_a_link_needs_no_credentials_and_says_when_it_expires(aws: LocalAws) -> None:
+def test_a_link_needs_no_credentials_and_has_its_expiry(aws: LocalAws) -> None:
     made = presign(clients(aws), put(aws, b"compiled"), timedelta(minutes=30))
     with urllib.request.urlopen(made.url) as answer:
         assert answer.read() == b"compiled"
@@ -59,18 +59,18 @@ def test_a_link_is_valid_for_twelve_hours_at_most(aws: LocalAws, valid: timedelt
         presign(clients(aws), put(aws, b"x"), valid)
 
 
-def test_there_is_no_link_to_nothing(aws: LocalAws) -> None:
+def test_a_missing_object_gets_no_link(aws: LocalAws) -> None:
     with pytest.raises(FileMissing, match="gone"):
         presign(clients(aws), f"s3://{aws.bucket}/gone", timedelta(hours=1))
 
 
-def test_a_link_ends_with_the_credentials_of_the_role_that_signs_it(aws: LocalAws) -> None:
+def test_a_link_expires_with_the_credentials_that_signed_it(aws: LocalAws) -> None:
     role = "arn:aws:iam::123456789012:role/DDAPortal"
     made = presign(clients(aws, cross_account_role_arn=role), put(aws, b"x"), timedelta(hours=12))
     assert made.expires - datetime.now(UTC) <= timedelta(hours=1, seconds=5)
 
 
-def test_a_download_is_whole_and_leaves_nothing_beside_it(aws: LocalAws, tmp_path: Path) -> None:
+def test_a_download_is_complete_and_leaves_no_part_files(aws: LocalAws, tmp_path: Path) -> None:
     content, told = os.urandom(20 * MEBIBYTE + 7), []
     file = tmp_path / "model.tar.gz"
     size = download(aws.client("s3"), put(aws, content), file, lambda done, size: told.append((done, size)))
@@ -81,7 +81,7 @@ def test_a_download_is_whole_and_leaves_nothing_beside_it(aws: LocalAws, tmp_pat
     assert told[-1] == (size, size)
 
 
-def test_an_interrupted_download_goes_on_where_it_was(aws: LocalAws, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(aws: LocalAws, tmp_path: Path) -> None:
     content, file = os.urandom(20 * MEBIBYTE), tmp_path / "model.tar.gz"
     uri = put(aws, content)
 
@@ -100,7 +100,7 @@ def test_an_interrupted_download_goes_on_where_it_was(aws: LocalAws, tmp_path: P
     assert file.read_bytes() == content
 
 
-def test_an_object_that_was_replaced_since_starts_over(aws: LocalAws, tmp_path: Path) -> None:
+def test_a_replaced_object_is_downloaded_from_the_start(aws: LocalAws, tmp_path: Path) -> None:
     file, uri = tmp_path / "f", put(aws, b"a" * 100)
     (tmp_path / "f.part").write_bytes(b"a" * 50)
     etag = aws.client("s3").head_object(Bucket=aws.bucket, Key="a/model.tar.gz")["ETag"]
@@ -110,7 +110,7 @@ def test_an_object_that_was_replaced_since_starts_over(aws: LocalAws, tmp_path: 
     assert file.read_bytes() == b"b" * 100
 
 
-def test_an_object_that_is_replaced_meanwhile_starts_over(aws: LocalAws, tmp_path: Path) -> None:
+def test_an_object_replaced_during_the_download_is_downloaded_from_the_start(aws: LocalAws, tmp_path: Path) -> None:
     first, second, file = os.urandom(80 * MEBIBYTE), os.urandom(60 * MEBIBYTE), tmp_path / "f"
     uri = put(aws, first)
     replaced = []
@@ -124,19 +124,19 @@ def test_an_object_that_is_replaced_meanwhile_starts_over(aws: LocalAws, tmp_pat
     assert file.read_bytes() == second
 
 
-def test_a_part_that_nobody_accounts_for_is_not_trusted(aws: LocalAws, tmp_path: Path) -> None:
+def test_a_part_without_a_state_file_is_not_trusted(aws: LocalAws, tmp_path: Path) -> None:
     (tmp_path / "f.part").write_bytes(b"something else")
     download(aws.client("s3"), put(aws, b"content of the object"), tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == b"content of the object"
 
 
-def test_an_empty_object_and_a_file_that_is_there(aws: LocalAws, tmp_path: Path) -> None:
+def test_an_empty_object_and_an_existing_file(aws: LocalAws, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
     assert download(aws.client("s3"), put(aws, b""), tmp_path / "f") == 0
     assert (tmp_path / "f").read_bytes() == b""
 
 
-def test_a_folder_is_no_file(aws: LocalAws, tmp_path: Path) -> None:
+def test_a_folder_is_refused(aws: LocalAws, tmp_path: Path) -> None:
     with pytest.raises(NoPlainFile, match="folder"):
         download(aws.client("s3"), put(aws, b"x"), tmp_path)
 
@@ -165,7 +165,7 @@ def test_no_link_is_followed_for_the_parts_of_a_download(aws: LocalAws, tmp_path
     assert other.read_bytes() == b"precious"
 
 
-def test_the_users_own_link_leads_to_the_file_that_is_written(aws: LocalAws, tmp_path: Path) -> None:
+def test_the_users_own_link_is_followed(aws: LocalAws, tmp_path: Path) -> None:
     file, link = tmp_path / "file", tmp_path / "link"
     file.write_bytes(b"before")
     link.symlink_to(file)
@@ -187,7 +187,7 @@ def stored(s3: Any, content: bytes) -> str:
     return str(s3.put_object(Bucket=BUCKET, Key="a/model.tar.gz", Body=content)["ETag"])
 
 
-def test_what_is_kept_of_a_download_says_which_object_it_is_of(s3: Any, tmp_path: Path) -> None:
+def test_the_state_file_identifies_the_object(s3: Any, tmp_path: Path) -> None:
     etag = stored(s3, b"content")
 
     def interrupt(done: int, size: int) -> None:
@@ -201,7 +201,7 @@ def test_what_is_kept_of_a_download_says_which_object_it_is_of(s3: Any, tmp_path
 
 
 @pytest.mark.parametrize("change", [{"uri": "s3://b/other"}, {"etag": '"other"'}, {"size": 6}, None])
-def test_what_is_kept_of_another_object_is_not_gone_on_with(s3: Any, tmp_path: Path, change: Any) -> None:
+def test_a_part_of_another_object_is_not_resumed(s3: Any, tmp_path: Path, change: Any) -> None:
     state = {"uri": URI, "etag": stored(s3, b"content"), "size": 7}
     (tmp_path / "f.part").write_bytes(b"CON")
     (tmp_path / "f.part.json").write_text("no JSON" if change is None else json.dumps(state | change))
@@ -210,9 +210,7 @@ def test_what_is_kept_of_another_object_is_not_gone_on_with(s3: Any, tmp_path: P
 
 
 @pytest.mark.parametrize(("part", "whole"), [(b"CON", b"CONtent"), (b"CONTENT", b"CONTENT"), (b"CONTENT!", b"content")])
-def test_what_is_kept_is_trusted_as_far_as_the_object_is_long(
-    s3: Any, tmp_path: Path, part: bytes, whole: bytes
-) -> None:
+def test_a_part_longer_than_the_object_is_not_trusted(s3: Any, tmp_path: Path, part: bytes, whole: bytes) -> None:
     state = {"uri": URI, "etag": stored(s3, b"content"), "size": 7}
     (tmp_path / "f.part").write_bytes(part)
     (tmp_path / "f.part.json").write_text(json.dumps(state))
@@ -224,7 +222,7 @@ def test_what_is_kept_is_trusted_as_far_as_the_object_is_long(
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_an_object_that_is_replaced_again_and_again_is_given_up(s3: Any, tmp_path: Path) -> None:
+def test_a_download_fails_if_its_object_keeps_being_replaced(s3: Any, tmp_path: Path) -> None:
     starts: list[int] = []
 
     def spoil(done: int, size: int) -> None:
@@ -242,7 +240,7 @@ def test_an_object_that_is_replaced_again_and_again_is_given_up(s3: Any, tmp_pat
 
 
 class Signing:
-    """What ``presign`` needs of the clients of a use case."""
+    """The part of ``AwsClients`` that ``presign`` needs."""
 
     def __init__(self, s3: Any, ends: datetime | None = None) -> None:
         self.s3 = s3
@@ -253,7 +251,7 @@ class Signing:
 
 
 @pytest.mark.parametrize("valid", [timedelta(seconds=1), LONGEST])
-def test_a_link_is_valid_for_as_long_as_is_asked_for(s3: Any, valid: timedelta) -> None:
+def test_a_link_is_valid_for_the_requested_time(s3: Any, valid: timedelta) -> None:
     stored(s3, b"x")
     made = presign(Signing(s3), URI, valid)  # type: ignore[arg-type]
     assert made.uri == URI
@@ -263,7 +261,7 @@ def test_a_link_is_valid_for_as_long_as_is_asked_for(s3: Any, valid: timedelta) 
     assert made.expires.microsecond == 0
 
 
-def test_a_link_ends_with_the_credentials_where_they_end_first(s3: Any) -> None:
+def test_a_link_expires_with_the_credentials_if_they_expire_first(s3: Any) -> None:
     stored(s3, b"x")
     soon, late = (datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours) for hours in (1, 9))
     assert presign(Signing(s3, soon), URI, timedelta(hours=2)).expires == soon  # type: ignore[arg-type]
@@ -271,6 +269,6 @@ def test_a_link_ends_with_the_credentials_where_they_end_first(s3: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 43_201])
-def test_a_link_of_another_time_is_refused_with_the_seconds(s3: Any, seconds: int) -> None:
+def test_an_invalid_validity_is_refused_with_its_seconds(s3: Any, seconds: int) -> None:
     with pytest.raises(UsageError, match=f"a link cannot be valid for {seconds} s"):
         presign(Signing(s3), URI, timedelta(seconds=seconds))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Files that are written: whole or not at all, and only where a plain file may be."""
+"""Files are written atomically, and only over regular files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dda_core.archives.file_sink import FileSink, output_file
 from dda_core.exceptions import FileMissing, NoPlainFile
 
 
-def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path):
+def test_a_file_is_written_atomically(tmp_path: Path):
     folder = tmp_path / "new"
 
     def interrupted() -> None:
@@ -95,10 +95,10 @@ def a_link_to_itself(path: Path) -> None:
         (a_link_to_itself, "a symbolic link to nothing"),
     ],
 )
-def test_what_is_no_plain_file_is_refused_and_stays(
+def test_anything_but_a_regular_file_is_refused_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Callable[[Path], None], kind: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
     path = Path("out")
     made(path)
     before = path.lstat()
@@ -115,7 +115,7 @@ def test_a_device_is_refused() -> None:
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
-def test_what_comes_while_the_file_is_written_is_not_replaced(tmp_path: Path) -> None:
+def test_something_that_appears_while_writing_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with FileSink(path) as sink:
         sink.write(b"x")
@@ -126,7 +126,7 @@ def test_what_comes_while_the_file_is_written_is_not_replaced(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_name_that_is_known_only_at_the_end_is_looked_at_then(tmp_path: Path) -> None:
+def test_a_name_given_at_the_end_is_checked_then(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "named.zip")
     with FileSink(tmp_path / "unnamed") as sink:
         sink.write(b"x")
@@ -134,7 +134,7 @@ def test_a_name_that_is_known_only_at_the_end_is_looked_at_then(tmp_path: Path) 
             sink.complete("named.zip")
 
 
-def test_the_users_own_link_to_a_plain_file_stays_and_the_file_is_written(tmp_path: Path) -> None:
+def test_the_users_own_link_to_a_regular_file_is_kept_and_followed(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     file, link = tmp_path / "there" / "file", tmp_path / "link"
     file.write_bytes(b"before")
@@ -149,7 +149,7 @@ def test_the_users_own_link_to_a_plain_file_stays_and_the_file_is_written(tmp_pa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("whose", ["link", "file"])
-def test_a_link_of_others_or_to_a_file_of_others_is_not_followed(tmp_path: Path, whose: str) -> None:
+def test_a_link_from_or_to_another_user_is_not_followed(tmp_path: Path, whose: str) -> None:
     file, link = tmp_path / "file", tmp_path / "link"
     file.write_bytes(b"before")
     link.symlink_to(file)
@@ -186,7 +186,7 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
+def test_parent_folders_are_created(tmp_path: Path) -> None:
     with FileSink(tmp_path / "a" / "b" / "c.zip") as sink:
         sink.write(b"x")
         sink.complete()

@@ -18,7 +18,7 @@ from dda_core.exceptions import AwsCallFailed, ObjectChanged
 from tests.fixtures.archives import weights
 from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
 
-PART = 5 << 20  # S3 takes no smaller part but the last
+PART = 5 << 20  # S3's minimum, except for the last part
 DATA = weights(3 * PART + 1000)
 
 
@@ -50,7 +50,7 @@ def upload_data(client: Any) -> None:
 
 
 class Recording:
-    """An S3 client that keeps every request, and fails where it is told to."""
+    """An S3 client that records every request and fails on demand."""
 
     def __init__(self, s3: Any, **errors: list[Exception]) -> None:
         self._s3 = s3
@@ -231,14 +231,14 @@ def test_an_object_under_the_final_key_is_kept(s3: Any):
     assert body(s3, "final") == b"old"
 
 
-def test_a_racing_write_is_waited_for(s3: Any):
+def test_a_copy_that_collides_with_another_write_is_retried(s3: Any):
     s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
     client = Recording(s3, copy_object=[refusal("ConditionalRequestConflict", 409)] * 2)
     assert publish_staged(client, BUCKET, "staging", "final") is True  # type: ignore[arg-type]
     assert len(client.of("copy_object")) == 3
 
 
-def test_a_twin_that_published_and_deleted_first_is_fine(s3: Any):
+def test_a_concurrent_run_may_publish_and_delete_first(s3: Any):
     s3.put_object(Bucket=BUCKET, Key="final", Body=b"zip")
     client = Recording(s3, copy_object=[refusal("NoSuchKey", 404)])
     assert publish_staged(client, BUCKET, "staging", "final") is False  # type: ignore[arg-type]
@@ -248,7 +248,7 @@ def test_a_twin_that_published_and_deleted_first_is_fine(s3: Any):
 @pytest.mark.parametrize(("code", "status"), [("NoSuchKey", 404), ("PreconditionFailed", 412)])
 def test_a_staged_object_that_is_lost_is_an_error(s3: Any, code: str, status: int):
     client = Recording(s3, copy_object=[refusal(code, status)])
-    with pytest.raises(ObjectChanged, match="removed or replaced before it was copied"):
+    with pytest.raises(ObjectChanged, match="deleted or replaced before it was copied"):
         publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]
 
 
@@ -261,7 +261,7 @@ def test_a_refused_copy_names_the_final_key_and_leaves_nothing_staged(s3: Any):
 
 
 @pytest.mark.parametrize("error", [refusal("AccessDenied", 403), refusal("SlowDown", 503), EOFError("broken")])
-def test_a_staged_object_that_cannot_be_deleted_fails_nothing(
+def test_a_staged_object_that_cannot_be_deleted_is_only_logged(
     s3: Any, error: Exception, caplog: pytest.LogCaptureFixture
 ):
     s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
@@ -322,22 +322,20 @@ def test_a_part_is_sent_as_soon_as_it_is_full(s3: Any):
     assert [len(part["Body"]) for part in client.of("upload_part")] == [PART]
 
 
-def test_a_condition_that_was_not_asked_for_is_not_taken_for_kept(s3: Any):
+def test_a_failed_precondition_without_a_condition_is_an_error(s3: Any):
     client = Recording(s3, put_object=[refusal("PreconditionFailed", 412)])
     with MultipartUpload(client, BUCKET, "k") as sink, pytest.raises(ObjectChanged):  # type: ignore[arg-type]
         sink.complete()
     assert sink.etag is None
 
 
-def test_an_upload_that_cannot_be_begun_names_the_object(s3: Any):
+def test_an_upload_that_cannot_be_created_names_the_object(s3: Any):
     client = Recording(s3, create_multipart_upload=[refusal("AccessDenied", 403)])
     with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/k: access denied for s3:PutObject"):
         upload_data(client)
 
 
-def test_an_upload_that_cannot_be_aborted_is_an_error_unless_there_is_one_already(
-    s3: Any, caplog: pytest.LogCaptureFixture
-):
+def test_a_failed_abort_is_an_error_unless_another_error_is_raised(s3: Any, caplog: pytest.LogCaptureFixture):
     def leave(error: Exception | None = None) -> None:
         client = Recording(s3, abort_multipart_upload=[refusal("AccessDenied", 403)])
         with MultipartUpload(client, BUCKET, "k") as sink:  # type: ignore[arg-type]
@@ -362,7 +360,7 @@ def test_an_abort_after_the_completion_does_nothing(s3: Any):
     assert client.of("abort_multipart_upload") == []
 
 
-def test_a_copy_is_tried_six_times_with_longer_and_longer_waits(s3: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_copy_is_tried_six_times_with_growing_waits(s3: Any, monkeypatch: pytest.MonkeyPatch):
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     for code in ("ConditionalRequestConflict", "409"):
@@ -374,7 +372,7 @@ def test_a_copy_is_tried_six_times_with_longer_and_longer_waits(s3: Any, monkeyp
     assert waits == [0.2, 0.4, 0.8, 1.6, 3.2] * 2
 
 
-def test_the_copy_is_made_on_the_server_with_a_checksum_of_the_whole(s3: Any):
+def test_the_copy_is_made_in_s3_with_a_full_object_checksum(s3: Any):
     s3.put_object(Bucket=BUCKET, Key="staging", Body=b"zip")
     client = Recording(s3)
     assert publish_staged(client, BUCKET, "staging", "final") is True  # type: ignore[arg-type]
@@ -393,7 +391,7 @@ def test_the_copy_is_made_on_the_server_with_a_checksum_of_the_whole(s3: Any):
     ]
 
 
-def test_a_final_object_that_cannot_be_looked_at_is_an_error(s3: Any):
+def test_a_final_object_that_cannot_be_described_is_an_error(s3: Any):
     client = Recording(s3, copy_object=[refusal("412", 412)], head_object=[refusal("403", 403)])
     with pytest.raises(AwsCallFailed, match=f"s3://{BUCKET}/final: access denied for s3:GetObject"):
         publish_staged(client, BUCKET, "staging", "final")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""An S3 object as a file: the same bytes as the object has, in few requests."""
+"""An S3 object as a file: the same bytes, in few requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def s3() -> Any:
         yield client
 
 
-def test_it_reads_what_the_object_holds_from_any_place(s3: Any):
+def test_it_reads_the_object_from_any_position(s3: Any):
     content = weights(300_000)
     s3.put_object(Bucket=BUCKET, Key="package.zip", Body=content)
     with open_seekable(s3, URI) as file:
@@ -38,7 +38,7 @@ def test_it_reads_what_the_object_holds_from_any_place(s3: Any):
             file.seek(-1)
 
 
-def test_a_look_into_a_large_zip_fetches_little_of_it(s3: Any):
+def test_opening_a_large_zip_fetches_little_of_it(s3: Any):
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w", zipfile.ZIP_STORED) as package:
         package.writestr("manifest.json", "{}")
@@ -54,12 +54,12 @@ def test_a_look_into_a_large_zip_fetches_little_of_it(s3: Any):
     assert sum(fetched) <= 8 * NEAR
 
 
-def test_an_object_that_is_not_there_is_said_to_be_missing(s3: Any):
+def test_a_missing_object_is_an_error(s3: Any):
     with pytest.raises(FileMissing, match="does not exist"):
         open_seekable(s3, URI)
 
 
-def test_an_object_replaced_meanwhile_is_an_error_and_never_a_mixture(s3: Any):
+def test_an_object_replaced_while_reading_is_an_error(s3: Any):
     s3.put_object(Bucket=BUCKET, Key="package.zip", Body=bytes(200_000))
     with open_seekable(s3, URI) as file:
         file.read(10)
@@ -70,7 +70,7 @@ def test_an_object_replaced_meanwhile_is_an_error_and_never_a_mixture(s3: Any):
 
 
 class Object:
-    """What ``S3File`` needs of a source: ten digits, and the ranges that were asked for."""
+    """A source for ``S3File``: ten digits, and the requested ranges."""
 
     size = 10
 
@@ -82,7 +82,7 @@ class Object:
         return b"0123456789"[start:end]
 
 
-def test_every_read_is_one_range_from_the_place_on() -> None:
+def test_every_read_is_one_range_from_the_position() -> None:
     asked = Object()
     file = S3File(asked)  # type: ignore[arg-type]
     assert (file.readable(), file.seekable(), file.writable(), file.tell()) == (True, True, False, 0)
@@ -93,6 +93,6 @@ def test_every_read_is_one_range_from_the_place_on() -> None:
     assert (file.readinto(buffer), bytes(buffer)) == (2, b"8923")
     assert asked.ranges == [(0, 4), (8, 10)]
     assert (file.seek(0), file.seek(3), file.seek(2, io.SEEK_CUR), file.seek(20)) == (0, 3, 5, 20)
-    with pytest.raises(ValueError, match="there is no place -1"):
+    with pytest.raises(ValueError, match="negative seek position -1"):
         file.seek(-21, io.SEEK_CUR)
     assert file.tell() == 20

@@ -33,7 +33,7 @@ def s3() -> Iterator[Any]:
 
 
 class Broken:
-    """A body that breaks off after some bytes."""
+    """A body that is truncated after some bytes."""
 
     def __init__(self, body: Any, after: int) -> None:
         self._body = body
@@ -54,7 +54,7 @@ class Broken:
 
 
 class Client:
-    """An S3 client whose GetObject can be made to fail; every range asked for is kept."""
+    """An S3 client whose GetObject can be made to fail; it records every requested range."""
 
     def __init__(self, s3: Any) -> None:
         self._s3 = s3
@@ -86,7 +86,7 @@ def test_a_local_file_gives_its_bytes(tmp_path: Path):
     assert b"".join(opened.blocks()) == DATA
 
 
-def test_a_missing_file_or_a_folder_is_said_to_be_one(tmp_path: Path):
+def test_a_missing_file_and_a_folder_are_reported(tmp_path: Path):
     with pytest.raises(FileMissing, match="does not exist"):
         open_source(tmp_path / "no.tar.gz")
     with pytest.raises(FileMissing, match="is a folder"):
@@ -110,15 +110,15 @@ def test_each_byte_is_fetched_once_and_only_a_few_ranges_ahead(s3: Any):
     assert len(client.ranges) == len(set(client.ranges)) == 15
 
 
-def test_a_body_that_breaks_off_is_asked_for_again_from_there(s3: Any):
+def test_a_truncated_body_is_resumed_from_where_it_ended(s3: Any):
     client = Client(s3)
     client.breaks = {0: 0, 1: 7_000, 5: 9_999}
     assert b"".join(S3Source(client, BUCKET, "a/model.tar.gz").blocks()) == DATA
     assert len(client.ranges) == 18
-    assert len(set(client.ranges)) >= 17  # the one that broke at once is the same request again
+    assert len(set(client.ranges)) >= 17  # the range that failed immediately is requested again
 
 
-def test_a_range_that_always_breaks_ends_with_the_uri_and_the_cause(s3: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_range_that_always_fails_reports_the_uri_and_the_cause(s3: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(source, "ATTEMPTS", 2)
     client = Client(s3)
     client.breaks = dict.fromkeys(range(100), 0)
@@ -167,7 +167,7 @@ def test_a_missing_object_and_a_missing_bucket_name_the_uri(s3: Any):
         (EndpointConnectionError(endpoint_url="http://s3"), AwsCallFailed, "Run again later"),
     ],
 )
-def test_what_s3_answers_becomes_an_error_of_ours(error: Exception, kind: type[Exception], what: str):
+def test_s3_errors_become_our_errors(error: Exception, kind: type[Exception], what: str):
     class Refusing:
         def head_object(self, **_: Any) -> None:
             raise error
@@ -176,7 +176,7 @@ def test_what_s3_answers_becomes_an_error_of_ours(error: Exception, kind: type[E
         S3Source(Refusing(), "b", "k")  # type: ignore[arg-type]
 
 
-def test_a_refusal_in_mid_read_is_not_tried_again(s3: Any):
+def test_a_refusal_in_mid_read_is_not_retried(s3: Any):
     client = Client(s3)
     client.errors = {
         0: ClientError({"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "GetObject")
@@ -186,7 +186,7 @@ def test_a_refusal_in_mid_read_is_not_tried_again(s3: Any):
     assert client.ranges.count("bytes=0-19999") == 1
 
 
-def test_every_range_is_asked_of_the_object_as_it_was_at_first(s3: Any):
+def test_every_range_request_is_conditional_on_the_first_etag(s3: Any):
     asked: list[dict[str, Any]] = []
 
     class Asked(Client):
@@ -205,7 +205,7 @@ def test_every_range_is_asked_of_the_object_as_it_was_at_first(s3: Any):
     assert asked == [{"Bucket": BUCKET, "Key": "a/model.tar.gz", "IfMatch": opened.etag}] * 3
 
 
-def test_a_part_of_an_object_is_read_by_itself(s3: Any):
+def test_a_single_range_can_be_read(s3: Any):
     client = Client(s3)
     opened = S3Source(client, BUCKET, "a/model.tar.gz")  # type: ignore[arg-type]
     assert opened.range(10, 15_000) == DATA[10:15_000]
@@ -231,7 +231,7 @@ def answer(code: str, status: int) -> ClientError:
     ],
     ids=["500", "503", "no-status", "connection", "403", "499", "interrupted"],
 )
-def test_what_may_pass_is_asked_again_and_nothing_else(s3: Any, error: Exception, asked: int):
+def test_only_transient_errors_are_retried(s3: Any, error: Exception, asked: int):
     client = Client(s3)
     client.errors = {0: error}
     opened = S3Source(client, BUCKET, "a/model.tar.gz")  # type: ignore[arg-type]
@@ -243,7 +243,7 @@ def test_what_may_pass_is_asked_again_and_nothing_else(s3: Any, error: Exception
     assert client.ranges == ["bytes=0-8"] * asked
 
 
-def test_a_range_is_asked_for_as_often_as_is_allowed(s3: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_range_is_requested_up_to_the_limit(s3: Any, monkeypatch: pytest.MonkeyPatch):
     waits: list[float] = []
 
     class Waiting(threading.Event):
@@ -264,7 +264,7 @@ def test_a_range_is_asked_for_as_often_as_is_allowed(s3: Any, monkeypatch: pytes
     assert len(client.ranges) == 5
 
 
-def test_a_body_that_ends_too_early_says_where(s3: Any, monkeypatch: pytest.MonkeyPatch):
+def test_a_body_that_ends_too_early_reports_the_position(s3: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(source, "ATTEMPTS", 1)
 
     class Short(Client):
@@ -293,13 +293,13 @@ URI = "s3://b/k"
         ("SlowDown", AwsCallFailed, f"{URI}: s3:GetObject failed: An error occurred (SlowDown)"),
     ],
 )
-def test_every_code_of_s3_is_told_apart(code: str, kind: type[Exception], words: str):
+def test_s3_error_codes_are_distinguished(code: str, kind: type[Exception], words: str):
     found = s3_failed(answer(code, 400), "s3:GetObject", URI)
     assert type(found) is kind
     assert str(found).startswith(words)
 
 
-def test_errors_that_are_not_of_s3_are_told_apart():
+def test_errors_that_are_not_from_s3_are_distinguished():
     assert str(s3_failed(NoCredentialsError(), "s3:GetObject", URI)).startswith(f"{URI} cannot be reached: Unable to")
     for error in (EOFError("it broke."), OSError("it broke"), ConnectionResetError("it broke")):
         found = s3_failed(error, "s3:GetObject", URI)
@@ -311,7 +311,7 @@ def test_errors_that_are_not_of_s3_are_told_apart():
     assert s3_failed(ours, "s3:GetObject", URI) is ours
 
 
-def test_the_code_of_an_error_is_aws_word_or_nothing():
+def test_an_error_code_is_aws_s_code_or_empty():
     assert error_code(answer("SlowDown", 503)) == "SlowDown"
     assert error_code(ClientError({}, "GetObject")) == ""
     assert error_code(ValueError("x")) == ""
@@ -320,7 +320,7 @@ def test_the_code_of_an_error_is_aws_word_or_nothing():
     assert error_code(odd) == ""
 
 
-def test_a_uri_is_opened_with_the_default_credentials_where_no_client_is_given(s3: Any):
+def test_a_uri_is_opened_with_the_default_credentials_without_a_client(s3: Any):
     assert b"".join(open_source(f"s3://{BUCKET}/a/model.tar.gz").blocks()) == DATA
 
 
@@ -334,7 +334,7 @@ def test_a_set_stop_interrupts_reading_a_file(tmp_path: Path):
         next(blocks)
 
 
-def test_a_file_that_cannot_be_read_any_more_is_named(tmp_path: Path):
+def test_a_file_that_becomes_unreadable_is_named(tmp_path: Path):
     path = tmp_path / "a.tar.gz"
     path.write_bytes(DATA)
     opened = open_source(path)
@@ -343,7 +343,7 @@ def test_a_file_that_cannot_be_read_any_more_is_named(tmp_path: Path):
         list(opened.blocks())
 
 
-def test_a_stop_ends_the_wait_for_a_range_that_does_not_come(s3: Any):
+def test_a_stop_ends_the_wait_for_a_range(s3: Any):
     stop, go_on = threading.Event(), threading.Event()
 
     class Hanging(Client):

@@ -1,4 +1,4 @@
-"""What tar archives are refused for: one attack per test, named as in CPython's tests of its extraction filters."""
+"""Refused tar archives: one attack per test, named as in CPython's tests of its extraction filters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def refused(path: Path, *hostile: tarfile.TarInfo) -> str:
-    """The message for an archive of ordinary files with these members behind them."""
+    """The message for an archive of ordinary files followed by these members."""
     hostile_archive(path, *hostile)
     with pytest.raises(ArchiveHostile) as caught:
         members(path)
@@ -82,20 +82,20 @@ def test_absolute_hardlink_is_refused(path: Path):
 
 
 def test_sly_relative0_is_refused(path: Path):
-    assert "'../moo', which climbs out" in refused(path, link("../moo", "..//tmp/moo"))
+    assert "'../moo', which escapes" in refused(path, link("../moo", "..//tmp/moo"))
 
 
 def test_sly_relative2_is_refused(path: Path):
     folder = tar_member("tmp/", type=tarfile.DIRTYPE)
-    assert "climbs out" in refused(path, folder, link("tmp/../../moo", "tmp/../..//tmp/moo"))
+    assert "escapes" in refused(path, folder, link("tmp/../../moo", "tmp/../..//tmp/moo"))
 
 
-def test_climbing_that_comes_back_is_refused(path: Path):
-    assert "climbs out" in refused(path, tar_member("a/../b"))
+def test_parent_parts_are_refused_even_below_the_root(path: Path):
+    assert "escapes" in refused(path, tar_member("a/../b"))
 
 
-def test_climbing_behind_a_leading_dot_is_refused(path: Path):
-    assert "climbs out" in refused(path, tar_member("./../evil"))
+def test_parent_parts_after_a_leading_dot_are_refused(path: Path):
+    assert "escapes" in refused(path, tar_member("./../evil"))
 
 
 def test_deep_symlink_is_refused(path: Path):
@@ -132,7 +132,7 @@ def test_realpath_limit_attack_is_refused(path: Path):
     refused(path, *hostile, link("escape", "/".join(names) + "/" + "../" * len(names)))
 
 
-def test_modes_are_not_carried(path: Path):
+def test_modes_are_ignored(path: Path):
     content = tar_bytes([(tar_member("all_bits", mode=0o7777, size=1), b"x")])
     path.write_bytes(gzip.compress(content))
     ((_, member),) = list(read_tar(open_source(path)))
@@ -189,11 +189,11 @@ def test_overlong_name_is_refused(path: Path):
 
 
 @pytest.mark.parametrize("name", ["n" * 256, "d" * 256 + "/a", "mochi/" + "ü" * 128])
-def test_a_name_with_a_part_that_no_file_system_takes_is_refused(path: Path, name: str):
+def test_a_name_with_a_part_too_long_for_file_systems_is_refused(path: Path, name: str):
     assert "a part of 256 bytes in its name, over 255" in refused(path, tar_member(name))
 
 
-def test_a_name_whose_parts_are_as_long_as_file_systems_take_is_read(path: Path):
+def test_a_name_with_parts_at_the_length_limit_is_read(path: Path):
     name = f"{'d' * 255}/{'ü' * 127}"
     write_tar_gz(path, {name: b"x"})
     assert [member.name for _, member in read_tar(open_source(path))] == [name]
@@ -203,7 +203,7 @@ def test_duplicate_name_is_refused(path: Path):
     assert "'a' twice" in refused(path, tar_member("a"), tar_member("a"))
 
 
-def test_duplicate_name_behind_a_leading_dot_is_refused(path: Path):
+def test_duplicate_name_after_a_leading_dot_is_refused(path: Path):
     assert "'d/a' twice" in refused(path, tar_member("d/a"), tar_member("./d/./a"))
 
 
@@ -211,8 +211,8 @@ def test_file_below_a_file_is_refused(path: Path):
     assert "'a' as a file and 'a/b' below it" in refused(path, tar_member("a/b"), tar_member("a"))
 
 
-def test_file_with_the_name_of_a_folder_is_refused(path: Path):
-    assert "a file with the name of a folder" in refused(path, tar_member("a", pax_headers={"path": "a/"}))
+def test_file_with_a_folder_s_name_is_refused(path: Path):
+    assert "a file with a folder's name" in refused(path, tar_member("a", pax_headers={"path": "a/"}))
 
 
 def test_file_without_a_name_is_refused(path: Path):
@@ -247,7 +247,7 @@ def test_global_header_that_renames_is_refused(path: Path, key: str, value: str)
         members(path)
 
 
-def test_global_comment_is_read_over(path: Path):
+def test_global_comment_is_ignored(path: Path):
     content = tar_bytes([(tar_member("a"), b"")], format=tarfile.PAX_FORMAT, pax_headers={"comment": "b"})
     path.write_bytes(gzip.compress(content))
     assert members(path) == {"a": b""}
@@ -266,13 +266,13 @@ def test_large_text_is_refused(path: Path):
         reader.text(member)
 
 
-def test_as_many_members_as_are_allowed_are_read(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_maximum_number_of_members_is_read(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tar, "MAX_MEMBERS", 20)
     path.write_bytes(gzip.compress(tar_bytes([(tar_member(f"f{n}"), b"") for n in range(20)])))
     assert len(members(path)) == 20
 
 
-def test_a_name_of_as_many_bytes_as_linux_takes_is_safe():
+def test_a_name_at_linux_s_length_limit_is_safe():
     assert unsafe_name("a/" * 2047 + "bc") is None
     assert unsafe_name("a/" * 2047 + "bcd") == "has a name of 4097 bytes, over 4096"
 
@@ -281,7 +281,7 @@ def in_pieces(content: bytes, size: int) -> tar.TarReader:
     return tar.TarReader(iter([content[start : start + size] for start in range(0, len(content), size)]), "a.tar.gz")
 
 
-def test_a_text_as_large_as_is_allowed_is_read_whole(monkeypatch: pytest.MonkeyPatch):
+def test_a_text_of_the_maximum_size_is_read(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tar, "MAX_TEXT", 1000)
     text = bytes(range(250)) * 4
     reader = in_pieces(tar_bytes([(tar_member("a", size=1000), text), (tar_member("b", size=1), b"b")]), 100)
@@ -289,13 +289,13 @@ def test_a_text_as_large_as_is_allowed_is_read_whole(monkeypatch: pytest.MonkeyP
 
 
 def extended(kind: bytes, body: bytes, member: tarfile.TarInfo | None = None, content: bytes = b"") -> bytes:
-    """A tar archive of one member with an extended header of that kind before it."""
+    """A tar archive of one member, preceded by an extended header of that kind."""
     header = tar_member("extended", type=kind, size=len(body)).tobuf(tarfile.USTAR_FORMAT)
     return header + body + bytes(-len(body) % 512) + tar_bytes([(member or tar_member("a"), content)])
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE])
-def test_a_pax_header_names_and_sizes_the_next_member_alone(kind: bytes):
+def test_a_pax_header_names_and_sizes_only_the_next_member(kind: bytes):
     content = extended(kind, b"10 path=b\n9 size=3\n", tar_member("a", size=3), b"abc")
     reader = in_pieces(content, 300)
     assert [(member.name, member.size, reader.text(member)) for member in reader] == [("b", 3, b"abc")]
@@ -364,7 +364,7 @@ def test_a_damaged_pax_header_is_broken(body: bytes):
 
 
 @pytest.mark.parametrize("size", ["-1", "1.5", "", "x", "9" * 19, "\u0663"])
-def test_a_pax_size_that_is_no_number_is_broken(size: str):
+def test_a_pax_size_that_is_not_a_number_is_broken(size: str):
     record = f" size={size}\n".encode()
     body = str(len(record) + 2).encode() + record
     with pytest.raises(ArchiveBroken, match="gives 'a' the size"):
@@ -376,7 +376,7 @@ def test_a_pax_record_has_a_length_of_up_to_six_digits():
     assert [member.name for member in reader] == ["b"]
 
 
-def test_the_value_of_a_pax_record_may_hold_an_equals_sign():
+def test_the_value_of_a_pax_record_may_contain_an_equals_sign():
     reader = in_pieces(extended(tarfile.XHDTYPE, b"12 path=b=c\n"), 512)
     assert [member.name for member in reader] == ["b=c"]
 
@@ -395,7 +395,7 @@ def test_a_set_stop_interrupts_reading_an_archive(path: Path, stopped: bool):
         assert len(list(read)) == 29
 
 
-def test_an_archive_that_is_no_gzip_stream_is_named(path: Path):
+def test_an_archive_that_is_not_gzip_is_named(path: Path):
     path.write_bytes(b"text")
     with pytest.raises(ArchiveBroken, match=f"^{path} is damaged"):
         list(read_tar(open_source(path)))
@@ -421,13 +421,13 @@ def test_an_extended_header_is_read_up_to_its_limit(size: int, refused: bool):
         assert [member.name for member in reader] == ["a"]
 
 
-def test_an_archive_that_ends_behind_an_extended_header_is_broken():
+def test_an_archive_that_ends_after_an_extended_header_is_broken():
     content = extended(tarfile.XHDTYPE, b"10 path=b\n")[:1024]
-    with pytest.raises(ArchiveBroken, match="is cut short in a member's header"):
+    with pytest.raises(ArchiveBroken, match="is truncated in a member's header"):
         list(in_pieces(content, 512))
 
 
-def test_a_member_whose_content_is_not_read_is_skipped():
+def test_unread_content_is_skipped():
     first = (tar_member("a", size=1300), b"a" * 1300)
     reader = in_pieces(tar_bytes([first, (tar_member("b", size=2), b"bb")]), 700)
     names = []
@@ -456,14 +456,14 @@ PLAIN = tar_bytes([(tar_member("a", size=2000), bytes(range(250)) * 8), (tar_mem
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (PLAIN[:700], "cut short"),
-        (PLAIN[:2560], "cut short"),
-        (PLAIN[:2700], "cut short"),
+        (PLAIN[:700], "truncated"),
+        (PLAIN[:2560], "truncated"),
+        (PLAIN[:2700], "truncated"),
         (PLAIN[: 512 + 2048 + 512 + 512], "two empty blocks"),
         (PLAIN[: 512 + 2048] + b"x" * 512 + bytes(1024), "damaged header"),
         (PLAIN + PLAIN, "data after the end"),
-        (bytes(10_240), "no member"),
-        (b"no tar at all " * 100, "no tar archive"),
+        (bytes(10_240), "no members"),
+        (b"no tar at all " * 100, "not a tar archive"),
         (b"", "two empty blocks"),
     ],
     ids=["content", "behind-content", "header", "no-end", "header-damaged", "concatenated", "empty", "text", "nothing"],

@@ -127,7 +127,7 @@ def test_java_reads_it(java: Path, path: Path, way: str):
     st.dictionaries(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), st.binary(max_size=5000)),
     st.integers(1, 6000),
 )
-def test_any_members_are_read_back_and_cut_does_not_matter(files: dict[str, bytes], piece: int):
+def test_any_members_are_read_back_however_the_content_is_split(files: dict[str, bytes], piece: int):
     data, digest = packed(files, piece)
     assert (data, digest) == packed(files)
     assert digest == hashlib.sha256(data).hexdigest()
@@ -135,7 +135,7 @@ def test_any_members_are_read_back_and_cut_does_not_matter(files: dict[str, byte
         assert {info.orig_filename: package.read(info) for info in package.infolist()} == files
 
 
-def test_every_byte_around_the_content_is_what_the_format_says():
+def test_every_byte_around_the_content_follows_the_format():
     data, digest = packed({"a/ü": b"abc", "b": b"c" * 1000})
     central = data.index(b"PK\x01\x02")
     sizes = [info.compress_size for info in zipfile.ZipFile(io.BytesIO(data)).infolist()]
@@ -146,7 +146,7 @@ def test_every_byte_around_the_content_is_what_the_format_says():
         begin = offset + 30 + len(path)
         deflated = data[begin : begin + size]
         assert zlib.decompress(deflated, -15) == content
-        # version 2.0, sizes behind the content and a name in UTF-8, deflated, at midnight on 1980-01-01
+        # version 2.0, sizes after the content and a name in UTF-8, deflated, at midnight on 1980-01-01
         common = struct.pack("<HHHHH", 20, 0x0808, 8, 0, 0x21)
         expected += b"PK\3\4" + common + bytes(12) + struct.pack("<HH", len(path), 0) + path
         expected += deflated + b"PK\7\10" + checked
@@ -157,7 +157,7 @@ def test_every_byte_around_the_content_is_what_the_format_says():
     assert digest == hashlib.sha256(data).hexdigest()
 
 
-def test_what_is_returned_of_an_entry_is_true():
+def test_the_returned_entry_describes_the_member():
     writer = ZipWriter(Bytes(), "a.tar.gz")
     for name in ("first", "second"):
         offset = writer.size
@@ -167,7 +167,7 @@ def test_what_is_returned_of_an_entry_is_true():
     assert [entry.name for entry in writer.entries] == ["first", "second"]
 
 
-def test_a_package_may_be_as_large_as_the_limit(monkeypatch: pytest.MonkeyPatch):
+def test_a_package_at_the_limit_is_accepted(monkeypatch: pytest.MonkeyPatch):
     whole = len(packed({"a": weights(2000)})[0])
     monkeypatch.setattr(zip_module, "MAX_PACKAGE", whole)
     assert len(packed({"a": weights(2000)})[0]) == whole
@@ -177,9 +177,9 @@ def test_a_package_may_be_as_large_as_the_limit(monkeypatch: pytest.MonkeyPatch)
     assert refused.value.limit == whole - 1
 
 
-def test_content_of_another_size_than_announced_is_an_error():
+def test_content_of_an_unexpected_size_is_an_error():
     writer = ZipWriter(Bytes(), "a.tar.gz")
-    with pytest.raises(ValueError, match="has 2 bytes, 3 were announced"):
+    with pytest.raises(ValueError, match="has 2 bytes, expected 3"):
         writer.add("a", 3, [b"ab"])
 
 

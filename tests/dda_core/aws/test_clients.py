@@ -64,7 +64,7 @@ def test_the_role_is_assumed_once_for_all_clients(aws: LocalAws):
     assert ends > datetime.now(UTC)
 
 
-def test_a_session_that_ends_is_renewed(aws: LocalAws, monkeypatch: pytest.MonkeyPatch):
+def test_an_expiring_session_is_renewed(aws: LocalAws, monkeypatch: pytest.MonkeyPatch):
     clients = assuming(aws, "factory-seven")
     clients.s3.list_objects_v2(Bucket=aws.bucket)
     credentials: Any = clients._session.get_credentials()
@@ -91,7 +91,7 @@ def test_a_wrong_external_id_is_named_by_use_case_and_role_but_not_quoted(aws: L
     assert refused.value.exit_code == 3
 
 
-def test_missing_credentials_are_said_to_be_missing(aws: LocalAws, monkeypatch: pytest.MonkeyPatch):
+def test_missing_credentials_are_an_error(aws: LocalAws, monkeypatch: pytest.MonkeyPatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     with pytest.raises(MissingCredentials, match="aws sso login"):

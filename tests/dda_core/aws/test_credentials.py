@@ -1,4 +1,4 @@
-"""Credentials that cannot be sent, and what is logged of those that cannot be refreshed."""
+"""Malformed credentials, and the log of failed refreshes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dda_core.use_case import UseCase
         ("AWS_SESSION_TOKEN", "session token"),
     ],
 )
-def test_a_part_that_no_request_can_carry_is_named_and_not_quoted(
+def test_a_malformed_credential_is_named_but_not_quoted(
     name: str, part: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "\x00" not in value:
@@ -48,7 +48,7 @@ def lids() -> UseCase:
     return UseCase(usecase_id="lids", account_id="123456789012", region="us-east-1", s3_bucket="dda-lids")
 
 
-def test_a_credentials_file_that_is_sound_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_valid_credentials_file_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "credentials"
     file.write_text("[default]\naws_access_key_id = AKIA/+=\naws_secret_access_key = a/b+c=\n")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -58,7 +58,7 @@ def test_a_credentials_file_that_is_sound_is_taken(tmp_path: Path, monkeypatch: 
 
 
 class Refreshed(Credentials):
-    """Stands for credentials of a provider, which looking at would refresh."""
+    """Credentials from a provider, which reading would refresh."""
 
     method = "assume-role"
 
@@ -69,7 +69,7 @@ class Refreshed(Credentials):
         raise AssertionError(f"{name} was looked at")
 
 
-def test_credentials_of_a_provider_are_not_looked_at() -> None:
+def test_credentials_from_a_provider_are_not_read() -> None:
     check_credentials(Refreshed())
     check_credentials(None)
 
@@ -90,7 +90,7 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 @pytest.mark.parametrize("secret", ["", "factory-seven"], ids=["", "with a secret"])
 @pytest.mark.parametrize(("period", "logged"), [("mandatory", 0), ("advisory", 1)])
-def test_a_failed_refresh_is_logged_in_one_line_unless_its_error_reaches_the_caller(
+def test_a_failed_refresh_is_logged_in_one_line_unless_the_caller_gets_its_error(
     period: str, logged: int, secret: str, records: list[logging.LogRecord]
 ) -> None:
     sanitise_logs()

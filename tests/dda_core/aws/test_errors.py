@@ -1,4 +1,4 @@
-"""What AWS's error codes are taken to mean."""
+"""The meaning of AWS's error codes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_code_means_one_thing(error: ClientError, meanings: set[str]):
 @pytest.mark.parametrize(
     "error", [ValueError("404"), EndpointConnectionError(endpoint_url="https://x"), KeyboardInterrupt()]
 )
-def test_what_is_no_answer_of_aws_has_no_code(error: BaseException):
+def test_an_error_that_is_not_from_aws_has_no_code(error: BaseException):
     assert error_code(error) == ""
     assert error_text(error) == str(error)
     assert http_status(error) == 0
@@ -69,15 +69,15 @@ def test_what_is_no_answer_of_aws_has_no_code(error: BaseException):
     assert not any(meaning(error) for meaning in MEANINGS)
 
 
-def test_an_error_is_told_by_code_and_message():
+def test_an_error_has_code_and_message():
     error = refused("AccessDenied", "no", HTTPStatusCode=403, RetryAttempts=2)
     assert (error_code(error), error_message(error), error_text(error)) == ("AccessDenied", "no", "AccessDenied: no")
     assert (http_status(error), retried(error)) == (403, True)
 
 
 @given(response=st.recursive(st.none() | st.text(), lambda inner: st.dictionaries(st.text(), inner) | st.lists(inner)))
-def test_no_answer_is_too_broken_to_be_read(response: object):
-    """Whatever ``response`` is, reading its code raises nothing."""
+def test_a_malformed_response_never_raises(response: object):
+    """Reading the code of any ``response`` raises nothing."""
     error = ValueError("broken")
     error.response = response  # type: ignore[attr-defined]
     assert isinstance(error_text(error), str)

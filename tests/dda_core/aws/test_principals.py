@@ -22,5 +22,5 @@ ROLE = "arn:aws:iam::123456789012:role/DDA"
         ("arn:aws:iam::123456789012:root", None, "arn:aws:iam::123456789012:root"),
     ],
 )
-def test_who_is_behind_a_caller(caller: str, role: str | None, principal: str):
+def test_the_principal_behind_a_caller(caller: str, role: str | None, principal: str):
     assert principal_of(caller, role) == principal

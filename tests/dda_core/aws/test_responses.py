@@ -37,40 +37,44 @@ CALLS: list[tuple[str, str, Any]] = [
 ]
 
 
-def test_botocore_alone_takes_half_a_json_for_an_empty_answer(aws: LocalAws):
+def test_plain_botocore_takes_half_a_json_for_an_empty_response(aws: LocalAws):
     aws.faults.add("call", operation="ListTrainingJobs", error="cut-body")
     answer = aws.client("sagemaker").list_training_jobs()
-    assert "TrainingJobSummaries" not in answer, "if this fails, botocore checks by itself: remove whole_answers"
+    assert "TrainingJobSummaries" not in answer, (
+        "if this fails, botocore checks it itself: remove dda_core.aws.responses"
+    )
 
 
 @pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
-def test_an_answer_that_breaks_off_is_asked_for_again(aws: LocalAws, service: str, operation: str, call: Any):
+def test_a_truncated_response_is_retried(aws: LocalAws, service: str, operation: str, call: Any):
     aws.faults.add("call", operation=f"{service}:{operation}", error="cut-body")
     assert call(clients(aws, attempts=2))["ResponseMetadata"]["RetryAttempts"] == 1
 
 
 @pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
-def test_one_that_always_breaks_off_is_a_closed_connection(aws: LocalAws, service: str, operation: str, call: Any):
+def test_a_response_that_is_always_truncated_closes_the_connection(
+    aws: LocalAws, service: str, operation: str, call: Any
+):
     aws.faults.add("call", operation=f"{service}:{operation}", error="cut-body", times=9)
     with pytest.raises(ConnectionClosedError):
         call(clients(aws, attempts=1))
 
 
 @pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
-def test_a_bare_429_is_repeated(aws: LocalAws, service: str, operation: str, call: Any):
+def test_a_429_with_an_empty_body_is_retried(aws: LocalAws, service: str, operation: str, call: Any):
     aws.faults.add("call", operation=f"{service}:{operation}", error="429")
     assert call(clients(aws, attempts=2))["ResponseMetadata"]["RetryAttempts"] == 1
 
 
 @pytest.mark.parametrize(("service", "operation", "call"), CALLS, ids=[row[1] for row in CALLS])
-def test_a_bare_429_that_stays_is_explained_as_throttling(aws: LocalAws, service: str, operation: str, call: Any):
+def test_a_persistent_429_is_explained_as_throttling(aws: LocalAws, service: str, operation: str, call: Any):
     aws.faults.add("call", operation=f"{service}:{operation}", error="429", times=9)
     with pytest.raises(TooManyRequests) as raised:
         call(clients(aws, attempts=1))
     assert guidance_for(raised.value) == explain("Too Many Requests").model_copy(update={"match": ()})
 
 
-def test_a_page_of_a_proxy_is_no_answer(aws: LocalAws, monkeypatch: pytest.MonkeyPatch):
+def test_a_proxys_error_page_is_not_a_response(aws: LocalAws, monkeypatch: pytest.MonkeyPatch):
     class Proxy(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.send_response(200)
@@ -88,7 +92,7 @@ def test_a_page_of_a_proxy_is_no_answer(aws: LocalAws, monkeypatch: pytest.Monke
         server.shutdown()
 
 
-def test_heads_and_streams_are_left_alone(aws: LocalAws):
+def test_head_requests_and_streams_are_not_checked(aws: LocalAws):
     s3 = clients(aws, attempts=1).s3
     s3.put_object(Bucket=aws.bucket, Key="k", Body=b"content")
     assert s3.head_object(Bucket=aws.bucket, Key="k")["ContentLength"] == 7

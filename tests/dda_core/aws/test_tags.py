@@ -1,4 +1,4 @@
-"""The names of tags, and what they say of a resource's maker."""
+"""The names of tags, and the maker that they identify."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from dda_core.use_case import RESERVED_TAGS
 NAMES = {name: value for name, value in vars(tags).items() if name.endswith("_TAG")}
 
 
-def test_nobody_may_give_a_use_case_a_tag_of_ours():
+def test_a_use_case_cannot_set_our_tags():
     assert [value for value in NAMES.values() if not value.startswith(tuple(RESERVED_TAGS))] == []
 
 
-def test_every_name_is_spelt_in_one_place():
+def test_every_tag_name_is_written_in_one_place():
     root = Path(tags.__file__).parents[2]
     spelt = re.compile("|".join(f'"{re.escape(value)}"' for value in NAMES.values()))
     sources = [path for part in ("dda_core", "tasks", "flows", "deployments") for path in (root / part).rglob("*.py")]
@@ -44,5 +44,5 @@ def test_a_maker_is_read_from_its_tags(run: str, retry: int):
         ({"dda:flow-run": "run-1", "dda:flow-run-retry": "often"}, Maker("run-1")),
     ],
 )
-def test_tags_that_are_missing_or_odd_name_no_retry(found: dict[str, str], maker: Maker | None):
+def test_missing_or_odd_retry_tags_count_as_zero(found: dict[str, str], maker: Maker | None):
     assert Maker.tagged(found) == maker

@@ -249,12 +249,12 @@ def test_stopping_jobs_are_in_use_and_a_deleted_one_holds_its_output() -> None:
         in_use_by_compilations(sagemaker)  # type: ignore[arg-type]
 
 
-class Turns(Spacing):
-    """Counts the calls that are spaced."""
+class CountingSpacing(Spacing):
+    """Counts the spaced calls."""
 
     taken = 0
 
-    def turn(self) -> None:
+    def wait(self) -> None:
         self.taken += 1
 
 
@@ -269,7 +269,7 @@ def test_a_version_deleted_after_listing_uses_nothing_and_calls_are_spaced() -> 
         "v2": refusal("ResourceNotFoundException"),
         "v3": {"recipe": b"\xff three"},
     }
-    greengrass, spacing = Named(pages, described), Turns(1000)
+    greengrass, spacing = Named(pages, described), CountingSpacing(1000)
     used = in_use_by_components(greengrass, spacing)  # type: ignore[arg-type]
     assert used == InUse(recipes=("one", "\ufffd three"), compilation_jobs=frozenset({"job-1"}))
     assert spacing.taken == 4

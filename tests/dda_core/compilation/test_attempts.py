@@ -1,4 +1,4 @@
-"""Which attempt at a compilation comes next."""
+"""The next attempt at a compilation."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_a_retried_forced_run_adopts_what_it_completed_itself() -> None:
     ("newest", "first", "force", "expected"),
     [
         (None, 1, False, NextStep(StepKind.CREATE, 1)),
-        (job(1, S.STARTING), 1, True, NextStep(StepKind.FOLLOW, 1)),
-        (job(1, S.STOPPING), 2, False, NextStep(StepKind.FOLLOW, 1)),
+        (job(1, S.STARTING), 1, True, NextStep(StepKind.JOIN, 1)),
+        (job(1, S.STOPPING), 2, False, NextStep(StepKind.JOIN, 1)),
         (job(1, S.STOPPED), 2, False, NextStep(StepKind.CREATE, 2)),
         (job(1, S.STOPPED), 1, False, NextStep(StepKind.GIVE_UP, 1)),
         (job(1, S.COMPLETED), 1, False, NextStep(StepKind.ADOPT, 1)),

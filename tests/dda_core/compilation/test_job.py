@@ -1,4 +1,4 @@
-"""A compilation job's request, and the jobs of its name."""
+"""A compilation job's request, and finding existing jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from dda_core import naming
 from dda_core.aws.tags import Maker
 from dda_core.compilation.job import CompilationJob, CompilationWork, describe_job, newest_job
+from dda_core.compilation.status import CompilationStatus
 from dda_core.exceptions import CompilationMismatch
 from dda_core.targets import find_target, target_names
 from dda_core.training.job import TrainingJob
@@ -18,6 +19,7 @@ from dda_core.use_case import UseCase
 from deployments.local.aws import LocalAws, local_aws
 from tests.fixtures.archives import trained_archive
 
+LASTING = "ClientError: OperatorNotImplemented"
 USE_CASE = UseCase(
     usecase_id="lids",
     account_id="123456789012",
@@ -38,7 +40,7 @@ def work(target: str = "x86_64-cuda", **changes: Any) -> CompilationWork:
     return CompilationWork.of(USE_CASE, find_target(target), TrainingJob(**(fields | changes)), input_shape)
 
 
-def test_the_request_is_the_contracts() -> None:
+def test_the_request_matches_the_contract() -> None:
     request = work("x86_64-cuda").request(1, Maker("run-1"))
     name = request["CompilationJobName"]
     assert naming.JOB_NAME_PATTERN.fullmatch(name)
@@ -82,7 +84,7 @@ def test_keys_without_a_value_are_absent() -> None:
         {"input_shape": (1, 3, 768, 580)},
     ],
 )
-def test_other_work_has_another_name(change: dict[str, Any]) -> None:
+def test_different_work_has_a_different_name(change: dict[str, Any]) -> None:
     assert work().stem != work(**change).stem
     assert work().stem == work().stem
 
@@ -124,7 +126,7 @@ def test_a_job_of_our_name_with_other_inputs_is_refused(aws: LocalAws, tmp_path:
 
 
 class Described:
-    """SageMaker, which describes one job, whatever it is asked for."""
+    """SageMaker, which describes the same job for every name."""
 
     def __init__(self, **answer: Any) -> None:
         self.answer = answer
@@ -134,7 +136,7 @@ class Described:
 
 
 def described(changes: dict[tuple[str, str], Any], target: str = "x86_64-cuda") -> CompilationJob | None:
-    """The job of that target's name, made as we make it but for what ``changes`` says of its request."""
+    """That target's job, created with our request and these ``changes``."""
     request = work(target).request(1)
     for (part, key), value in changes.items():
         request[part][key] = value
@@ -154,17 +156,17 @@ def described(changes: dict[tuple[str, str], Any], target: str = "x86_64-cuda") 
         ("OutputConfig", "CompilerOptions", None),
     ],
 )
-def test_whatever_decides_the_result_is_compared_with_the_job_that_exists(part: str, key: str, other: Any) -> None:
+def test_every_input_that_determines_the_result_is_compared(part: str, key: str, other: Any) -> None:
     with pytest.raises(CompilationMismatch, match=f"exists with other inputs: {key} is "):
         described({(part, key): other})
 
 
-def test_options_are_compared_also_where_we_give_none() -> None:
+def test_options_are_compared_even_if_we_give_none() -> None:
     with pytest.raises(CompilationMismatch, match=r"CompilerOptions is \{.*fp16.*\}, expected None"):
         described({("OutputConfig", "CompilerOptions"): '{"precision-mode": "fp16"}'}, "arm64-cpu")
 
 
-def test_what_is_only_written_differently_is_the_same_job() -> None:
+def test_formatting_differences_are_the_same_job() -> None:
     request = work("x86_64-cuda").request(1)
     options = dict(reversed(json.loads(request["OutputConfig"]["CompilerOptions"]).items()))
     job = described(
@@ -199,7 +201,7 @@ def test_a_job_is_what_sagemaker_says_of_it() -> None:
         name=answer["CompilationJobName"],
         attempt=3,
         arn="arn",
-        status=S.COMPLETED,
+        status=CompilationStatus.COMPLETED,
         artifact="s3://b/compiled.tar.gz",
         created=created,
         started=started,
@@ -209,6 +211,6 @@ def test_a_job_is_what_sagemaker_says_of_it() -> None:
         max_runtime_seconds=420,
     )
     assert (job.queue_seconds, job.compile_seconds, job.reached_time_limit) == (60, 420, True)
-    failed = describe_job(Described(**answer | {"FailureReason": LASTING}), work("arm64-cpu"), 3)  # type: ignore[arg-type]
+    failed = describe_job(Described(**answer | {"FailureReason": "no pth file"}), work("arm64-cpu"), 3)  # type: ignore[arg-type]
     assert failed is not None
-    assert failed.reason == LASTING
+    assert failed.reason == "no pth file"

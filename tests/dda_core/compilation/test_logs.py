@@ -31,14 +31,14 @@ def write(aws: LocalAws, stream: str, *texts: str, at: int | None = None) -> Non
         logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events[start : start + 1000])
 
 
-def test_a_group_or_log_that_is_not_there_yet_is_no_error(aws: LocalAws) -> None:
+def test_a_missing_group_or_log_is_not_an_error(aws: LocalAws) -> None:
     assert read_log(aws.client("logs"), "lid-1") == []
     write(aws, "another-1", "x")
     assert read_log(aws.client("logs"), "lid-1") == []
     assert save_log(aws.client("logs"), aws.client("s3"), "lid-1", f"s3://{aws.bucket}/{ARCHIVE}") is None
 
 
-def test_all_streams_of_the_job_are_read_and_none_of_a_job_whose_name_goes_on(aws: LocalAws) -> None:
+def test_all_streams_of_the_job_are_read_and_none_of_a_job_with_a_longer_name(aws: LocalAws) -> None:
     now = int(time.time() * 1000)
     write(aws, "lid-1", "first", "third", at=now)
     write(aws, "lid-1/model-info-extraction", "second", at=now)
@@ -64,7 +64,7 @@ def test_more_streams_than_one_call_takes_are_read(aws: LocalAws) -> None:
     assert {line.text for line in read_log(aws.client("logs"), "lid-1")} == {str(number) for number in range(103)}
 
 
-def test_it_is_saved_beside_the_archive_without_secrets_and_read_back(aws: LocalAws) -> None:
+def test_it_is_saved_next_to_the_archive_without_secrets_and_read_back(aws: LocalAws) -> None:
     write(aws, "lid-1", "role arn:aws:iam::123456789012:role/R, ext-77", "two\nlines", "Umläute ✓")
     logs, s3 = aws.client("logs"), aws.client("s3")
     uri = save_log(logs, s3, "lid-1", f"s3://{aws.bucket}/{ARCHIVE}", secrets=["ext-77"])
@@ -80,7 +80,7 @@ def test_the_log_of_a_job_without_archive_goes_to_its_output_location() -> None:
     )
 
 
-def test_the_tail_counts_lines_of_text(aws: LocalAws) -> None:
+def test_the_tail_counts_text_lines(aws: LocalAws) -> None:
     write(aws, "lid-1", *(f"line {number}" for number in range(30)), "two\nlines")
     lines = read_log(aws.client("logs"), "lid-1")
     assert log_tail(lines, 3) == ("line 29", "two", "lines")
@@ -89,7 +89,7 @@ def test_the_tail_counts_lines_of_text(aws: LocalAws) -> None:
     assert log_tail([]) == ()
 
 
-def test_an_error_that_is_not_about_absence_is_raised(aws: LocalAws) -> None:
+def test_an_error_other_than_not_found_is_raised(aws: LocalAws) -> None:
     aws.faults.add("call", operation="logs:DescribeLogStreams", error="AccessDeniedException", times=1)
     with pytest.raises(ClientError, match="AccessDenied"):
         read_log(aws.client("logs"), "lid-1")

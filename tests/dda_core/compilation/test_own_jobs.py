@@ -1,4 +1,4 @@
-"""The compilation jobs that a run creates: made with its tag or without, and known again as its own."""
+"""The compilation jobs that a run creates: with or without tags, and recognised as its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def work(target: str = "arm64-cpu") -> CompilationWork:
 
 
 class Ledger:
-    """A ledger in memory, with every entry in the order in which it was made."""
+    """A ledger in memory, with every entry in order."""
 
     def __init__(self) -> None:
         self.jobs: set[str] = set()
@@ -64,9 +64,7 @@ def trained(aws: LocalAws, tmp_path: Any) -> CompilationWork:
     return work()
 
 
-def test_without_the_permission_to_tag_a_job_is_made_without_tags_and_claimed_first(
-    aws: LocalAws, tmp_path: Any
-) -> None:
+def test_without_permission_to_tag_a_job_is_claimed_and_created_without_tags(aws: LocalAws, tmp_path: Any) -> None:
     asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
     deny(aws, "sagemaker:AddTags")
     made = create_job(sagemaker, asked, 1, Maker("mine"), ledger=ledger)
@@ -80,7 +78,7 @@ def test_without_the_permission_to_tag_a_job_is_made_without_tags_and_claimed_fi
         assert described[part] == request[part], "all but the tags is as it would have been"
 
 
-def test_a_denial_of_anything_else_is_no_reason_to_leave_the_tags_out(aws: LocalAws, tmp_path: Any) -> None:
+def test_any_other_denial_does_not_drop_the_tags(aws: LocalAws, tmp_path: Any) -> None:
     asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
     message = "User: x is not authorized to perform: iam:PassRole on resource: y"
     aws.faults.add("call", operation="CreateCompilationJob", error="AccessDeniedException", message=message)
@@ -91,7 +89,7 @@ def test_a_denial_of_anything_else_is_no_reason_to_leave_the_tags_out(aws: Local
 
 
 @pytest.mark.parametrize("tags", [True, False])
-def test_a_job_that_another_run_was_faster_with_is_not_claimed(aws: LocalAws, tmp_path: Any, tags: bool) -> None:
+def test_a_job_created_first_by_another_run_is_not_claimed(aws: LocalAws, tmp_path: Any, tags: bool) -> None:
     asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
     if not tags:
         deny_tags(aws)
@@ -107,13 +105,13 @@ def test_a_job_that_another_run_was_faster_with_is_not_claimed(aws: LocalAws, tm
 
 @pytest.mark.parametrize("tags", [True, False])
 @pytest.mark.parametrize("botocore_repeats", [True, False])
-def test_a_job_whose_create_was_answered_with_an_error_stays_claimed_when_its_name_is_in_use(
+def test_a_job_whose_name_is_in_use_after_a_retry_stays_claimed(
     aws: LocalAws, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, tags: bool, botocore_repeats: bool
 ) -> None:
     asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
     if not tags:
         deny_tags(aws)
-    # Without tags the first request is refused for them, and the second makes the job.
+    # Without the permission the first request is denied because of its tags, and the second creates the job.
     nth = 1 if tags else 2
     aws.faults.add("call", operation="CreateCompilationJob", error="InternalFailure", nth=nth, after_effect=True)
     if botocore_repeats:
@@ -128,7 +126,7 @@ def test_a_job_whose_create_was_answered_with_an_error_stays_claimed_when_its_na
     assert ledger.jobs == {made.name}
 
 
-def test_a_job_that_got_no_slot_is_not_claimed(tmp_path: Any) -> None:
+def test_a_job_without_a_slot_is_not_claimed(tmp_path: Any) -> None:
     with local_aws(server=False, compile_seconds=60, concurrent_compilation_jobs=1) as aws:
         asked, ledger, sagemaker = trained(aws, tmp_path), Ledger(), aws.client("sagemaker")
         deny_tags(aws)
@@ -138,7 +136,7 @@ def test_a_job_that_got_no_slot_is_not_claimed(tmp_path: Any) -> None:
         assert ledger.jobs == set()
 
 
-def test_tags_that_may_not_be_read_count_as_none_and_are_warned_of(aws: LocalAws, tmp_path: Any) -> None:
+def test_unreadable_tags_count_as_none_and_give_a_warning(aws: LocalAws, tmp_path: Any) -> None:
     made = create_job(aws.client("sagemaker"), trained(aws, tmp_path), 1, Maker("mine"))
     assert made is not None
     sagemaker, warnings = aws.client("sagemaker"), list[str]()
@@ -154,7 +152,7 @@ def test_tags_that_may_not_be_read_count_as_none_and_are_warned_of(aws: LocalAws
         creator_of(sagemaker, made.arn)
 
 
-def test_of_jobs_without_tags_the_runs_record_tells_its_own_first_attempt(aws: LocalAws, tmp_path: Any) -> None:
+def test_without_tags_the_record_gives_the_runs_first_attempt(aws: LocalAws, tmp_path: Any) -> None:
     asked, sagemaker = trained(aws, tmp_path), aws.client("sagemaker")
     deny_tags(aws)
     names = []
@@ -174,7 +172,7 @@ def test_of_jobs_without_tags_the_runs_record_tells_its_own_first_attempt(aws: L
     assert first({names[3]: 0, names[1]: 0}) == 4, "what another run made in between is the end of it"
 
 
-def test_of_jobs_without_tags_those_that_the_run_has_recorded_are_stopped(aws: LocalAws, tmp_path: Any) -> None:
+def test_without_tags_the_recorded_jobs_are_stopped(aws: LocalAws, tmp_path: Any) -> None:
     trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
     theirs = create_job(sagemaker, work("jetson-xavier"), 1, Maker("other"))
@@ -189,7 +187,7 @@ def test_of_jobs_without_tags_those_that_the_run_has_recorded_are_stopped(aws: L
     assert stop_jobs_of(sagemaker, "lid-7", "mine") == []
 
 
-def test_the_runs_own_first_attempt_is_known_from_the_jobs_alone(aws: LocalAws, tmp_path: Any) -> None:
+def test_the_runs_first_attempt_is_known_from_the_jobs_alone(aws: LocalAws, tmp_path: Any) -> None:
     asked = trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
     assert own_first_attempt(sagemaker, asked, None, Maker("mine")) is None
@@ -206,7 +204,7 @@ def test_the_runs_own_first_attempt_is_known_from_the_jobs_alone(aws: LocalAws, 
     assert first(5, "other", 0) is None
 
 
-def test_a_name_in_use_is_described_and_gone_on_with(aws: LocalAws, tmp_path: Any) -> None:
+def test_a_name_in_use_returns_the_existing_job(aws: LocalAws, tmp_path: Any) -> None:
     asked = trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
     one, two = (create_job(sagemaker, asked, 1, Maker(run)) for run in ("run-a", "run-b"))
@@ -215,7 +213,7 @@ def test_a_name_in_use_is_described_and_gone_on_with(aws: LocalAws, tmp_path: An
     assert one.arn == two.arn
 
 
-def test_a_full_quota_is_told_apart(tmp_path: Any) -> None:
+def test_a_reached_quota_has_its_own_error(tmp_path: Any) -> None:
     with local_aws(server=False, compile_seconds=60, concurrent_compilation_jobs=1) as aws:
         asked = trained(aws, tmp_path)
         sagemaker = aws.client("sagemaker")
@@ -240,7 +238,7 @@ def test_only_the_runs_own_jobs_are_stopped(aws: LocalAws, tmp_path: Any) -> Non
 def test_a_job_that_ended_before_it_could_be_stopped_is_not_counted(aws: LocalAws, tmp_path: Any) -> None:
     trained(aws, tmp_path)
     sagemaker = aws.client("sagemaker")
-    made = create_job(sagemaker, work("arm64-cpu"), 1, "mine")
+    made = create_job(sagemaker, work("arm64-cpu"), 1, Maker("mine"))
     assert made is not None
     status = {"CompilationJobStatus": "COMPLETED"}
 

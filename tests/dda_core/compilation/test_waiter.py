@@ -1,4 +1,4 @@
-"""How long a compilation is waited for, how often it is tried, and how often AWS is asked again."""
+"""Waiting for a compilation: time limits, attempts and retries of AWS calls."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def refusal(operation: str, code: str, message: str = "") -> ClientError:
 
 
 class Neo:
-    """SageMaker's compilation jobs, each of which goes through the statuses that it is given, a look at a time.
+    """SageMaker's compilation jobs; each describe call moves a job to its next given status.
 
-    ``broken_looks`` of the looks at existing jobs are answered with an error of AWS's own, and as many creations as
-    ``full`` find no free slot.
+    The first ``failed_polls`` describe calls of existing jobs fail with an AWS error, and ``full`` create calls find no
+    free slot.
     """
 
-    def __init__(self, *scripts: Sequence[str], broken_looks: int = 0, full: int = 0) -> None:
+    def __init__(self, *scripts: Sequence[str], failed_polls: int = 0, full: int = 0) -> None:
         self.scripts = list(scripts)
         self.jobs: dict[str, dict[str, Any]] = {}
         self.statuses: dict[str, list[str]] = {}
-        self.broken_looks = broken_looks
+        self.failed_polls = failed_polls
         self.full = full
         self.broken = 0
         self.creations = 0
@@ -70,7 +70,7 @@ class Neo:
     def describe_compilation_job(self, CompilationJobName: str) -> dict[str, Any]:
         if CompilationJobName not in self.jobs:
             raise refusal("DescribeCompilationJob", "ResourceNotFound")
-        if self.broken < self.broken_looks:
+        if self.broken < self.failed_polls:
             self.broken += 1
             raise refusal("DescribeCompilationJob", "InternalFailure")
         left = self.statuses[CompilationJobName]
@@ -103,7 +103,7 @@ class Observed:
 
 
 def follow(neo: Neo, observed: Observed | None = None, **changes: Any) -> CompiledModel:
-    """Wait for the compilation, with waits of a moment; a test that hangs fails."""
+    """Wait for the compilation, with short pauses; a test that hangs fails."""
     quick = {"poll_seconds": 0.001, "jitter": 0, "backoff_seconds": 0.001, "quota_wait_seconds": 0.001}
 
     async def followed() -> CompiledModel:
@@ -121,7 +121,7 @@ def follow(neo: Neo, observed: Observed | None = None, **changes: Any) -> Compil
     return asyncio.run(followed())
 
 
-def test_a_job_that_does_not_end_is_given_up_after_its_time_limit_and_left_running() -> None:
+def test_a_job_that_does_not_end_times_out_and_is_left_running() -> None:
     neo = Neo(NEVER_ENDS)
     with pytest.raises(StepTimedOut, match=r"was still INPROGRESS after 0\.05 s"):
         follow(neo, compile_timeout_seconds=0.05)
@@ -134,7 +134,7 @@ def test_a_job_that_ends_before_its_time_limit_is_waited_for() -> None:
     assert [str(observed.seen[0].status), str(observed.seen[-1].status)] == ["STARTING", "COMPLETED"]
 
 
-def test_the_wait_before_each_further_attempt_is_twice_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wait_doubles_with_each_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -145,32 +145,32 @@ def test_the_wait_before_each_further_attempt_is_twice_as_long(monkeypatch: pyte
     assert [seconds for seconds in slept if seconds >= 40] == [40, 80, 160]
 
 
-def test_a_run_makes_as_many_attempts_as_it_may_and_no_more() -> None:
+def test_a_run_makes_at_most_the_allowed_attempts() -> None:
     neo = Neo(FAILS, FAILS, FAILS, COMPLETES)
     with pytest.raises(CompilationFailed, match="internal server error"):
         follow(neo, extra_attempts=2)
     assert len(neo.jobs) == 3
 
 
-def test_a_target_outlives_all_broken_looks_but_the_last_that_is_allowed() -> None:
-    assert follow(Neo(COMPLETES, broken_looks=2), poll_errors=3).attempt == 1
+def test_a_target_survives_fewer_failed_polls_than_the_limit() -> None:
+    assert follow(Neo(COMPLETES, failed_polls=2), poll_errors=3).attempt == 1
 
 
-def test_a_target_is_given_up_after_as_many_broken_looks_in_a_row_as_are_allowed() -> None:
-    neo = Neo(COMPLETES, broken_looks=99)
+def test_a_target_fails_after_the_limit_of_consecutive_failed_polls() -> None:
+    neo = Neo(COMPLETES, failed_polls=99)
     with pytest.raises(ClientError, match="InternalFailure"):
         follow(neo, poll_errors=3)
     assert neo.broken == 3
 
 
-def test_a_slot_is_waited_for_and_taken_once_it_is_free() -> None:
+def test_a_free_slot_ends_the_wait() -> None:
     neo, observed = Neo(COMPLETES, full=3), Observed()
     assert follow(neo, observed).attempt == 1
     assert neo.creations == 4
     assert observed.waits[0] is not None
-    assert observed.waits[-1] is None, "it goes on"
+    assert observed.waits[-1] is None, "it continues"
 
 
-def test_a_slot_that_never_comes_free_is_waited_for_no_longer_than_the_limit() -> None:
+def test_the_wait_for_a_slot_ends_at_the_limit() -> None:
     with pytest.raises(QuotaReached, match="no free slot"):
         follow(Neo(full=10**9), quota_timeout_seconds=0.05)

@@ -1,4 +1,4 @@
-"""Core devices and what they have, against the embedded AWS."""
+"""Core devices and their components, against the embedded AWS."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_versions_are_counted_and_sorted_and_other_components_left_out(aws: Loca
     assert installed_versions(aws.client("greengrassv2"), QUICK, "model-b") == []
 
 
-def test_a_component_that_came_as_a_dependency_counts_too(aws: LocalAws) -> None:
+def test_a_component_installed_as_a_dependency_counts_too(aws: LocalAws) -> None:
     aws.add_device(thing="press", installed=[{"name": "model-a", "version": "1.0.0", "root": False}])
     assert [each.count for each in installed_versions(aws.client("greengrassv2"), QUICK)] == [1]
 
 
-def test_more_devices_and_components_than_a_page_holds(aws: LocalAws) -> None:
+def test_devices_and_components_over_several_pages(aws: LocalAws) -> None:
     many = [{"name": f"other-{number}", "version": "1.0.0"} for number in range(70)]
     for number in range(120):
         installed = [*(many if number == 0 else []), {"name": "model-a", "version": "1.0.0"}]
@@ -61,7 +61,7 @@ def test_more_devices_and_components_than_a_page_holds(aws: LocalAws) -> None:
     assert [each.count for each in installed_versions(aws.client("greengrassv2"), QUICK)] == [120]
 
 
-def test_the_deployment_that_brought_it_is_named(aws: LocalAws) -> None:
+def test_the_deployment_that_installed_it_is_named(aws: LocalAws) -> None:
     greengrass = aws.client("greengrassv2")
     publish(aws, "model-a")
     aws.add_device(thing="press", groups=["hall"], status="UNHEALTHY")
@@ -78,7 +78,7 @@ def test_the_deployment_that_brought_it_is_named(aws: LocalAws) -> None:
     assert press.last_seen is not None
 
 
-def test_a_device_removed_meanwhile_is_left_out(aws: LocalAws) -> None:
+def test_a_device_deleted_during_the_survey_is_left_out(aws: LocalAws) -> None:
     for thing in ("a", "b"):
         aws.add_device(thing=thing, installed=[{"name": "model-a", "version": "1.0.0"}])
     aws.faults.add("call", operation="ListInstalledComponents", error="ResourceNotFoundException", times=1)
@@ -86,7 +86,7 @@ def test_a_device_removed_meanwhile_is_left_out(aws: LocalAws) -> None:
     assert [device.thing for device in found.devices] == ["b"]
 
 
-def test_components_of_ours_are_listed(aws: LocalAws) -> None:
+def test_our_components_are_listed(aws: LocalAws) -> None:
     for number in range(60):
         publish(aws, f"model-{number:02}")
     publish(aws, "com.example.other")
@@ -96,7 +96,7 @@ def test_components_of_ours_are_listed(aws: LocalAws) -> None:
 def test_calls_are_spaced() -> None:
     spacing, began = Spacing(50), time.monotonic()
     for _ in range(6):
-        spacing.turn()
+        spacing.wait()
     assert time.monotonic() - began >= 0.1
 
 
@@ -119,7 +119,7 @@ def test_the_page_counts_and_lists_and_shows_no_account() -> None:
     assert "123456789012" not in page
 
 
-def test_the_page_says_what_it_does_not_know() -> None:
+def test_the_page_names_what_it_does_not_know() -> None:
     known = DeviceSurvey(use_case="a", region="eu-central-1", components=("model-a",))
     unknown = DeviceSurvey(use_case="b", region="eu-central-1", failure="AccessDeniedException: no")
     gone = DeviceSurvey(use_case="c", region="eu-central-1")

@@ -14,7 +14,7 @@ from dda_core.exceptions import RecipeInvalid
 from tests.fixtures.recipes import URI, change, recipe
 
 
-def test_the_recipe_is_the_contracts_to_the_byte():
+def test_the_recipe_matches_the_contract_to_the_byte():
     step = '"Timeout":900,"requiresPrivilege":true,"runWith":{"posixUser":"root"}}'
     assert recipe_bytes(recipe()).decode() == (
         '{"RecipeFormatVersion":"2020-01-25","ComponentName":"model-cookie-x86-64-cuda","ComponentVersion":"2.0.0",'
@@ -83,7 +83,7 @@ def test_a_good_recipe_passes():
         (("ComponentConfiguration",), [], "ComponentConfiguration is []"),
         (("Lifecycle",), "x", "Lifecycle is 'x'"),
         (("ComponentDependencies",), [], "ComponentDependencies"),
-        (("ComponentDependencies",), {"a b": {"VersionRequirement": "^1.0.0"}}, "no component name"),
+        (("ComponentDependencies",), {"a b": {"VersionRequirement": "^1.0.0"}}, "not a valid component name"),
         (("ComponentDependencies",), {"a": {"DependencyType": "HARD"}}, "no VersionRequirement"),
         (("ComponentDependencies",), {"a": {"VersionRequirement": "^1.0.0", "DependencyType": "MILD"}}, "HARD or SOFT"),
         (("Manifests",), [], "at least one manifest"),
@@ -135,7 +135,7 @@ def test_every_broken_rule_is_listed():
         (["999998.0.0"], "999999.0.0"),
     ],
 )
-def test_the_next_version_is_over_the_highest_existing_major(existing, expected):
+def test_the_next_version_is_above_the_highest_existing_major(existing, expected):
     assert component_version_for(existing) == expected
     check_recipe(recipe(version=expected))
 
@@ -164,19 +164,19 @@ def test_a_recipe_is_read_from_json_and_from_yaml():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b'{"a": 1, "b": {"c": 1, "c": 2}}', r"r: this is no recipe in JSON or YAML \(the key 'c' is there twice\)"),
-        (b'{"a": ', r"r: this is no recipe in JSON or YAML \("),
-        (b"a: [", r"r: this is no recipe in JSON or YAML \("),
-        (b"- a", "r: this is no recipe; expected an object with ComponentName"),
-        (b"text", "r: this is no recipe; expected an object with ComponentName"),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', r"r: this is not a recipe in JSON or YAML \(the key 'c' occurs twice\)"),
+        (b'{"a": ', r"r: this is not a recipe in JSON or YAML \("),
+        (b"a: [", r"r: this is not a recipe in JSON or YAML \("),
+        (b"- a", "r: this is not a recipe; expected an object with ComponentName"),
+        (b"text", "r: this is not a recipe; expected an object with ComponentName"),
     ],
 )
-def test_what_is_no_recipe_is_refused_by_its_name(text, said):
+def test_an_invalid_recipe_is_refused_by_name(text, said):
     with pytest.raises(RecipeInvalid, match=said):
         parse_recipe(text, "r")
 
 
-def test_what_is_exactly_at_a_limit_is_a_recipe():
+def test_a_recipe_exactly_at_the_limits_passes():
     name = "model-" + "a" * 122
     check_recipe(change(recipe(), ("ComponentName",), name))
     check_recipe(change(recipe(), ("ComponentVersion",), "999999.0.0"))
@@ -194,13 +194,13 @@ def test_what_is_exactly_at_a_limit_is_a_recipe():
 
 
 @pytest.mark.parametrize("key", ["ComponentType", "ComponentConfiguration", "Lifecycle", "ComponentDependencies"])
-def test_what_may_be_left_out_of_a_recipe(key):
+def test_optional_recipe_keys(key):
     made = recipe()
     del made[key]
     check_recipe(made)
 
 
-def test_what_may_be_left_out_of_a_manifest_and_an_artifact():
+def test_optional_manifest_and_artifact_keys():
     check_recipe(recipe() | {"Manifests": [{}]})
     check_recipe(recipe() | {"Manifests": [{"Artifacts": [{"Uri": URI}]}]})
     check_recipe(recipe() | {"ComponentDependencies": {"a": {"VersionRequirement": "^1", "DependencyType": "SOFT"}}})

@@ -16,7 +16,7 @@ ARTIFACT = ("Manifests", 0, "Artifacts", 0)
 
 
 def as_greengrass_returns_it(ours):
-    """Keys in another order, empty fields left out or added, numbers as text, the digest filled in."""
+    """Keys in another order, empty fields dropped or added, numbers as text, the digest filled in."""
     theirs = json.loads(json.dumps(ours, sort_keys=True))
     manifest = theirs["Manifests"][0]
     del theirs["Lifecycle"]
@@ -34,14 +34,14 @@ def test_a_recipe_is_the_same_after_greengrass_has_stored_it():
     assert same_recipe(yaml.safe_load(yaml.safe_dump(ours)), ours)
 
 
-def test_a_recipe_from_yaml_may_have_a_date_and_words_for_switches():
+def test_a_recipe_from_yaml_may_have_dates_and_word_booleans():
     theirs = as_greengrass_returns_it(recipe())
     theirs["RecipeFormatVersion"] = datetime.date(2020, 1, 25)
     theirs["Manifests"][0]["Lifecycle"]["Startup"]["requiresPrivilege"] = "true"
     assert same_recipe(theirs, recipe())
 
 
-def test_a_recipe_of_another_version_is_the_same():
+def test_a_recipe_that_differs_only_in_version_is_the_same():
     assert same_recipe(as_greengrass_returns_it(recipe(version="17.0.0")), recipe())
     assert same_recipe(recipe(version="1.0.0"), recipe(version="11.0.0"))
 
@@ -58,7 +58,7 @@ def test_a_recipe_of_another_version_is_the_same():
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_recipe_that_publishes_something_else_is_another(changes):
+def test_a_recipe_that_publishes_something_else_differs(changes):
     assert not same_recipe(as_greengrass_returns_it(recipe(**changes)), recipe())
 
 
@@ -91,12 +91,12 @@ def test_a_script_that_names_another_version_than_the_recipe_is_not_ours():
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_any_other_difference_makes_another_recipe(path, value):
+def test_any_other_difference_counts(path, value):
     assert not same_recipe(change(as_greengrass_returns_it(recipe()), path, value) | {}, recipe())
 
 
 @pytest.mark.parametrize("theirs", [{}, {"Manifests": [None, 3, {"Artifacts": "x"}]}, {"ComponentVersion": 1}])
-def test_recipes_of_others_are_compared_without_an_error(theirs):
+def test_foreign_recipes_are_compared_without_an_error(theirs):
     assert not same_recipe(theirs, recipe())
     assert artifact_uri_of(theirs) is None
 
@@ -145,7 +145,7 @@ def test_anything_else_before_the_startup_line_makes_a_difference():
 NAMES = tuple(f"aws.edgeml.dda.LocalServer.{name}" for name in ("arm64", "arm64JP4"))
 
 
-def test_localservers_that_may_stand_for_each_other_make_no_difference():
+def test_interchangeable_localservers_make_no_difference():
     theirs, ours = (recipe(localserver=name) for name in NAMES)
     assert not same_recipe(theirs, ours)
     assert same_recipe(theirs, ours, localservers=NAMES)
@@ -157,7 +157,7 @@ def test_localservers_that_may_stand_for_each_other_make_no_difference():
 
 
 def cased(tree, random):
-    """The same tree, its keys in any case and order; names of components and the empty stay what they are."""
+    """The same tree with keys in any case and order; component names and empty values are unchanged."""
     if isinstance(tree, list):
         return [cased(each, random) for each in tree]
     if not isinstance(tree, dict):
@@ -185,8 +185,8 @@ settings_of_recipes = st.fixed_dictionaries(
 @settings(max_examples=200)
 @given(settings_of_recipes, settings_of_recipes, st.integers(1, 99), st.integers(0, 999), st.randoms())
 def test_recipes_are_the_same_if_and_only_if_they_publish_the_same(one, other, major, wait, random):
-    """A service that normalises keys (camelCase, lower case, dropped empty fields, added defaults) must not give every
-    repeat a new version; what publishes something else is another recipe.
+    """Normalisation by the service (camelCase, lower case, dropped empty fields, added defaults) must not lead to a new
+    version on every run; a recipe that publishes something else differs.
     """
     theirs = cased(recipe(**one, version=f"{major}.0.0", startup_wait_seconds=wait), random)
     assert same_recipe(theirs, recipe(**one))

@@ -1,4 +1,4 @@
-"""The startup script, run by the shells that are here in a folder that stands for the device's ``/aws_dda``."""
+"""The startup script, run by the installed shells with a folder in place of the device's ``/aws_dda``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def shell(request: pytest.FixtureRequest) -> str:
 
 
 class Device:
-    """A device's folder; ``ran`` is what its converter was called with."""
+    """A device's folder; ``ran`` has the arguments of its converter."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "aws_dda"
@@ -52,7 +52,7 @@ def device(tmp_path: Path) -> Device:
     return Device(tmp_path)
 
 
-def test_a_device_that_has_the_files_converts_the_model_at_once(device: Device, shell: str) -> None:
+def test_a_device_with_the_files_converts_the_model_immediately(device: Device, shell: str) -> None:
     for path in FILES + COPIED_LAST:
         device.copy(path)
     began = time.monotonic()
@@ -79,7 +79,7 @@ def test_a_device_that_never_gets_a_file_gives_up_and_names_it(device: Device, m
     assert not device.ran.exists()
 
 
-def test_a_folder_in_place_of_the_converter_is_not_the_converter(device: Device, shell: str) -> None:
+def test_a_folder_instead_of_the_converter_does_not_count(device: Device, shell: str) -> None:
     for path in (*FILES[1:], *COPIED_LAST):
         device.copy(path)
     (device.root / "model_convertor.py").mkdir()
@@ -99,7 +99,7 @@ def test_a_device_waits_until_the_last_file_is_copied(device: Device, shell: str
 
 
 @pytest.mark.parametrize("wait", [0, 1, 4, 5, 600, 86_400])
-def test_every_shell_reads_the_script(shell: str, wait: int) -> None:
+def test_every_shell_parses_the_script(shell: str, wait: int) -> None:
     subprocess.run([shell, "-n"], input=startup_script(LINE, wait), text=True, check=True, timeout=30)
 
 
@@ -109,7 +109,7 @@ def test_greengrass_finds_nothing_to_replace_in_the_wait() -> None:
     assert script.count("{") == 1
 
 
-def test_the_time_limit_leaves_the_converter_its_own_time() -> None:
+def test_the_timeout_leaves_the_converter_its_own_time() -> None:
     assert [startup_timeout(wait) for wait in (0, 1, 600)] == [900, 1201, 1800]
 
 

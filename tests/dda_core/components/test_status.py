@@ -1,5 +1,5 @@
 from dda_core.components.status import ComponentState
 
 
-def test_requested_and_initiated_are_on_their_way():
-    assert [state for state in ComponentState if state.on_its_way] == ["REQUESTED", "INITIATED"]
+def test_requested_and_initiated_are_in_progress():
+    assert [state for state in ComponentState if state.in_progress] == ["REQUESTED", "INITIATED"]

@@ -1,4 +1,4 @@
-"""Which component version is ours, and which number a new one gets."""
+"""Finding our component version, and numbering a new one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dda_core.components.versions import (
     ensure_version,
     find_deployable,
     list_versions,
-    warn_of_portal_component,
+    warn_about_portal_component,
 )
 from dda_core.exceptions import ComponentTaken, PublishFailed
 from dda_core.failures import guidance_for
@@ -61,7 +61,7 @@ def package(aws: LocalAws, content: str = "0a1b2c3d4e5f") -> str:
     return f"s3://{aws.bucket}/{key}"
 
 
-def test_names_and_tags_are_the_contracts(aws: LocalAws) -> None:
+def test_names_and_tags_match_the_contract(aws: LocalAws) -> None:
     made = ensure_version(aws.client("greengrassv2"), plan(), package(aws), compilation_job=JOB, maker=Maker("run-1"))
     assert (made.component, made.version) == ("model-lid-inspection-arm64-cpu", "1.0.0")
     assert made.arn == plan().arn("1.0.0")
@@ -80,7 +80,7 @@ def test_names_and_tags_are_the_contracts(aws: LocalAws) -> None:
     assert recipe["ComponentConfiguration"]["DefaultConfiguration"]["ModelName"] == "model-lid-inspection (arm64-cpu)"
 
 
-def test_the_same_package_meets_the_version_that_is_there(aws: LocalAws) -> None:
+def test_the_same_package_adopts_the_existing_version(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     one = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
     two = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-2"))
@@ -97,7 +97,7 @@ def test_another_package_gets_the_next_major_version(aws: LocalAws) -> None:
     assert back.version == "1.0.0"
 
 
-def test_a_failed_version_is_final_in_its_run_and_passed_over_by_the_next(aws: LocalAws) -> None:
+def test_a_failed_version_is_final_in_its_run_and_skipped_by_the_next(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     aws.faults.add("publish", target="arm64-cpu", reason="The artifact could not be read", times=1)
     first = ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
@@ -133,7 +133,7 @@ def test_a_conflict_that_the_list_does_not_show_yet_is_found_by_its_arn(aws: Loc
     ensure_version(greengrass, plan(), uri, compilation_job=JOB, maker=Maker("run-1"))
 
     class Behind:
-        """A client whose lists are behind, as an eventually consistent service's may be."""
+        """A client with outdated lists, as in an eventually consistent service."""
 
         def get_paginator(self, name: str) -> Any:
             return type("Empty", (), {"paginate": lambda self, **_: [{"componentVersions": []}]})()
@@ -146,10 +146,10 @@ def test_a_conflict_that_the_list_does_not_show_yet_is_found_by_its_arn(aws: Loc
 
 
 LID_A = {"model_name": "Lid A"}
-"""It gives the same component as lid-a does."""
+"""Its component has the same name as lid-a's."""
 
 
-def test_another_models_component_gets_no_version_of_ours(aws: LocalAws) -> None:
+def test_another_models_component_gets_no_version(aws: LocalAws) -> None:
     greengrass = aws.client("greengrassv2")
     ensure_version(greengrass, plan(**LID_A), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
     for content in ("aaaaaaaaaaaa", "bbbbbbbbbbbb"):
@@ -174,7 +174,7 @@ def test_another_use_cases_component_of_the_same_model_name_is_refused(aws: Loca
         ensure_version(greengrass, other, package(aws), compilation_job=JOB)
 
 
-def test_a_component_name_that_was_given_is_consent_to_share(aws: LocalAws) -> None:
+def test_giving_a_component_name_allows_sharing_it(aws: LocalAws) -> None:
     greengrass = aws.client("greengrassv2")
     ensure_version(greengrass, plan(**LID_A), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
     given = plan(model_name="lid-a", component_name="model-lid-a")
@@ -183,7 +183,7 @@ def test_a_component_name_that_was_given_is_consent_to_share(aws: LocalAws) -> N
 
 
 @pytest.mark.parametrize("written", ["Lid A", "The lids", "The lids (arm64-cpu)", "model-lid-a"])
-def test_what_the_portal_writes_as_the_models_name_is_ours(aws: LocalAws, written: str) -> None:
+def test_the_portals_model_name_tags_count_as_ours(aws: LocalAws, written: str) -> None:
     greengrass, ours = aws.client("greengrassv2"), plan(**LID_A, friendly_name="The lids")
     portals = ours.model_copy(update={"model_name": written})
     ensure_version(greengrass, portals, package(aws, "aaaaaaaaaaaa"), compilation_job=JOB)
@@ -194,7 +194,7 @@ def test_what_the_portal_writes_as_the_models_name_is_ours(aws: LocalAws, writte
     "left_out",
     [["dda-portal:model-name"], ["dda-portal:usecase-id"], ["dda-portal:usecase-id", "dda-portal:model-name"]],
 )
-def test_a_component_of_unknown_owner_is_gone_on_with_and_warned_of(aws: LocalAws, left_out: list[str]) -> None:
+def test_a_component_of_unknown_owner_gets_a_version_and_a_warning(aws: LocalAws, left_out: list[str]) -> None:
     greengrass, warnings = aws.client("greengrassv2"), list[str]()
     ensure_version(greengrass, plan(), package(aws, "aaaaaaaaaaaa"), compilation_job=JOB, warn=warnings.append)
     assert warnings == []
@@ -202,10 +202,12 @@ def test_a_component_of_unknown_owner_is_gone_on_with_and_warned_of(aws: LocalAw
     two = ensure_version(greengrass, plan(), package(aws, "bbbbbbbbbbbb"), compilation_job=JOB, warn=warnings.append)
     assert two.version == "2.0.0"
     [warning] = warnings
-    assert warning.startswith(f"model-lid-inspection-arm64-cpu 1.0.0 has no tag {' and '.join(left_out)}: ")
+    assert warning.startswith(
+        f"model-lid-inspection-arm64-cpu 1.0.0 has no tag {' and '.join(left_out)}; assuming that it belongs to model "
+    )
 
 
-def test_a_failed_version_of_another_model_keeps_the_component_all_the_same(aws: LocalAws) -> None:
+def test_a_failed_version_of_another_model_still_owns_the_component(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     aws.faults.add("publish", target="arm64-cpu", reason="The artifact could not be read", times=1)
     made = ensure_version(greengrass, plan(**LID_A), uri, compilation_job=JOB)
@@ -214,7 +216,7 @@ def test_a_failed_version_of_another_model_keeps_the_component_all_the_same(aws:
         ensure_version(greengrass, plan(model_name="lid-a"), uri, compilation_job=JOB)
 
 
-def test_of_two_models_at_the_same_moment_one_gets_the_component() -> None:
+def test_of_two_concurrent_models_one_gets_the_component() -> None:
     with local_aws() as aws:
         uri, ends = package(aws), list[str]()
         together = threading.Barrier(4)
@@ -237,11 +239,11 @@ def test_of_two_models_at_the_same_moment_one_gets_the_component() -> None:
         assert ends == [describe_version(greengrass, plan(**LID_A).arn("1.0.0")).tags["dda-portal:model-name"]] * 4
 
 
-def test_who_meets_a_conflict_looks_again_at_whose_the_component_is(aws: LocalAws) -> None:
+def test_the_owner_is_checked_again_after_a_conflict(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
 
     class Overtaken:
-        """A client that another model's run is faster than, between the list and the new version."""
+        """A client; another model's run creates a version between its list and its create call."""
 
         def create_component_version(self, **request: Any) -> Any:
             ensure_version(greengrass, plan(**LID_A), uri, compilation_job=JOB)
@@ -256,7 +258,7 @@ def test_who_meets_a_conflict_looks_again_at_whose_the_component_is(aws: LocalAw
     assert list_versions(greengrass, plan(**LID_A).arn()) == ["1.0.0"]
 
 
-def test_another_models_deployable_version_is_none_of_ours(aws: LocalAws) -> None:
+def test_another_models_deployable_version_is_not_ours(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     stem = JOB.removesuffix("-1")
     ensure_version(greengrass, plan(**LID_A), uri, compilation_job=JOB)
@@ -264,30 +266,30 @@ def test_another_models_deployable_version_is_none_of_ours(aws: LocalAws) -> Non
         find_deployable(greengrass, plan(model_name="lid-a"), stem, runs)
     shared = plan(model_name="lid-a", component_name="model-lid-a")
     assert find_deployable(greengrass, shared, stem, runs) is not None
-    # Another model's newest version does not take away what is there of ours.
+    # Another model's newest version does not hide ours.
     ensure_version(greengrass, shared, package(aws, "bbbbbbbbbbbb"), compilation_job=JOB)
     found = find_deployable(greengrass, plan(**LID_A), stem, runs)
     assert found is not None
     assert found[0].version == "1.0.0"
 
 
-def test_the_portals_component_of_the_same_model_under_its_own_name_is_warned_of(aws: LocalAws) -> None:
+def test_a_portal_component_of_the_same_model_gives_a_warning(aws: LocalAws) -> None:
     greengrass, warnings = aws.client("greengrassv2"), list[str]()
     ours = plan(model_name="a__b")
-    warn_of_portal_component(greengrass, ours, warnings.append)
+    warn_about_portal_component(greengrass, ours, warnings.append)
     assert warnings == [], "the portal has made none"
     portals = plan(model_name="a__b", component_name="model-a--b")
     ensure_version(greengrass, portals, package(aws), compilation_job=JOB)
     for each in (portals, plan(model_name="a-b")):
-        warn_of_portal_component(greengrass, each, warnings.append)
+        warn_about_portal_component(greengrass, each, warnings.append)
     assert warnings == [], "the portal would call it the same"
-    warn_of_portal_component(greengrass, ours, warnings.append)
+    warn_about_portal_component(greengrass, ours, warnings.append)
     [warning] = warnings
     for words in ("model-a--b-arm64-cpu", "model-a-b-arm64-cpu", "component_name 'model-a--b'"):
         assert words in warning
 
 
-def test_a_plan_that_was_kept_by_an_earlier_version_is_read(aws: LocalAws) -> None:
+def test_a_plan_stored_by_an_earlier_version_is_read(aws: LocalAws) -> None:
     kept = plan(component_name="model-lids").model_dump(mode="json", exclude={"name_given"})
     assert not ComponentPlan.model_validate(kept).name_given
 
@@ -319,7 +321,7 @@ def localserver_of(aws: LocalAws, arn: str) -> str:
     return str(name)
 
 
-def test_a_difference_that_only_a_preset_made_is_no_new_version(aws: LocalAws) -> None:
+def test_a_preset_difference_needs_no_new_version(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     first = ensure_version(greengrass, on(fleet="jetpack4-renamed"), uri, compilation_job=JOB)
     assert localserver_of(aws, first.arn) == "aws.edgeml.dda.LocalServer.arm64JP4"
@@ -330,7 +332,7 @@ def test_a_difference_that_only_a_preset_made_is_no_new_version(aws: LocalAws) -
     assert found[0].version == "1.0.0"
 
 
-def test_a_localserver_that_the_use_case_names_is_what_is_published(aws: LocalAws) -> None:
+def test_the_use_cases_own_localserver_is_published(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     ensure_version(greengrass, on(fleet="original"), uri, compilation_job=JOB)
     named = {"arm64-cpu": "aws.edgeml.dda.LocalServer.arm64JP4"}
@@ -341,7 +343,7 @@ def test_a_localserver_that_the_use_case_names_is_what_is_published(aws: LocalAw
     assert ensure_version(greengrass, on(localserver=same), uri, compilation_job=JOB).version == "1.0.0"
 
 
-def test_another_wait_is_no_new_version(aws: LocalAws) -> None:
+def test_a_different_wait_needs_no_new_version(aws: LocalAws) -> None:
     greengrass, uri = aws.client("greengrassv2"), package(aws)
     for wait in (0, 600, 30):
         made = ensure_version(greengrass, on(startup_wait_seconds=wait), uri, compilation_job=JOB)
@@ -360,7 +362,7 @@ def test_another_wait_is_no_new_version(aws: LocalAws) -> None:
     ],
 )
 @pytest.mark.parametrize("fleet", ["current", "jetpack4-renamed", "original"])
-def test_without_a_wait_and_with_the_first_names_the_recipe_is_the_contracts(
+def test_without_a_wait_and_with_the_original_names_the_recipe_matches_the_contract(
     target: str, architecture: str, localserver: str, fleet: str
 ) -> None:
     name = f"aws.edgeml.dda.LocalServer.{localserver}"
@@ -387,7 +389,7 @@ def test_without_a_wait_and_with_the_first_names_the_recipe_is_the_contracts(
     )
 
 
-def test_a_version_that_the_list_does_not_show_yet_is_met_by_the_client_token(aws: LocalAws) -> None:
+def test_a_version_missing_from_the_list_is_found_by_the_client_token(aws: LocalAws) -> None:
     greengrass = aws.client("greengrassv2")
     hidden = {"versions": False}
 
@@ -409,7 +411,7 @@ def test_a_version_that_the_list_does_not_show_yet_is_met_by_the_client_token(aw
 
 
 def described_as(greengrass: Any, version: str, **status: str) -> None:
-    """Let AWS say more of that version's status than the local AWS does."""
+    """Make AWS report more status for that version than the local AWS does."""
 
     def say(parsed: dict[str, Any], **_: Any) -> None:
         if parsed.get("componentVersion") == version:
@@ -426,7 +428,7 @@ def described_as(greengrass: Any, version: str, **status: str) -> None:
         {"componentState": "DEPLOYABLE", "vendorGuidance": "DELETED"},
     ],
 )
-def test_a_version_that_was_withdrawn_is_not_used_again(aws: LocalAws, status: dict[str, str]) -> None:
+def test_a_discontinued_version_is_not_adopted(aws: LocalAws, status: dict[str, str]) -> None:
     greengrass, uri, stem = aws.client("greengrassv2"), package(aws), JOB.removesuffix("-1")
     ensure_version(greengrass, plan(), uri, compilation_job=JOB)
     described_as(greengrass, "1.0.0", **status)
@@ -437,7 +439,7 @@ def test_a_version_that_was_withdrawn_is_not_used_again(aws: LocalAws, status: d
     assert found[0].version == "2.0.0"
 
 
-def test_the_reason_says_what_aws_says_of_a_version(aws: LocalAws) -> None:
+def test_the_reason_contains_all_of_aws_s_texts(aws: LocalAws) -> None:
     greengrass = aws.client("greengrassv2")
     made = ensure_version(greengrass, plan(), package(aws), compilation_job=JOB)
     assert not made.discontinued

@@ -1,9 +1,9 @@
-"""Models and packages with one thing changed, and what a device does with each.
+"""Models and packages with one change each, and what a device does with them.
 
-The table of cases that was tried on the device's own code.
+Every case of the table was run on the device's own code.
 
-A case changes a base: ``BASE`` classifies images of 320 x 256, ``SEG`` finds defects in them too. ``VERDICTS`` are what
-the device did; ``runs`` with a warning where the numbers may be wrong, ``refuse`` where it runs and we refuse it.
+A case changes a base: ``BASE`` classifies images of 320 x 256, ``SEG`` also segments defects. ``VERDICTS`` are what the
+device did: ``runs`` includes a warning if the results may be wrong, ``refuse`` is what runs there and we refuse.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Verdict = Literal["runs", "warns", "refuse", "startup", "load", "frame"]
 
 
 class Missing(Enum):
-    """As a change: take the key away. A member of an enum stays itself in a copy."""
+    """A change that removes the key. An enum member stays identical in a copy."""
 
     MISSING = "missing"
 
@@ -64,10 +64,10 @@ class Case:
         verdict: what the device does.
         stage: of the model graph.
         names: of the pixel classes.
-        images: what config.yaml says, width and height as written there; None as the network's.
+        images: width and height as written in config.yaml; None for the network's.
         shape: of the network.
         change: changes the export's ``manifest.json``.
-        package: changes the package's ``manifest.json``, so that no trained archive can show it.
+        package: changes the package's ``manifest.json`` only, not the trained archive.
         compiled: changes the files of the compiled archive.
         root: files at the package's root.
     """
@@ -97,7 +97,7 @@ class Case:
         return manifest
 
     def manifest(self) -> dict[str, Any]:
-        """The package's ``manifest.json``, made by hand and not by our code."""
+        """The package's ``manifest.json``, built without our code."""
         exported = self.exported()
         manifest = {
             "model_graph": exported["model_graph"],
@@ -111,7 +111,7 @@ class Case:
         return manifest
 
     def trained(self) -> dict[str, bytes]:
-        """The files of the trained archive, where the case can be seen in one."""
+        """The files of the trained archive, if the case shows there."""
         width, height = (json.dumps(value) for value in self.images)
         model = torchscript(2000)
         return {
@@ -130,7 +130,7 @@ class Case:
         return files
 
     def folder(self) -> str:
-        """The name of the stage's folder."""
+        """The name of the stage folder."""
         kind = self.stage.get("type")
         return kind if isinstance(kind, str) and kind else "mochi"
 
@@ -141,13 +141,13 @@ class Case:
 
 
 def stage_of(base: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The stage with keys set, or taken away."""
+    """The stage with keys set or removed."""
     changed = {**base, **changes}
     return {key: value for key, value in changed.items() if value is not MISSING}
 
 
 def of_type(kind: str, **changes: Any) -> dict[str, Any]:
-    """A stage of another type, which has no heads."""
+    """A stage of another type, without heads."""
     return stage_of({key: value for key, value in BASE.items() if key not in HEADS}, type=kind, **changes)
 
 
@@ -174,7 +174,7 @@ def top(**changes: Any) -> Callable[[dict[str, Any]], object]:
 
 
 def without(*away: str) -> Callable[[dict[str, bytes]], object]:
-    """Files taken away from the compiled archive."""
+    """Files removed from the compiled archive."""
 
     def change(compiled: dict[str, bytes]) -> None:
         for name in away:
@@ -184,12 +184,12 @@ def without(*away: str) -> Callable[[dict[str, bytes]], object]:
 
 
 def put(name: str, content: bytes = b"{}") -> Callable[[dict[str, bytes]], object]:
-    """A file more in the compiled archive."""
+    """An additional file in the compiled archive."""
     return lambda compiled: compiled.update({name: content})
 
 
 def only(**content: bytes) -> Callable[[dict[str, bytes]], object]:
-    """Nothing but these files."""
+    """Only these files."""
 
     def change(compiled: dict[str, bytes]) -> None:
         compiled.clear()
@@ -206,7 +206,7 @@ def in_a_folder(compiled: dict[str, bytes]) -> None:
 
 
 def relay(compiled: dict[str, bytes]) -> None:
-    """The other set of files that makes a network."""
+    """The other set of files that the loader recognises as a model."""
     del compiled["compiled.params"], compiled["compiled_model.json"]
     compiled["compiled.ro"] = b"relay"
 
@@ -343,4 +343,4 @@ CASES = (
     ),
     Case("root: model.py", "startup", root=("model.py",)),
 )
-"""The table, in its order, with a few good ones between; what is no package at all stands in the tests themselves."""
+"""The table, with a few valid cases between; files that are not packages are in the tests themselves."""

@@ -1,4 +1,4 @@
-"""Every row of the table of cases ends with the device's own verdict: as a package and as a trained archive."""
+"""Every case of the table gets the device's own verdict, as a package and as a trained archive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EARLIEST = [Failure.STARTUP, Failure.LOAD, Failure.FRAME, Failure.WRONG]
 
 
 def verdict(findings: list[DeviceFinding]) -> str:
-    """What the device does by these findings: the first thing that goes wrong."""
+    """The device's verdict by these findings: the first failure."""
     refused = errors(findings)
     if not refused:
         return "warns" if warnings(findings) else "runs"
@@ -45,7 +45,7 @@ def verdict(findings: list[DeviceFinding]) -> str:
 
 
 def write_package(case: Case, folder: Path) -> Path:
-    """The package by hand, as another publisher may have built it."""
+    """The package built without our code, as by another publisher."""
     path = folder / f"0123456789ab{SUFFIX}"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as package:
         for name, content in case.package_files().items():
@@ -59,7 +59,7 @@ def test_a_package_gets_the_verdict_of_the_device(case: Case, tmp_path: Path):
 
 
 @over(SHOWN_BY_TRAINED)
-def test_what_the_trained_archive_shows_is_refused_before_any_job(case: Case, tmp_path: Path):
+def test_what_a_trained_archive_reveals_is_refused_before_any_job(case: Case, tmp_path: Path):
     source = open_source(write_tar_gz(tmp_path / "model.tar.gz", case.trained()))
     if case.verdict in ("runs", "warns"):
         assert read_trained_archive(source).input_shape == tuple(case.shape)
@@ -84,7 +84,7 @@ def test_our_own_package_is_built_or_refused_with_that_verdict(case: Case, tmp_p
 
 
 @pytest.mark.parametrize("zeros", [1, 511, 10_240, 3 << 20])
-def test_zeros_behind_the_last_gzip_member_are_padding(tmp_path: Path, zeros: int):
+def test_zeros_after_the_last_gzip_member_are_padding(tmp_path: Path, zeros: int):
     path = write_tar_gz(tmp_path / "model.tar.gz", CASES[0].trained())
     path.write_bytes(path.read_bytes() + bytes(zeros))
     assert read_trained_archive(open_source(path)).model_file == "mochi.pt"
@@ -93,7 +93,7 @@ def test_zeros_behind_the_last_gzip_member_are_padding(tmp_path: Path, zeros: in
 @pytest.mark.parametrize(
     "behind", [b"\0\1", b"\0" * 600 + b"x", b"\0" + gzip.compress(b"more", mtime=0)], ids=["byte", "text", "gzip"]
 )
-def test_other_bytes_behind_it_are_refused(tmp_path: Path, behind: bytes):
+def test_other_bytes_after_it_are_refused(tmp_path: Path, behind: bytes):
     path = write_tar_gz(tmp_path / "model.tar.gz", CASES[0].trained())
     path.write_bytes(path.read_bytes() + behind)
     with pytest.raises(InputRefused, match="after its gzip stream"):
@@ -106,7 +106,7 @@ def test_a_version_that_devices_cannot_read_is_refused(version: str):
         check_recipe(recipe(version=version))
 
 
-def test_the_words_nan_and_infinity_go_into_the_package_as_they_are(tmp_path: Path):
+def test_nan_and_infinity_go_into_the_package_unchanged(tmp_path: Path):
     case = next(case for case in CASES if case.name == "threshold NaN")
     model = read_trained_archive(open_source(write_tar_gz(tmp_path / "model.tar.gz", case.trained())))
     compiled = open_source(write_tar_gz(tmp_path / "compiled.tar.gz", case.compiled_files()))
@@ -129,5 +129,5 @@ def test_the_image_size_is_copied_as_config_yaml_writes_it(tmp_path: Path, writt
 def test_with_pixel_classes_the_image_size_must_be_an_integer(tmp_path: Path, written: str):
     case = next(case for case in CASES if case.name == "seg")
     files = case.trained() | {"config.yaml": f"dataset: {{image_width: {written}, image_height: 256}}\n".encode()}
-    with pytest.raises(DeviceWouldRefuse, match=r"dataset.image_width is .*a positive integer of pixels"):
+    with pytest.raises(DeviceWouldRefuse, match=r"dataset.image_width is .*a positive integer in pixels"):
         read_trained_archive(open_source(write_tar_gz(tmp_path / "model.tar.gz", files)))

@@ -1,4 +1,4 @@
-"""The model of the device: its steps, its start-up line, and where it stops."""
+"""The model of the device: its steps, its startup command, and where it stops."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_good_package_goes_through_every_step(tmp_path: Path):
     assert done.ok
     said = {step.step: step.message for step in done.steps}
     assert "model-cookie-x86-64-cpu/3.0.0/0123456789ab_greengrass_model_component/" in said["unarchive"]
-    assert "of which it keeps 3" in said["start-up"]
+    assert "(it keeps 3)" in said["start-up"]
     assert "base_model-cookie-x86-64-cpu, marshal_model-cookie-x86-64-cpu" in said["convert"]
     assert "a blank frame of 320 x 256" in said["frame"]
     assert len(NOT_KNOWN) >= 4
@@ -97,7 +97,7 @@ def test_every_case_stops_at_the_step_of_its_verdict(case: Case, tmp_path: Path)
         ({"artifact_uri": URI.replace("0123456789ab_", "ba9876543210_")}, "recipe-artifact"),
     ],
 )
-def test_a_recipe_that_the_device_cannot_follow_fails_at_start_up(tmp_path: Path, change: dict[str, Any], rule: str):
+def test_a_recipe_that_the_device_cannot_run_fails_at_startup(tmp_path: Path, change: dict[str, Any], rule: str):
     done = check_file(package(case_named("base"), tmp_path), recipe(**change))
     assert not done.ok
     assert [step.ok for step in done.steps] == [True, False, False, False, False, False]
@@ -114,7 +114,7 @@ def test_a_recipe_that_the_device_cannot_follow_fails_at_start_up(tmp_path: Path
         ("--model_name", "--model_name '", "cannot be parsed"),
     ],
 )
-def test_a_start_up_line_with_other_arguments_is_found(old: str, new: str, what: str):
+def test_a_startup_command_with_other_arguments_is_found(old: str, new: str, what: str):
     given = recipe()
     step = given["Manifests"][0]["Lifecycle"]["Startup"]
     assert old in step["Script"]
@@ -122,7 +122,7 @@ def test_a_start_up_line_with_other_arguments_is_found(old: str, new: str, what:
     assert any(what in finding.message for finding in read_start_up(given, NAME).findings)
 
 
-def test_a_recipe_is_read_in_any_case_of_letters(tmp_path: Path):
+def test_recipe_keys_are_case_insensitive(tmp_path: Path):
     def lowered(value: Any) -> Any:
         if isinstance(value, dict):
             return {key[0].lower() + key[1:]: lowered(item) for key, item in value.items()}
@@ -137,7 +137,7 @@ def test_a_package_for_another_architecture_than_the_recipes_does_not_load(tmp_p
     assert "library-machine" in rules_of(done)
 
 
-def test_a_plain_line_is_a_warning_and_a_line_that_waits_is_none():
+def test_a_startup_without_a_wait_is_a_warning():
     plain = recipe()
     step = plain["Manifests"][0]["Lifecycle"]["Startup"]
     line = step["Script"].splitlines()[-1]
@@ -148,7 +148,7 @@ def test_a_plain_line_is_a_warning_and_a_line_that_waits_is_none():
     assert arguments(step["Script"]) == arguments(line)
 
 
-def test_what_is_no_package_stops_at_once(tmp_path: Path):
+def test_a_file_that_is_not_a_package_stops_at_the_first_step(tmp_path: Path):
     path = tmp_path / NAME
     path.write_bytes(b"no zip")
     done = check_file(path)
@@ -174,7 +174,7 @@ def test_what_is_no_package_stops_at_once(tmp_path: Path):
     ],
     ids=lambda text: text[:30].decode(errors="replace"),
 )
-def test_what_is_no_recipe_is_refused(text: bytes):
+def test_an_invalid_recipe_is_refused(text: bytes):
     with pytest.raises(RecipeInvalid, match=r"recipe\.json"):
         parse_recipe(text, "recipe.json")
 

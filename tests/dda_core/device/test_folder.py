@@ -1,4 +1,4 @@
-"""What the loader on the device needs of a compiled archive: one rule broken at a time."""
+"""The loader's requirements for a compiled archive, broken one at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rule(findings: list[Any]) -> str:
     return str(finding.rule)
 
 
-def test_what_neo_makes_is_accepted():
+def test_neo_s_output_is_accepted():
     assert found() == []
     for expected, architecture in ((ARM, "aarch64"), (CPU, "amd64")):
         assert judged(compiled_files(1000, architecture=architecture), expected) == []
@@ -73,18 +73,18 @@ def test_a_missing_file_is_named(away: tuple[str, ...], broken: str):
     findings = found(away=away)
     assert rule(findings) == broken
     assert "mochi/ has no" in findings[0].message
-    assert "never gets ready" in findings[0].message
+    assert "never becomes ready" in findings[0].message
 
 
 @pytest.mark.parametrize("name", ["hyperparams.json", "model-shapes.json", "sub/second.so", "sub/a.json", "notes.txt"])
-def test_files_that_the_loader_passes_over_do_not_count(name: str):
+def test_files_that_the_loader_ignores_do_not_count(name: str):
     assert judged(compiled_files(1000) | {name: b"{}"}) == []
 
 
-def test_a_wrapper_folder_is_said_to_be_one():
+def test_a_wrapper_folder_is_reported():
     findings = judged(compiled_files(1000, wrapper="model"))
     assert rule(findings) == "wrapper-folder"
-    assert "holds only the folder model/" in findings[0].message
+    assert "contains only the folder model/" in findings[0].message
 
 
 def test_a_readme_alone_lacks_everything():
@@ -114,7 +114,7 @@ def test_a_meta_that_the_loader_cannot_use_is_refused(text: bytes, broken: str):
     assert rule(errors(judged(compiled_files(1000) | {"compiled.meta": text}))) == broken
 
 
-def test_a_byte_order_mark_before_the_meta_does_no_harm():
+def test_a_byte_order_mark_in_the_meta_is_accepted():
     assert judged(compiled_files(1000) | {"compiled.meta": b"\xef\xbb\xbf" + compiled_meta()}) == []
 
 
@@ -133,10 +133,10 @@ def test_both_sets_of_files_are_a_warning_because_either_loads():
 
 
 @pytest.mark.parametrize("library", ["compiled.so", "libdlr.so"])
-def test_code_for_another_architecture_is_refused_whichever_library_it_is_in(library: str):
+def test_code_for_another_architecture_is_refused_in_either_library(library: str):
     findings = judged(compiled_files(1000) | {library: elf(b"x" * 50, "aarch64")})
     assert rule(findings) == "library-machine"
-    assert f"mochi/{library} is made for aarch64" in findings[0].message
+    assert f"mochi/{library} is built for aarch64" in findings[0].message
     assert "amd64, the architecture of the target" in findings[0].message
 
 
@@ -151,16 +151,16 @@ def test_without_a_target_the_libraries_must_at_least_agree():
     [b"", b"#!/bin/sh\n" * 9, b"\x7fELF\x01" + bytes(40), b"\x7fELF\x02\x02" + bytes(40), elf(b"")[:19]],
     ids=["empty", "script", "32-bit", "big-endian", "cut"],
 )
-def test_a_library_that_is_none_is_refused(content: bytes):
+def test_a_file_that_is_not_a_library_is_refused(content: bytes):
     assert rule(judged(compiled_files(1000) | {"compiled.so": content})) == "library"
 
 
-def test_a_library_for_another_machine_altogether_is_refused():
+def test_a_library_for_an_unknown_machine_is_refused():
     riscv = bytearray(elf(b"x" * 20))
     riscv[18] = 243
     for expected in (CPU, Expectation()):
         findings = judged(compiled_files(1000) | {"compiled.so": bytes(riscv)}, expected)
-        assert "is made for machine 243" in findings[0].message
+        assert "is built for machine 243" in findings[0].message
 
 
 @pytest.mark.parametrize(("expected", "device_type"), [(CPU, "gpu"), (CUDA, "cpu")])
@@ -170,7 +170,7 @@ def test_a_device_type_that_contradicts_the_target_is_a_warning(expected: Expect
     assert rule(findings) == "meta-device-type"
 
 
-def test_a_network_of_another_input_than_the_manifests_is_a_warning():
+def test_a_network_input_that_differs_from_the_manifest_is_a_warning():
     findings = judged(compiled_files(1000), Expectation(network=(1, 3, 8, 8)))
     assert errors(findings) == []
     assert "[1, 3, 768, 576]" in findings[0].message

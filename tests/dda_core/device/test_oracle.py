@@ -1,4 +1,4 @@
-"""The rules against a device in small: what they refuse fails there, what they let pass runs there."""
+"""The rules compared with a simulated device: what they refuse fails there, what they accept runs there."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ def judged(manifest: dict[str, Any], files: dict[str, bytes]) -> list[Any]:
 
 @settings(max_examples=300, deadline=None)
 @given(packages())
-def test_what_the_rules_let_pass_runs_on_the_device_and_nothing_else(package: tuple[dict[str, Any], dict[str, bytes]]):
+def test_the_rules_accept_exactly_what_runs_on_the_device(package: tuple[dict[str, Any], dict[str, bytes]]):
     """**Feature: greengrass-component-workflow-alignment, Property 6: Component Validation Consistency**
 
-    The rules refuse a package exactly where a device cannot run it, whatever keys, types and files it has.
+    The rules refuse a package exactly if a device cannot run it, for any keys, types and files.
     """
     manifest, files = package
     refused = judged(manifest, files)
@@ -160,7 +160,7 @@ def test_what_the_rules_let_pass_runs_on_the_device_and_nothing_else(package: tu
         assert Failure.WRONG in failures or any(failure.value in ("startup", "load", "frame") for failure in failures)
 
 
-def test_the_device_in_small_gives_the_verdicts_of_the_table():
+def test_the_simulated_device_gives_the_verdicts_of_the_table():
     for case in CASES:
         found = run(
             json.dumps(case.manifest()).encode(),
@@ -184,7 +184,7 @@ JSON = st.recursive(
 @given(
     JSON, st.sampled_from(["", "dataset", "model_graph", "stages", "stage", "pixel_level_classes", "compilable_models"])
 )
-def test_a_manifest_of_any_content_is_judged_and_never_crashes(value: Any, place: str):
+def test_a_manifest_with_any_content_is_checked_without_crashing(value: Any, place: str):
     manifest: Any = Case("any", "runs").manifest()
     if place == "":
         manifest = value

@@ -1,4 +1,4 @@
-"""The rules as data: what the YAML file must hold, and that every word in it means something."""
+"""The rules as data: the YAML file is valid, and every name in it is used."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def read_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any) -
     return device_rules.__wrapped__()
 
 
-def test_every_condition_is_one_that_the_code_can_tell():
+def test_every_condition_has_a_predicate_in_the_code():
     assert device_rules().conditions.keys() == CONDITIONS.keys()
 
 
-def test_every_relation_of_the_code_stands_in_the_file_and_the_other_way_round():
+def test_relations_in_code_and_file_match():
     rules = device_rules()
     named = {row.check for group in (rules.common, *rules.groups.values()) for row in group.relations}
     assert named == RELATIONS.keys()
@@ -61,9 +61,7 @@ def test_every_remedy_is_a_sentence_and_every_rule_has_a_source():
         (lambda rules: rules["common"]["relations"][0].update(failure="sometimes"), "sometimes"),
     ],
 )
-def test_a_file_that_is_not_valid_says_what_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, what: str
-):
+def test_an_invalid_file_reports_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Any, what: str):
     with pytest.raises(InvalidCatalogue, match=r"device_rules\.yaml") as refused:
         read_changed(tmp_path, monkeypatch, change)
     assert what in str(refused.value)

@@ -1,4 +1,4 @@
-"""The DDA manifest against the bytes that the reference implementation writes."""
+"""The DDA manifest compared with the reference implementation's bytes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ VALUES = st.recursive(
 @settings(max_examples=150)
 @given(st.dictionaries(st.text(), VALUES, max_size=6), st.integers(1, 9999), st.integers(1, 9999))
 def test_manifest_generation_equivalence(graph: dict[str, Any], width: int, height: int):
-    """Property 2, Manifest Generation Equivalence: the graph is verbatim, its keys in their order, the rest exact."""
+    """Property 2, Manifest Generation Equivalence: the graph is verbatim, with its key order; the rest is exact."""
     made = manifest_bytes(dda_manifest(model(graph, "m.pt", width, height)))
     reference = {
         "model_graph": graph,

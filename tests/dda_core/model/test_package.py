@@ -71,7 +71,7 @@ def build(folder: Path, files: dict[str, bytes], **options: Any) -> tuple[Path, 
 
 
 def refused(folder: Path, archive: Path, kind: type[DdaError], manifest: dict[str, Any] = MANIFEST) -> str:
-    """The message of the refusal, after which the folder for packages must be empty."""
+    """The error's message; the folder for packages must be empty afterwards."""
     out = folder / "out"
     with pytest.raises(kind) as caught:
         package_to_file(open_source(archive), manifest, out)
@@ -117,7 +117,7 @@ TREES = TREES.map(lambda tree: {f"more/{name}": content for name, content in tre
 @settings(max_examples=100, deadline=None)
 @given(TREES, st.sampled_from(["", "./"]))
 def test_directory_structure_preservation(tmp_path_factory: Any, tree: dict[str, bytes], prefix: str):
-    """Property 3, Directory Structure Preservation: every file is at its path below the stage's folder."""
+    """Property 3, Directory Structure Preservation: every file keeps its path below the stage folder."""
     path, _ = build(tmp_path_factory.mktemp("p"), tree, prefix=prefix)
     found = files_of(path)
     assert found.pop("manifest.json") == manifest_bytes(MANIFEST)
@@ -126,7 +126,7 @@ def test_directory_structure_preservation(tmp_path_factory: Any, tree: dict[str,
 
 @settings(max_examples=100, deadline=None)
 @given(TREES, st.integers(0, 2**31), st.sampled_from([0o600, 0o644, 0o777]), st.integers(0, 9), st.integers(1, 5000))
-def test_the_bytes_depend_on_the_content_alone(
+def test_the_bytes_depend_only_on_the_content(
     tmp_path_factory: Any, tree: dict[str, bytes], mtime: int, mode: int, level: int, piece: int
 ):
     folder = tmp_path_factory.mktemp("p")
@@ -148,7 +148,7 @@ def test_the_bytes_depend_on_the_content_alone(
     assert path.read_bytes() == first
 
 
-def test_the_id_is_the_same_whatever_the_codec_and_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_id_does_not_depend_on_codec_and_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import zlib
 
     from dda_core.archives import codec
@@ -163,7 +163,7 @@ def test_the_id_is_the_same_whatever_the_codec_and_the_order(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("change", ["content", "name", "manifest", "more"])
-def test_other_content_has_another_id(tmp_path: Path, change: str):
+def test_different_content_has_a_different_id(tmp_path: Path, change: str):
     files = compiled_files()
     _, package = build(tmp_path, files)
     manifest = MANIFEST
@@ -195,7 +195,7 @@ def test_an_empty_compiled_archive_is_refused(tmp_path: Path, members: list[tarf
     archive = tmp_path / "c.tar.gz"
     archive.write_bytes(gzip.compress(tar_bytes((member, b"") for member in members)))
     message = refused(tmp_path, archive, DeviceWouldRefuse if members else ArchiveBroken)
-    assert ("holds no member" if not members else "mochi/ has no libdlr.so") in message
+    assert ("has no members" if not members else "mochi/ has no libdlr.so") in message
     assert str(archive) in message
 
 
@@ -206,7 +206,7 @@ def test_an_empty_file_is_refused(tmp_path: Path):
 
 def test_two_libraries_are_refused(tmp_path: Path):
     archive = write_tar_gz(tmp_path / "c.tar.gz", compiled_files() | {"second.so": elf(b"x")})
-    assert "mochi/ holds 2 .so files besides libdlr.so" in refused(tmp_path, archive, DeviceWouldRefuse)
+    assert "mochi/ contains 2 .so files besides libdlr.so" in refused(tmp_path, archive, DeviceWouldRefuse)
 
 
 @pytest.mark.parametrize("stage", [{"type": "../../etc"}, {"type": "matcha"}, {"threshold": None}])
@@ -222,7 +222,7 @@ def test_a_hostile_member_at_the_end_leaves_no_package(tmp_path: Path):
 
 
 def test_an_archive_that_would_unpack_to_over_four_gigabytes_is_refused_before_it_is_read(tmp_path: Path):
-    # The header alone, which announces the size: what is not there is never asked for.
+    # Only the header, which gives the size: the missing content is never read.
     header = tar_member("compiled.params", size=MAX_UNPACKED)
     archive = tmp_path / "c.tar.gz"
     archive.write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT), mtime=0))
@@ -242,10 +242,10 @@ def test_a_flipped_byte_in_the_weights_leaves_no_package(tmp_path: Path):
     assert "damaged" in refused(tmp_path, archive, ArchiveBroken)
 
 
-def test_an_archive_cut_short_leaves_no_package(tmp_path: Path):
+def test_a_truncated_archive_leaves_no_package(tmp_path: Path):
     archive = compiled_archive(tmp_path / "c.tar.gz", size=3_000_000)
     archive.write_bytes(archive.read_bytes()[:-9])
-    assert "cut short" in refused(tmp_path, archive, ArchiveBroken)
+    assert "truncated" in refused(tmp_path, archive, ArchiveBroken)
 
 
 def test_trailing_garbage_leaves_no_package(tmp_path: Path):

@@ -46,7 +46,7 @@ from tests.fixtures.s3 import BUCKET, keys, open_uploads, s3_in_process
 
 
 class Sink(bytearray):
-    """Keeps what was written, and how it ended."""
+    """Records what was written, and whether it was completed or aborted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Sinks(list[Sink]):
 
 
 def member_of(archive: bytes) -> tuple[tarfile.TarInfo, bytes]:
-    """The one member of a repackaged archive."""
+    """The only member of a repackaged archive."""
     import io
 
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
@@ -96,7 +96,7 @@ def read(path: Path, files: dict[str, bytes], sinks: Sinks | None = None, **opti
 
 
 def refused(path: Path, kind: type[InputRefused], files: dict[str, bytes], **options: Any) -> str:
-    """The message of the refusal, after which no sink may be complete."""
+    """The error's message; no sink may be complete afterwards."""
     sinks = Sinks()
     with pytest.raises(kind) as caught:
         read(path, files, sinks, **options)
@@ -148,14 +148,14 @@ def test_the_root_file_is_compiled_in_any_order_of_members(tmp_path_factory: Any
     assert member_of(sinks[-1])[1] == ROOT
 
 
-def test_a_root_file_behind_the_exported_one_replaces_its_upload(path: Path):
+def test_a_root_file_after_the_exported_one_replaces_its_upload(path: Path):
     files = trained_files("bring-your-own") | {"other.pt": ROOT}
     sinks = Sinks()
     assert read(path, files, sinks).model_file == "other.pt"
     assert sinks.ends == ["aborted", "complete"]
 
 
-def test_an_exported_file_behind_the_root_one_is_not_uploaded(path: Path):
+def test_an_exported_file_after_the_root_one_is_not_uploaded(path: Path):
     files = {"mochi.pt": ROOT, **trained_files("bring-your-own")}
     sinks = Sinks()
     assert read(path, files, sinks).model_file_sha256 == sha256(ROOT)
@@ -172,7 +172,7 @@ def test_the_repackaged_archive_is_one_plain_member_without_time_or_owner(path: 
     assert content == torchscript(1_500_000)
 
 
-def test_the_repackaged_bytes_depend_on_the_model_file_alone(path: Path):
+def test_the_repackaged_bytes_depend_only_on_the_model_file(path: Path):
     first, second = Sinks(), Sinks()
     files = trained_files("bring-your-own", model_size=1_500_000)
     read(path, files, first, mtime=1, mode=0o600, level=1)
@@ -201,7 +201,7 @@ def test_a_description_at_another_place_does_not_count(path: Path):
 
 
 @pytest.mark.parametrize("instead", ["code/mochi.pt", "mochi.pth", ".mochi.pt", "export_artifacts/deep/mochi.pt", None])
-def test_a_missing_model_file_is_said_to_be_missing(path: Path, instead: str | None):
+def test_a_missing_model_file_is_an_error(path: Path, instead: str | None):
     files = trained_files("bring-your-own")
     content = files.pop("export_artifacts/mochi.pt")
     if instead:
@@ -222,14 +222,14 @@ def test_an_empty_model_file_is_refused(path: Path):
         (b'{"message": "Not Found"}', "a JSON document"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer in place of the file"),
         (b"\x1f\x8b\x08\x00 and so on", "a gzip file"),
-        (b"\x80\x02\x8a\x0a", "a pickle, as torch.save of old PyTorch writes it"),
+        (b"\x80\x02\x8a\x0a", "a pickle, as torch.save of old PyTorch versions writes it"),
         (bytes(500), "a file of zeros"),
         (b"PK\x05\x06" + bytes(18), None),
         (b"PK\x03", None),
         (weights(500), None),
     ],
 )
-def test_a_model_file_that_is_no_torchscript_file_is_refused(path: Path, content: bytes, kind: str | None):
+def test_a_model_file_that_is_not_torchscript_is_refused(path: Path, content: bytes, kind: str | None):
     files = trained_files("marketplace") | {"mochi.pt": content}
     message = refused(path, ModelFileInvalid, files)
     assert message.startswith(f"mochi.pt in {path} is not a TorchScript file")
@@ -237,7 +237,7 @@ def test_a_model_file_that_is_no_torchscript_file_is_refused(path: Path, content
     assert (", but " in message) is (kind is not None)
 
 
-def test_what_an_exported_file_is_does_not_matter_beside_one_at_the_root(path: Path):
+def test_an_exported_file_is_ignored_if_there_is_one_at_the_root(path: Path):
     files = trained_files("bring-your-own") | {"export_artifacts/mochi.pt": b"<html>", "mochi.pt": ROOT}
     for order in (list(files), list(reversed(files))):
         assert read(path, files, Sinks(), order=order).model_file_sha256 == sha256(ROOT)
@@ -270,7 +270,7 @@ def test_two_candidates_at_the_same_place_are_listed(path: Path, place: str):
 
 
 @pytest.mark.parametrize("root_first", [True, False])
-def test_two_exported_candidates_do_not_matter_beside_one_at_the_root(path: Path, root_first: bool):
+def test_two_exported_candidates_are_ignored_if_there_is_one_at_the_root(path: Path, root_first: bool):
     exported = trained_files("bring-your-own") | {"export_artifacts/another.pt": torchscript(50, seed=8)}
     files = {"mochi.pt": ROOT, **exported} if root_first else {**exported, "mochi.pt": ROOT}
     sinks = Sinks()
@@ -305,7 +305,7 @@ def test_only_batch_one_and_three_channels_are_compiled(path: Path, shape: list[
     assert "only batch 1 and 3 channels" in refused(path, ShapeMismatch, files)
 
 
-def test_the_manifest_shape_outranks_that_of_its_stage(path: Path):
+def test_the_manifest_shape_takes_precedence_over_its_stage_s(path: Path):
     files = trained_files(graph=model_graph(input_shape=[1, 3, 5, 5]), manifest_shape=True)
     assert read(path, files).input_shape == (1, 3, 768, 576)
 
@@ -314,16 +314,16 @@ def test_the_manifest_shape_outranks_that_of_its_stage(path: Path):
     ("name", "content", "what"),
     [
         ("mochi.json", b"{", "mochi.json in"),
-        ("mochi.json", b"[]", "no JSON object"),
+        ("mochi.json", b"[]", "not a JSON object"),
         ("mochi.json", b'{"stages": []}', "has no stages[0]"),
         ("mochi.json", b'{"stages": [{}]}', "is missing"),
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768]}]}', "is [1, 3, 768]"),
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768, true]}]}', "four positive integers"),
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768, -576]}]}', "four positive integers"),
         ("mochi.json", b'{"stages": [{"input_shape": [1, 3, 768, 576.0]}]}', "four positive integers"),
-        ("mochi.json", b"\xff\xfa\xfe", "no JSON"),
-        ("mochi.json", b"[" * 100_000, "no JSON"),
-        ("export_artifacts/manifest.json", b"{}", "no object model_graph"),
+        ("mochi.json", b"\xff\xfa\xfe", "not JSON"),
+        ("mochi.json", b"[" * 100_000, "not JSON"),
+        ("export_artifacts/manifest.json", b"{}", "no model_graph object"),
         ("export_artifacts/manifest.json", b'{"model_graph": {"stages": 1}}', "no stages[0]"),
         ("config.yaml", b"dataset: [", "cannot be read"),
         ("config.yaml", b"", "has no dataset.image_width"),
@@ -372,7 +372,7 @@ dataset:
         b"dataset: {image_width: 0x240, image_height: 7_68}",
     ],
 )
-def test_a_configuration_is_read_as_yaml_means_it(path: Path, dataset: bytes):
+def test_a_configuration_is_read_by_yaml_s_rules(path: Path, dataset: bytes):
     text = b"base: &base {image_width: 576, image_height: 768}\n" + dataset
     model = read(path, trained_files() | {"config.yaml": text})
     assert (model.image_width, model.image_height) == (576, 768)
@@ -405,10 +405,10 @@ def test_a_two_stage_graph_is_refused_up_front(path: Path):
     assert "model_graph.stages has 2 stages (expected: one stage, because this pipeline compiles one model)" in message
 
 
-def test_what_the_device_would_refuse_is_refused_up_front(path: Path):
+def test_a_manifest_that_the_device_would_refuse_is_refused_up_front(path: Path):
     message = refused(path, DeviceWouldRefuse, trained_files(graph=model_graph(threshold=None, type="matcha")))
     assert "stages[0].threshold is missing" in message
-    assert 'stages[0].type is "matcha", and devices know mochi,' in message
+    assert 'stages[0].type is "matcha", but devices know only mochi,' in message
 
 
 def test_a_hostile_member_at_the_end_leaves_no_repackaged_archive(path: Path):
@@ -433,11 +433,11 @@ def test_a_flipped_byte_in_the_weights_leaves_no_repackaged_archive(path: Path):
     assert sinks.ends == ["aborted"]
 
 
-def test_an_archive_cut_short_leaves_no_repackaged_archive(path: Path):
+def test_a_truncated_archive_leaves_no_repackaged_archive(path: Path):
     trained_archive(path)
     path.write_bytes(path.read_bytes()[:-1])
     sinks = Sinks()
-    with pytest.raises(ArchiveBroken, match="cut short"):
+    with pytest.raises(ArchiveBroken, match="truncated"):
         read_trained_archive(open_source(path), sinks)
     assert set(sinks.ends) == {"aborted"}
 

@@ -1,4 +1,4 @@
-"""``dda manifest`` and ``dda package``, on archives of files and of S3."""
+"""``dda manifest`` and ``dda package``, on archives in files and in S3."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compiled(tmp_path: Path) -> Path:
     return compiled_archive(tmp_path / "compiled.tar.gz")
 
 
-def test_manifest_build_prints_the_contracts_manifest(trained: Path) -> None:
+def test_manifest_build_prints_the_manifest(trained: Path) -> None:
     manifest = dda_json("manifest", "build", trained)
     assert list(manifest) == ["model_graph", "compilable_models", "dataset"]
     assert manifest["compilable_models"] == [
@@ -94,7 +94,7 @@ def test_an_unknown_target_is_a_usage_error_that_lists_the_known(trained: Path, 
     assert not out.exists()
 
 
-def test_an_out_that_is_no_plain_file_is_refused_before_the_archive_is_read(tmp_path: Path) -> None:
+def test_an_out_that_is_not_a_plain_file_is_refused_before_the_archive_is_read(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     assert "is a named pipe" in refusal("manifest", "build", "/nowhere.tar.gz", "--out", pipe, code=2)
@@ -104,7 +104,7 @@ def test_an_out_that_is_no_plain_file_is_refused_before_the_archive_is_read(tmp_
     assert Path("/dev/null").is_char_device()
 
 
-def test_a_package_replaces_no_link_that_has_its_name(trained: Path, compiled: Path, tmp_path: Path) -> None:
+def test_a_package_does_not_replace_a_link_of_its_name(trained: Path, compiled: Path, tmp_path: Path) -> None:
     arguments = ("package", "build", trained, compiled, "--target", "x86_64-cpu", "--json", "--out", tmp_path / "out")
     path = Path(dda_json(*arguments)["path"])
     path.unlink()
@@ -123,7 +123,7 @@ def test_a_package_replaces_no_link_that_has_its_name(trained: Path, compiled: P
     ],
 )
 def test_an_empty_out_is_a_usage_error(verb: tuple[str, ...]) -> None:
-    assert "it is empty; a path was expected" in refusal(*verb, code=2)
+    assert "it is empty; expected a path" in refusal(*verb, code=2)
 
 
 @pytest.mark.parametrize("which", ["trained", "compiled"])

@@ -1,4 +1,4 @@
-"""The reading verbs where AWS refuses the use case's role, or does not answer: one sentence, and soon."""
+"""Reading verbs when AWS refuses the use case's role or does not answer: a short error, quickly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VERBS = [
 
 @pytest.fixture
 async def job(pipeline: Any) -> str:
-    """A training job with a run, of a use case whose role asks for another external id."""
+    """A training job with a run, in a use case whose role requires another external id."""
     pipeline.aws.client("iam").create_role(RoleName="dda", AssumeRolePolicyDocument=json.dumps(TRUST))
     use_case = UseCase(
         usecase_id="local",
@@ -61,7 +61,7 @@ async def job(pipeline: Any) -> str:
 
 
 def tracebacks(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The messages that were logged with one; on a terminal Prefect prints both."""
+    """The log messages with a traceback; on a terminal Prefect prints both."""
     return [each.getMessage() for each in caplog.records if each.exc_info or each.exc_text]
 
 
@@ -69,7 +69,7 @@ def words(verb: tuple[str, ...], job: str) -> list[str]:
     return [job if word == "JOB" else word for word in verb]
 
 
-async def test_a_role_that_cannot_be_assumed_is_told_in_a_sentence(job: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_role_that_cannot_be_assumed_is_a_one_line_error(job: str, caplog: pytest.LogCaptureFixture) -> None:
     for verb in VERBS:
         result = await asyncio.to_thread(dda, *words(verb, job))
         assert (result.exit_code, result.stdout) == (3, ""), verb
@@ -95,7 +95,7 @@ async def test_a_preflight_has_the_role_as_its_one_error(job: str, caplog: pytes
     assert tracebacks(caplog) == []
 
 
-async def test_the_list_of_training_jobs_says_whom_it_could_not_ask(job: str) -> None:
+async def test_the_list_of_training_jobs_names_use_cases_it_could_not_ask(job: str) -> None:
     result = await asyncio.to_thread(dda, "status", "--use-case", "local")
     assert result.exit_code == 0
     assert job in result.stdout
@@ -103,14 +103,14 @@ async def test_the_list_of_training_jobs_says_whom_it_could_not_ask(job: str) ->
     assert note.startswith("Training jobs that were never compiled may be missing: use case local (use case 'local': ")
 
 
-async def test_an_aws_that_does_not_answer_is_told_within_ten_seconds(
+async def test_an_aws_that_does_not_answer_is_reported_within_ten_seconds(
     job: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     for verb in VERBS:
         began, busy = time.monotonic(), time.process_time()
         result = await asyncio.to_thread(dda, *words(verb, job))
-        # What the processor worked is left out: on a busy machine it takes as long as it takes.
+        # CPU time is subtracted, because it varies on a busy machine.
         assert time.monotonic() - began - (time.process_time() - busy) < 10, verb
         assert (result.exit_code, result.stdout) == (4, ""), verb
         (said,) = [each for each in result.stderr.splitlines() if each != "use case local:"]

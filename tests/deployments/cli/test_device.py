@@ -39,7 +39,7 @@ def recipe(package: Path, bucket: str = "dda-models", version: str = "1.0.0") ->
     )
 
 
-def test_every_step_is_told_and_what_the_model_cannot_know(package: Path):
+def test_every_step_is_shown_and_what_the_simulation_cannot_know(package: Path):
     result = dda("device", "check", package)
     assert result.exit_code == 0
     for word in ("unarchive", "start-up", "convert", "configure", "load", "frame", "cannot know"):
@@ -70,7 +70,7 @@ def test_a_package_that_would_not_run_ends_with_1_and_says_why(package: Path, tm
     assert "error: mochi/ has no libdlr.so" in dda("device", "check", broken).stdout
 
 
-def test_a_recipe_of_another_package_fails_at_start_up(package: Path, tmp_path: Path):
+def test_another_packages_recipe_fails_at_start_up(package: Path, tmp_path: Path):
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps(recipe(Path("ba9876543210_greengrass_model_component.zip"))))
     said = dda_json("device", "check", package, "--recipe", file, "--json", code=1)

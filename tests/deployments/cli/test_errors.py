@@ -1,4 +1,4 @@
-"""What an error prints holds no secret, whatever it was given."""
+"""Printed errors contain no secrets, whatever their text."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_explain_always_answers(text: str) -> None:
     assert answer["remedy"]
 
 
-def test_config_show_tells_value_and_origin_of_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_show_has_value_and_origin_of_every_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DDA_POLL_SECONDS", "7")
     shown = dda_json("config", "show", "--json")
     assert {f"DDA_{name.upper()}" for name in Settings.model_fields} <= set(shown)
@@ -71,7 +71,7 @@ def test_config_show_tells_value_and_origin_of_every_setting(monkeypatch: pytest
     assert re.split(r" {2,}", line)[:3] == ["DDA_POLL_SECONDS", "7.0", "environment DDA_POLL_SECONDS"]
 
 
-def test_config_show_tells_where_prefect_and_aws_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_config_show_has_the_settings_of_prefect_and_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("[profile factory]\nregion = eu-central-1\naws_secret_access_key = hush\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
@@ -92,11 +92,11 @@ def test_a_setting_that_cannot_be_used_is_a_configuration_error() -> None:
     assert "DDA_POLL_SECONDS" in refusal("config", "show", code=3, DDA_POLL_SECONDS="soon")
 
 
-def test_an_aws_profile_that_is_not_there_is_a_configuration_error() -> None:
+def test_a_missing_aws_profile_is_a_configuration_error() -> None:
     assert "nobody" in refusal("config", "show", code=3, AWS_PROFILE="nobody")
 
 
-def test_config_show_has_no_password_and_no_token_of_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_show_hides_passwords_and_tokens_in_urls(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://user:hush@prefect.example.com/api?token=hush"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://hush@aws.example.com/?X-Amz-Signature=hush#hush")
     for words in (["config", "show"], ["config", "show", "--json"]):
@@ -108,6 +108,6 @@ def test_config_show_has_no_password_and_no_token_of_a_url(monkeypatch: pytest.M
         assert "prefect.example.com/api" in result.stdout
 
 
-def test_a_setting_with_a_url_in_it_is_refused_without_its_token() -> None:
+def test_the_refusal_of_a_setting_hides_the_token_in_a_url() -> None:
     url = "https://user:hush@example.com/?token=hush"
     assert "hush" not in refusal("config", "show", code=3, DDA_POLL_SECONDS=url)

@@ -1,4 +1,4 @@
-"""``dda local`` as far as it needs no stack: sample archives, and what it says where the emulator is missing."""
+"""``dda local`` without a stack: sample archives, and the error if the emulator is not installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_without_the_emulator_the_verb_says_how_to_get_it(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # How Python finds a package that is not installed.
+    # This is how a missing package looks to the import system.
     monkeypatch.setitem(sys.modules, "moto", None)
     said = refusal("local", *words, code=3)
     assert "needs the package moto, which is not installed" in said
@@ -33,9 +33,9 @@ def test_without_the_emulator_the_verb_says_how_to_get_it(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_samples_make_a_package_that_devices_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_samples_make_a_package_that_devices_accept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # They need no emulator.
+    # Samples need no emulator.
     monkeypatch.setitem(sys.modules, "moto", None)
     assert (
         dda("local", "sample", "-o", "m.tar.gz", "--compiled", "c.tar.gz", "--target", "jetson-xavier").exit_code == 0
@@ -44,11 +44,11 @@ def test_the_samples_make_a_package_that_devices_take(tmp_path: Path, monkeypatc
     assert made.exit_code == 0, made.stderr
     [package] = tmp_path.glob("*.zip")
     assert dda("package", "verify", package, "--target", "jetson-xavier").stdout == "ok\n"
-    # What is compiled for one architecture is not taken for another.
+    # An archive compiled for one architecture is refused for another.
     assert dda("package", "build", "m.tar.gz", "c.tar.gz", "--target", "x86_64-cpu", "--out", ".").exit_code == 1
 
 
-def test_the_sample_is_called_model_unless_somebody_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_is_called_model_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = dda("local", "sample")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Wrote model.tar.gz.\n")
@@ -56,7 +56,7 @@ def test_the_sample_is_called_model_unless_somebody_names_it(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("words", [("--compiled", "c.tar.gz"), ("--target", "arm64-cpu")])
-def test_a_compiled_sample_is_for_a_target(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_compiled_sample_needs_a_target(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert "--compiled FILE and --target NAME together" in refusal("local", "sample", *words, code=2)
     assert list(tmp_path.iterdir()) == []

@@ -50,13 +50,13 @@ def test_version_is_that_of_the_distribution() -> None:
 
 
 @pytest.mark.parametrize("noun", COMMANDS)
-def test_every_noun_is_mounted_and_helps(noun: str) -> None:
+def test_every_noun_has_help(noun: str) -> None:
     result = dda(noun, "--help")
     assert result.exit_code == 0
     assert f"Usage: dda {noun}" in result.stdout
 
 
-def test_a_mistyped_noun_is_told_which_one_was_meant() -> None:
+def test_a_mistyped_noun_suggests_the_right_one() -> None:
     assert "Did you mean 'targets'" in refusal("target", code=2)
 
 
@@ -68,7 +68,7 @@ def test_a_missing_argument_is_a_usage_error() -> None:
     assert "MODEL_TAR" in refusal("manifest", "build", code=2)
 
 
-def test_without_arguments_the_help_is_shown_and_the_code_is_of_usage() -> None:
+def test_without_arguments_the_help_is_shown_with_the_usage_exit_code() -> None:
     result = dda()
     assert (result.exit_code, "error:" in result.output) == (2, False)
     assert "Usage: dda" in result.output
@@ -124,17 +124,17 @@ def test_every_error_has_its_exit_code_and_one_line(
     assert err.count("\n") == 1
 
 
-def test_wrong_credentials_come_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_credentials_come_with_a_remedy(capsys: pytest.CaptureFixture[str]) -> None:
     report(client_error("ExpiredToken"))
     assert "aws sso login" in capsys.readouterr().err
 
 
-def test_debug_shows_where_an_error_comes_from() -> None:
+def test_debug_shows_the_traceback() -> None:
     assert "Traceback" in dda("manifest", "build", "/nowhere", DDA_DEBUG="1").stderr
     assert "Traceback" not in dda("manifest", "build", "/nowhere").stderr
 
 
-def test_control_characters_of_other_peoples_names_do_not_reach_the_terminal() -> None:
+def test_control_characters_in_untrusted_names_do_not_reach_the_terminal() -> None:
     assert printable("a\x1b[2Jb\x9bc\ud800\nä\t") == "a\\x1b[2Jb\\x9bc\\ud800\nä\t"
 
 
@@ -160,8 +160,8 @@ def test_a_verb_starts_without_prefect_moto_and_boto3() -> None:
     assert result.stderr == "['rich']\n"
 
 
-def test_a_verb_that_needs_no_server_costs_little() -> None:
-    # 0.2 s of the processor, however busy the machine is; importing Prefect alone costs more than 1 s.
+def test_a_verb_without_a_server_starts_fast() -> None:
+    # 0.2 s of CPU time, however busy the machine; importing Prefect alone takes more than 1 s.
     def spent() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
@@ -182,7 +182,7 @@ def test_data_goes_to_stdout_and_the_rest_to_stderr() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_columns_are_whole_however_narrow_a_pipe_claims_to_be(tmp_path: Path) -> None:
+def test_columns_are_not_truncated_in_a_pipe(tmp_path: Path) -> None:
     import os
 
     result = run("targets", env={**os.environ, "COLUMNS": "30"})
@@ -220,7 +220,7 @@ def test_names_of_targets_are_completed() -> None:
 
 
 def on_a_terminal(*arguments: str, columns: int, **environment: str) -> str:
-    """What a command prints on a terminal of that width."""
+    """The output of a command on a terminal of that width."""
     import os
     import pty
 
@@ -235,13 +235,13 @@ def on_a_terminal(*arguments: str, columns: int, **environment: str) -> str:
         while block := os.read(leader, 65536):
             shown += block
     except OSError:
-        pass  # how Linux says that the other side has closed
+        pass  # Linux's error once the other side has closed
     os.close(leader)
     assert process.wait(60) == 0
     return shown.decode().replace("\r\n", "\n")
 
 
-def test_a_terminals_table_is_folded_between_words_and_names_stay_whole() -> None:
+def test_on_a_terminal_a_table_wraps_between_words_only() -> None:
     lines = on_a_terminal("config", "show", columns=100, NO_COLOR="1").splitlines()
     assert max(map(len, lines)) <= 100
     assert any(line.startswith(" ") for line in lines)

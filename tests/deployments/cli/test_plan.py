@@ -36,7 +36,7 @@ def test_plan_as_json_has_manifest_requests_and_components(archive: Path, use_ca
     assert plan["components"]["arm64-cpu"]["name"] == "model-cookie-arm64-cpu"
 
 
-def test_plan_takes_the_targets_given_else_the_use_cases(archive: Path, tmp_path: Path) -> None:
+def test_plan_uses_the_given_targets_or_the_use_cases(archive: Path, tmp_path: Path) -> None:
     file = use_case_file(tmp_path, targets=["jetson-xavier-jp6"])
     arguments = ("plan", archive, "--use-case-file", file, "--model-name", "cookie", "--json")
     assert list(dda_json(*arguments)["components"]) == ["jetson-xavier-jp6"]
@@ -78,7 +78,7 @@ def test_a_wrong_name_is_a_usage_error(wrong: tuple[str, str], archive: Path, us
     assert wrong[1] in refusal(*base, *wrong, code=2)
 
 
-def test_model_and_friendly_names_may_hold_blanks(archive: Path, use_case: Path) -> None:
+def test_model_and_friendly_names_may_contain_spaces(archive: Path, use_case: Path) -> None:
     base = ("plan", archive, "--use-case-file", use_case, "--json")
     plan = dda_json(*base, "--model-name", "Lid inspection", "--friendly-name", "Lids of line 4")
     assert plan["components"]["x86_64-cpu"]["name"] == "model-lid-inspection-x86-64-cpu"
@@ -145,7 +145,7 @@ def test_a_target_that_these_devices_cannot_run_is_refused_with_reason_and_remed
     assert list(dependencies) == ["aws.edgeml.dda.LocalServer.arm64JP4"]
 
 
-def test_own_targets_are_planned_like_ours(archive: Path, tmp_path: Path) -> None:
+def test_a_use_cases_own_targets_are_planned(archive: Path, tmp_path: Path) -> None:
     row = {"name": "orin", "suffix": "orin", "arch": "ARM64", "platform": "aarch64", "localserver": "Our.LocalServer"}
     (tmp_path / "own.yaml").write_text(yaml.safe_dump([row]))
     file = use_case_file(tmp_path, targets_file="own.yaml", targets=["orin", "x86_64"])
@@ -178,7 +178,7 @@ def test_diff_shows_what_a_preset_would_change(archive: Path, tmp_path: Path, mo
     shown = dda(*base, "--fleet", "jetpack4-renamed").stdout
     assert "Fleet original, compared with jetpack4-renamed." in shown
     assert "\n".join(lines) in shown
-    assert "The recipe stays as it is: x86_64-cpu, x86_64-cuda." in shown
+    assert "Unchanged recipes: x86_64-cpu, x86_64-cuda." in shown
 
 
 def test_diff_and_fleet_are_checked(archive: Path, use_case: Path) -> None:

@@ -20,7 +20,7 @@ async def preflight(*words: str, code: int = 0) -> Result:
     return result
 
 
-async def test_the_local_use_case_has_everything_in_order(pipeline: Pipeline) -> None:
+async def test_the_local_use_case_passes_every_check(pipeline: Pipeline) -> None:
     pipeline.train()
     shown = json.loads((await preflight("--use-case", "local", "--training-job", "lid-7", "--json")).stdout)
     assert list(shown) == ["use_case", "ok", "findings"]
@@ -47,7 +47,7 @@ async def test_the_local_use_case_has_everything_in_order(pipeline: Pipeline) ->
     assert len(lines) == 12
 
 
-async def test_errors_end_it_with_3_and_warnings_do_not(pipeline: Pipeline) -> None:
+async def test_errors_give_exit_code_3_and_warnings_do_not(pipeline: Pipeline) -> None:
     pipeline.aws.client("s3").create_bucket(Bucket="lids")
     use_case = UseCase(usecase_id="local", account_id=ACCOUNT, region="us-east-1", s3_bucket="lids", fleet="current")
     await UseCaseBlock.of(use_case).asave("local", overwrite=True)
@@ -59,10 +59,12 @@ async def test_errors_end_it_with_3_and_warnings_do_not(pipeline: Pipeline) -> N
     assert failed.stderr == ""
 
 
-async def test_an_aws_that_does_not_answer_ends_it_with_4(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_an_answer_from_aws_the_exit_code_is_4(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     silent = await preflight("--use-case", "local", "--json", code=4)
     findings = json.loads(silent.stdout)["findings"]
     assert [(each["check"], each["level"]) for each in findings] == [("caller", "not-checked"), ("devices", "ok")]
-    assert silent.stderr.startswith("error: caller: not checked, because AWS did not tell (EndpointConnectionError")
+    assert silent.stderr.startswith("error: caller: not checked, because the AWS call failed (EndpointConnectionError")
     assert silent.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The command as a process: its streams, its signals, and what it is told by the environment."""
+"""The command as a process: its streams, its signals and its environment."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_full_disk_on_standard_output_is_an_error_of_one_line(verb: tuple[str,
         done = subprocess.run(
             [*DDA, *words(verb, tmp_path)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120
         )
-    sentence = "error: output cannot be written: No space left on device. Make room, or write it elsewhere.\n"
+    sentence = "error: output cannot be written: No space left on device. Free some space, or write it elsewhere.\n"
     assert (done.returncode, done.stderr) == (4, sentence)
 
 
@@ -49,7 +49,7 @@ def test_closed_standard_output_is_an_error_of_one_line(verb: tuple[str, ...], t
     assert done.stderr == "error: standard output is closed. Redirect it to /dev/null if nobody reads it.\n"
 
 
-def test_closed_standard_error_hides_errors_and_nothing_else() -> None:
+def test_closed_standard_error_only_hides_errors() -> None:
     def run(*arguments: str) -> tuple[int, str]:
         done = subprocess.run(
             [*DDA, *arguments], stdout=subprocess.PIPE, text=True, timeout=120, preexec_fn=lambda: os.close(2)
@@ -104,7 +104,7 @@ def test_an_interrupt_while_modules_are_imported_ends_quietly_with_130(
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+def test_an_ignored_hangup_signal_stays_ignored() -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED_AT_AN_IMPORT, "typer", str(int(signal.SIGHUP)), "--version"],
         capture_output=True,
@@ -115,7 +115,7 @@ def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
     assert (done.returncode, done.stdout[:4]) == (0, "dda ")
 
 
-def test_a_misspelt_setting_is_told_on_standard_error_with_the_nearest() -> None:
+def test_a_misspelt_setting_is_reported_with_a_suggestion() -> None:
     result = dda("targets", "--json", DDA_POLL_SECOND="5")
     assert result.exit_code == 0
     assert result.stderr == (
@@ -137,7 +137,7 @@ def test_a_misspelt_setting_is_told_on_standard_error_with_the_nearest() -> None
     ],
     ids=str,
 )
-def test_settings_that_prefect_cannot_use_are_an_error_of_the_configuration(
+def test_settings_that_prefect_cannot_use_are_a_configuration_error(
     environment: dict[str, str], what: str, tmp_path: Path
 ) -> None:
     given = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", **environment}
@@ -156,14 +156,14 @@ def test_settings_that_prefect_cannot_use_are_an_error_of_the_configuration(
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:4566", "http://", "127.0.0.1", "user:hush@aws"])
-def test_an_endpoint_that_is_no_url_is_an_error_of_the_configuration(endpoint: str) -> None:
+def test_an_endpoint_that_is_not_a_url_is_a_configuration_error(endpoint: str) -> None:
     message = refusal("manifest", "build", "s3://bucket/model.tar.gz", code=3, AWS_ENDPOINT_URL=endpoint)
-    assert message.startswith("AWS_ENDPOINT_URL, or endpoint_url in the AWS profile, is no URL")
+    assert message.startswith("AWS_ENDPOINT_URL, or endpoint_url in the AWS profile, is not a URL")
     assert "hush" not in message
 
 
 @pytest.mark.parametrize("verb", [("manifest", "build", "s3://bucket/model.tar.gz"), ("config", "show")])
-def test_a_malformed_aws_config_file_is_an_error_of_the_configuration(verb: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_malformed_aws_config_file_is_a_configuration_error(verb: tuple[str, ...], tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("[default\nregion")
     message = refusal(*verb, code=3, AWS_CONFIG_FILE=str(config))
@@ -171,7 +171,7 @@ def test_a_malformed_aws_config_file_is_an_error_of_the_configuration(verb: tupl
     assert "Correct the file" in message
 
 
-def test_a_region_that_is_none_is_an_error_of_the_configuration() -> None:
+def test_an_invalid_region_is_a_configuration_error() -> None:
     message = refusal("manifest", "build", "s3://bucket/model.tar.gz", code=3, AWS_DEFAULT_REGION="not a region")
     assert "'not a region'" in message
 
@@ -188,6 +188,6 @@ def test_a_region_that_is_none_is_an_error_of_the_configuration() -> None:
     ],
     ids=lambda value: "" if isinstance(value, int) else value[0][:10],
 )
-def test_a_name_of_thousands_of_characters_is_not_echoed_whole(arguments: tuple[Any, ...], code: int) -> None:
+def test_a_name_of_thousands_of_characters_is_truncated(arguments: tuple[Any, ...], code: int) -> None:
     message = refusal(*arguments, code=code, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert len(message) < 1000

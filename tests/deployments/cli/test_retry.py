@@ -30,7 +30,7 @@ KEYS = ["training_job", "use_case", "target", "retry", "why", "retry_class", "at
 @pytest.fixture
 def ask(prefect_server: None) -> Ask:
     async def run(*arguments: object, command: Any = dda, **options: Any) -> Any:
-        # The command has an event loop of its own, so it needs a thread without one.
+        # The command runs its own event loop, so it needs a thread without one.
         return await asyncio.to_thread(command, "retry", *arguments, **options)
 
     return run
@@ -47,7 +47,7 @@ async def deployment(prefect_server: None) -> AsyncIterator[UUID]:
 
 
 async def ended(deployment: UUID | None, *lines: Any, state: StateType = StateType.FAILED) -> tuple[str, UUID]:
-    """A training job with one run that ended so, and the run's id."""
+    """A training job with one run that ended like this, and the run's id."""
     from prefect.server.database import provide_database_interface
     from sqlalchemy import update
 
@@ -69,7 +69,7 @@ B_MAY_PASS = line("x86_64-cpu", "failed", (1, "failed"), reason=MAY_PASS)
 C_GOOD = line("x86_64-cuda", "deployable", (1, "deployable"), version="1.0.0")
 
 
-async def test_only_what_a_retry_can_help_is_retried(ask: Ask, deployment: UUID) -> None:
+async def test_only_targets_that_a_retry_can_help_are_retried(ask: Ask, deployment: UUID) -> None:
     name, run = await ended(deployment, A_NEVER, B_MAY_PASS, C_GOOD)
     planned = await ask(name, "--dry-run")
     assert planned.exit_code == 0
@@ -88,7 +88,7 @@ async def test_only_what_a_retry_can_help_is_retried(ask: Ask, deployment: UUID)
     assert scheduled.state
     assert (scheduled.state.name, scheduled.state.message) == ("AwaitingRetry", "Retried by dda retry: x86_64-cpu")
     assert [tag for tag in scheduled.tags if tag.startswith("retry:")] == ["retry:x86_64-cpu"]
-    # Tags that others gave it are kept.
+    # Other tags are kept.
     assert f"training-job:{name}" in scheduled.tags
 
     again = await ask(name)
@@ -96,7 +96,7 @@ async def test_only_what_a_retry_can_help_is_retried(ask: Ask, deployment: UUID)
     assert "its run is in progress (AwaitingRetry)" in again.stdout
 
 
-async def test_what_cannot_be_helped_is_left_alone_but_for_force(ask: Ask, deployment: UUID) -> None:
+async def test_targets_that_a_retry_cannot_help_are_only_retried_with_force(ask: Ask, deployment: UUID) -> None:
     name, run = await ended(deployment, A_NEVER, C_GOOD)
     result = await ask(name)
     assert result.exit_code == 1
@@ -109,7 +109,7 @@ async def test_what_cannot_be_helped_is_left_alone_but_for_force(ask: Ask, deplo
     assert [tag for tag in (await read(run)).tags if tag.startswith("retry:")] == ["retry:arm64-cpu", "retry:force"]
 
 
-async def test_named_targets_alone_are_retried(ask: Ask, deployment: UUID) -> None:
+async def test_only_named_targets_are_retried(ask: Ask, deployment: UUID) -> None:
     name, run = await ended(deployment, B_MAY_PASS, line("arm64-cpu", "failed", (1, "failed"), reason=MAY_PASS))
     result = await ask(name, "--targets", "aarch64", "--use-case", "local")
     assert result.exit_code == 0
@@ -124,14 +124,14 @@ async def test_a_crashed_run_that_knew_no_targets_is_retried_as_a_whole(ask: Ask
     assert (await read(run)).state_type is StateType.SCHEDULED
 
 
-async def test_where_nothing_failed_there_is_nothing_to_do(ask: Ask, deployment: UUID) -> None:
+async def test_without_failures_nothing_is_retried(ask: Ask, deployment: UUID) -> None:
     name, _ = await ended(deployment, C_GOOD, state=StateType.COMPLETED)
     result = await ask(name)
     assert (result.exit_code, result.stdout) == (0, f"No target of {name} has failed; there is nothing to retry.\n")
     assert json.loads((await ask(name, "--json")).stdout) == []
 
 
-async def test_a_run_in_progress_is_never_touched(ask: Ask, deployment: UUID) -> None:
+async def test_a_run_in_progress_is_left_alone(ask: Ask, deployment: UUID) -> None:
     name, run = await ended(deployment, B_MAY_PASS)
     async with get_client() as client:
         await client.set_flow_run_state(run, Running(), force=True)
@@ -149,7 +149,7 @@ async def test_a_run_without_a_deployment_is_reported(ask: Ask) -> None:
     assert (await read(run)).state_type is StateType.FAILED
 
 
-async def test_what_is_not_there_is_a_usage_error(ask: Ask, deployment: UUID) -> None:
+async def test_unknown_names_are_usage_errors(ask: Ask, deployment: UUID) -> None:
     said = await ask("nobody-trained-it", command=refusal, code=2)
     assert said.startswith("training job 'nobody-trained-it' has no run, so there is nothing to retry.")
     name, _ = await ended(deployment, B_MAY_PASS)
@@ -159,6 +159,6 @@ async def test_what_is_not_there_is_a_usage_error(ask: Ask, deployment: UUID) ->
     await ask(name, "--targets", "toaster", command=refusal, code=2)
 
 
-async def test_without_a_server_it_says_so(ask: Ask) -> None:
+async def test_without_a_server_there_is_an_error(ask: Ask) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert "no Prefect server answers" in await ask("lid-7", command=refusal, code=3)

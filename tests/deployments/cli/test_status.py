@@ -35,7 +35,7 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ask(prefect_server: None) -> Ask:
     async def run(*arguments: object) -> Result:
-        # The command has an event loop of its own, so it needs a thread without one.
+        # The command runs its own event loop, so it needs a thread without one.
         return await asyncio.to_thread(dda, *arguments)
 
     return run
@@ -43,7 +43,7 @@ def ask(prefect_server: None) -> Ask:
 
 @pytest.fixture
 async def job(prefect_server: None) -> str:
-    """A training job of which one run failed in part, and the next skipped what was there."""
+    """A training job with a partly failed run, and a later one that skipped the deployable target."""
     name = f"job-{uuid4().hex[:8]}"
     use_case = f"case-{name}"
     runs = [
@@ -80,7 +80,7 @@ async def test_one_job_is_shown_merged_over_its_runs(ask: Ask, job: str) -> None
     ]
 
 
-async def test_one_job_for_people(ask: Ask, job: str) -> None:
+async def test_one_job_as_text(ask: Ask, job: str) -> None:
     result = await ask("status", job)
     assert result.exit_code == 0
     assert result.stdout.startswith(f"{job}: partial\n")
@@ -107,7 +107,7 @@ async def test_a_job_that_aws_knows_and_that_has_no_run_is_not_started_and_no_er
     }
     assert (await ask("history", name, "--json")).stdout == "[]\n"
     assert "Nothing was attempted yet" in (await ask("history", name, "--use-case", "local")).stdout
-    # The overview was not refreshed since: the list asks AWS itself.
+    # The overview was not refreshed since then, so the list asks AWS.
     listed = json.loads((await ask("status", "--status", "not-started", "--json")).stdout)
     assert name in [each["training_job"] for each in listed]
     assert name in (await ask("status", "--use-case", "local")).stdout
@@ -115,7 +115,7 @@ async def test_a_job_that_aws_knows_and_that_has_no_run_is_not_started_and_no_er
 
 @pytest.mark.parametrize("verb", ["status", "history"])
 @pytest.mark.parametrize("more", [[], ["--use-case", "local", "--json"]])
-async def test_a_job_that_nobody_knows_is_an_error_that_names_who_was_asked(
+async def test_an_unknown_job_is_an_error_that_names_who_was_asked(
     verb: str, more: list[str], ask: Ask, pipeline: Any
 ) -> None:
     result = await ask(verb, "nobody-trained-this", *more)
@@ -129,17 +129,17 @@ async def test_an_unknown_use_case_is_an_error_that_lists_the_known_ones(ask: As
         result = await ask(*verb, "--use-case", "nobody")
         assert (result.exit_code, result.stdout) == (3, ""), verb
         assert result.stderr.startswith("error: use case 'nobody' is not registered; known: ")
-        assert "local" in result.stderr.partition("Known: ")[2]
+        assert "local" in result.stderr.partition("known: ")[2]
 
 
 async def test_an_unknown_component_is_an_error_that_lists_the_known_ones(ask: Ask, pipeline: Any) -> None:
     result = await ask("devices", "model-nobody", "--use-case", "local")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "there is no component 'model-nobody'" in result.stderr
+    assert "there is no model component 'model-nobody'" in result.stderr
     assert "known: none" in result.stderr
 
 
-async def test_an_aws_that_cannot_be_asked_is_named_where_a_job_is_unknown(
+async def test_the_error_for_an_unknown_job_names_accounts_that_could_not_be_asked(
     ask: Ask, pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -161,7 +161,7 @@ async def test_an_aws_that_cannot_be_asked_is_named_where_a_job_is_unknown(
         (["--target", "jetson-xavier"], False),
     ],
 )
-async def test_the_list_holds_what_was_chosen(ask: Ask, job: str, choice: list[str], there: bool) -> None:
+async def test_the_list_is_filtered(ask: Ask, job: str, choice: list[str], there: bool) -> None:
     result = await ask("status", *choice, "--json")
     assert result.exit_code == 0
     assert (job in [each["training_job"] for each in json.loads(result.stdout)]) is there
@@ -185,7 +185,7 @@ async def test_an_empty_list_says_what_to_do(ask: Ask, pipeline: Any) -> None:
         await UseCaseBlock.adelete("empty")
 
 
-async def test_a_status_cannot_be_chosen_of_one_job(ask: Ask, job: str) -> None:
+async def test_one_job_cannot_be_filtered_by_status(ask: Ask, job: str) -> None:
     result = await ask("status", job, "--status", "failed")
     assert (result.exit_code, result.stdout) == (2, "")
 
@@ -208,23 +208,23 @@ async def test_the_history_of_a_job(ask: Ask, job: str) -> None:
     assert list(rows[0])[:4] == ["target", "attempt", "status", "started"]
 
 
-async def test_the_history_for_people_needs_no_aws(ask: Ask, job: str) -> None:
+async def test_the_history_as_text_needs_no_aws(ask: Ask, job: str) -> None:
     result = await ask("history", job)
     assert result.exit_code == 0, result.stderr
     assert "x86_64-cuda  1        failed" in result.stdout
-    # What is longer than a column stands below its row.
+    # Values too long for a column are printed below their row.
     assert max(len(line) for line in result.stdout.splitlines() if not line.startswith("    ")) <= 100
     assert "\n    run: " in result.stdout
     assert "\x1b" not in result.stdout
     assert "/runs/flow-run/" in result.stdout
 
 
-async def test_what_was_deleted_in_aws_is_marked_as_gone(ask: Ask, pipeline: Any) -> None:
-    name = f"gone-{uuid4().hex[:8]}"
+async def test_resources_deleted_in_aws_are_marked(ask: Ask, pipeline: Any) -> None:
+    name = f"deleted-{uuid4().hex[:8]}"
     pipeline.train(name)
     await pipeline.run(name, targets=["x86_64-cpu"])
     before = (await ask("history", name)).stdout
-    assert "(gone)" not in before
+    assert "(deleted)" not in before
     (row,) = json.loads((await ask("history", name, "--json")).stdout)
     pipeline.aws.client("sagemaker").delete_compilation_job(CompilationJobName=row["compilation_job"])
     greengrass = pipeline.aws.client("greengrassv2")
@@ -232,12 +232,12 @@ async def test_what_was_deleted_in_aws_is_marked_as_gone(ask: Ask, pipeline: Any
     greengrass.delete_component(arn=arn)
     after = await ask("history", name)
     assert after.exit_code == 0
-    assert f"{row['compilation_job']} (gone)" in after.stdout
-    assert f"{row['version']} (gone)" in after.stdout
+    assert f"{row['compilation_job']} (deleted)" in after.stdout
+    assert f"{row['version']} (deleted)" in after.stdout
 
 
 @pytest.mark.parametrize("verb", [["status"], ["status", "lid-1"], ["history", "lid-1"]])
-def test_without_a_server_the_error_says_so(verb: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_there_is_an_error(verb: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
@@ -253,7 +253,7 @@ def test_on_a_terminal_force_asks() -> None:
     os.write(ours, b"n\n")
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out.strip()) == (130, "")
-    assert "Compile anew what is deployable already? [y/N]" in err
+    assert "Recompile targets that are deployable already? [y/N]" in err
 
 
 @pytest.mark.parametrize("answer", [["--yes"], []])
@@ -265,4 +265,4 @@ def test_yes_answers_and_without_a_terminal_nothing_is_asked(
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         result = dda("compile", "lid-1", "--use-case", "x", "--force", *answer)
     assert "no Prefect server answers" in result.stderr
-    assert "anew" not in result.output
+    assert "Recompile" not in result.output

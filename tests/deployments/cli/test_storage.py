@@ -15,11 +15,11 @@ from tests.deployments.cli.command import dda, dda_json, refusal
 from tests.flows.conftest import ACCOUNT
 
 PACKAGE = "model_artifacts/model-0123456789ab/0123456789ab_greengrass_model_component.zip"
-JOB = "gone-x86cpu-0123abcd-1"
+JOB = "unused-x86cpu-0123abcd-1"
 UNUSED = {
     PACKAGE: "package",
     f"models/compilation/{JOB}/x86_64-cpu/m-LINUX_X86_64.tar.gz": "compiled",
-    "models/training/gone/output/model_for_compilation.tar.gz": "input",
+    "models/training/unused/output/model_for_compilation.tar.gz": "input",
 }
 REPORT = ("storage", "report", "--use-case", "local")
 CLEAN = ("storage", "clean", "--use-case", "local")
@@ -27,13 +27,13 @@ CLEAN = ("storage", "clean", "--use-case", "local")
 
 @pytest.fixture
 async def old(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A published model, and beside it what nothing uses; all of it is forty days old."""
+    """A published model and unused objects, all of them forty days old."""
     await forget_runs_in_progress()
     pipeline.train("kept-1")
     view = await pipeline.run("kept-1", targets=["x86_64-cpu"])
     assert view.status == "completed"
     s3 = pipeline.aws.client("s3")
-    for key in (*UNUSED, "models/training/gone/output/model.tar.gz", "theirs"):
+    for key in (*UNUSED, "models/training/unused/output/model.tar.gz", "theirs"):
         s3.put_object(Bucket=pipeline.aws.bucket, Key=key, Body=b"x" * 1000)
     answered_at = aws_s3.answered_at
     monkeypatch.setattr(aws_s3, "answered_at", lambda answer: answered_at(answer) + timedelta(days=40))
@@ -41,7 +41,7 @@ async def old(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def forget_runs_in_progress() -> None:
-    """Those that other tests left on this server: while there is one, no package is unused."""
+    """Delete those that other tests left on this server: while one exists, no package counts as unused."""
     in_progress = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=list(TERMINAL_STATES)))
     async with get_client() as client:
         for run in await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=in_progress)):
@@ -54,15 +54,15 @@ def keys(pipeline: Any) -> set[str]:
 
 
 async def in_thread(function: Any, *arguments: object, **options: Any) -> Any:
-    """The command line begins an event loop of its own."""
+    """In a thread, because the command line runs its own event loop."""
     import asyncio
 
     return await asyncio.to_thread(function, *arguments, **options)
 
 
-async def test_unused_things_are_listed_and_only_yes_deletes_them(old: Any) -> None:
+async def test_unused_objects_are_listed_and_only_deleted_with_yes(old: Any) -> None:
     before = keys(old)
-    # The run's own input is not needed any more: its component is deployable.
+    # The run's own input is no longer needed, because its component is deployable.
     expected = UNUSED | {"models/training/kept-1/output/model_for_compilation.tar.gz": "input"}
     rows = await in_thread(dda_json, *REPORT, "--json")
     assert {row["key"]: row["kind"] for row in rows} == expected
@@ -79,27 +79,27 @@ async def test_unused_things_are_listed_and_only_yes_deletes_them(old: Any) -> N
     assert keys(old) == before - set(expected)
     assert await in_thread(dda_json, *CLEAN, "--yes", "--json") == []
 
-    # What is deployable is still deployable, and can be compiled anew.
+    # A deployable target is still deployable, and can be recompiled.
     view = await old.run("kept-1", targets=["x86_64-cpu"], force=True)
     assert view.status == "completed"
 
 
-async def test_a_run_that_may_be_retried_keeps_its_things(old: Any) -> None:
+async def test_the_objects_of_a_run_that_may_be_retried_are_kept(old: Any) -> None:
     old.aws.faults.add("compile", target="x86_64-cpu", reason="ClientError: CompilationError: no")
-    old.train("gone")
-    assert (await old.run("gone", targets=["x86_64-cpu"])).status == "failed"
+    old.train("unused")
+    assert (await old.run("unused", targets=["x86_64-cpu"])).status == "failed"
     rows = await in_thread(dda_json, *REPORT, "--json")
-    assert [row["key"] for row in rows if "gone" in row["key"]] == []
+    assert [row["key"] for row in rows if "unused" in row["key"]] == []
     assert PACKAGE in {row["key"] for row in rows}
 
 
-async def test_what_is_not_old_enough_is_not_listed(old: Any) -> None:
+async def test_newer_objects_are_not_listed(old: Any) -> None:
     assert await in_thread(dda_json, *REPORT, "--older-than", "41d", "--json") == []
     shown = await in_thread(dda, *REPORT, "--older-than", "41d")
-    assert shown.stderr == "There is nothing that is not used.\n"
+    assert shown.stderr == "No unused objects found.\n"
 
 
-async def test_one_account_that_cannot_be_asked_hinders_no_other(old: Any) -> None:
+async def test_an_account_that_cannot_be_asked_does_not_affect_the_others(old: Any) -> None:
     other = UseCase(usecase_id="broken", account_id=ACCOUNT, region="us-east-1", s3_bucket="dda-not-there")
     block = UseCaseBlock.of(other)
     await block.asave("broken", overwrite=True)
@@ -115,7 +115,7 @@ async def test_one_account_that_cannot_be_asked_hinders_no_other(old: Any) -> No
 
 
 @pytest.mark.parametrize("age", ["0d", "23h", "30", "-1d", "1.5d", "d", "99999d"])
-def test_ages_that_are_none_or_too_young_are_refused(age: str) -> None:
+def test_invalid_and_too_short_ages_are_refused(age: str) -> None:
     assert "at least 1d" in refusal(*REPORT, f"--older-than={age}", code=2)
 
 

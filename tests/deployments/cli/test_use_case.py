@@ -1,4 +1,4 @@
-"""``dda use-case`` against a real Prefect server: which fleet a use case has after it was saved."""
+"""``dda use-case`` against a real Prefect server: a use case's fleet after saving it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write(file: Path, **fields: Any) -> None:
 
 
 async def save(file: Path, **fields: Any) -> str:
-    """What the verb says of the fleet."""
+    """The line that the verb prints about the fleet."""
     write(file, **fields)
     saved = await asyncio.to_thread(dda, "use-case", "save", file)
     assert saved.exit_code == 0, saved.output
@@ -58,7 +58,7 @@ async def save(file: Path, **fields: Any) -> str:
 
 
 async def store_as_before(**fields: Any) -> None:
-    """The block as it was saved before there were fleets."""
+    """Save the block as before there were fleets."""
     before = {"fleet", "startup_wait_seconds", "own_targets"}
     block = UseCaseBlock.of(UseCase(**{**FIELDS, **fields}))
     await block.asave("fleet-7", overwrite=True)
@@ -70,7 +70,7 @@ async def store_as_before(**fields: Any) -> None:
         assert before.isdisjoint(document.data)
 
 
-async def test_a_new_use_case_is_on_todays_fleet(file: Path) -> None:
+async def test_a_new_use_case_is_on_the_current_fleet(file: Path) -> None:
     assert await save(file) == "Fleet: current."
     assert (await load_use_case("fleet-7")).fleet == "current"
     assert await save(file, fleet="current") == "Fleet: current."
@@ -82,24 +82,24 @@ async def test_a_use_case_saved_before_keeps_its_fleet_until_its_file_names_one(
     assert (stored.fleet, stored.preset.name, stored.startup_wait_seconds) == (None, "original", 600)
 
     said = await save(file)
-    assert said.startswith(f"Fleet: original, kept as it was saved, because {file} names none")
+    assert said.startswith(f"Fleet: original, as saved before, because {file} names none")
     assert await saved_fleet("fleet-7") == "original"
     assert await save(file, targets=["jetson"]) == said
 
     said = await save(file, fleet="current")
     assert said.startswith("Fleet: original becomes current (added to the default targets: jetson-xavier-jp5; ")
     assert (await load_use_case("fleet-7")).fleet == "current"
-    assert (await save(file)).startswith("Fleet: current, kept as it was saved")
+    assert (await save(file)).startswith("Fleet: current, as saved before")
 
 
-async def test_what_is_saved_is_what_is_loaded(file: Path) -> None:
+async def test_a_saved_use_case_is_loaded_unchanged(file: Path) -> None:
     (file.parent / "own.yaml").write_text(yaml.safe_dump([ORIN]))
     await save(file, targets_file="own.yaml", startup_wait_seconds=0, targets=["jetson-orin"])
     expected = {**FIELDS, "fleet": "current", "own_targets": [ORIN], "startup_wait_seconds": 0}
     assert await load_use_case("fleet-7") == check_use_case({**expected, "targets": ["jetson-orin"]}, where="test")
 
 
-async def test_the_form_offers_what_the_devices_run(file: Path) -> None:
+async def test_the_form_offers_the_use_cases_targets(file: Path) -> None:
     (file.parent / "own.yaml").write_text(yaml.safe_dump([ORIN]))
     await save(file, targets_file="own.yaml")
     async with get_client() as client:
@@ -119,7 +119,7 @@ async def test_the_form_offers_what_the_devices_run(file: Path) -> None:
         await client.delete_flow_run(run.id)
 
 
-async def test_a_registered_use_case_is_planned_by_its_name(file: Path) -> None:
+async def test_plan_accepts_a_registered_use_case_by_name(file: Path) -> None:
     await store_as_before()
     archive = trained_archive(file.parent / "model.tar.gz")
     planned = await asyncio.to_thread(
@@ -128,7 +128,7 @@ async def test_a_registered_use_case_is_planned_by_its_name(file: Path) -> None:
     assert json.loads(planned.stdout)["fleet"] == {"before": "original", "after": "current"}
 
 
-async def test_a_fleet_that_is_none_is_refused(file: Path) -> None:
+async def test_an_unknown_fleet_is_refused(file: Path) -> None:
     await store_as_before()
     write(file, fleet="curent")
     said = await asyncio.to_thread(refusal, "use-case", "save", file, code=3)

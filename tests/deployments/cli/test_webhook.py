@@ -1,4 +1,4 @@
-"""``dda webhook`` against a real Prefect server and an emulated CloudFormation."""
+"""``dda webhook`` against a real Prefect server and emulated CloudFormation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ USE_CASE = ("--use-case", "Lids.7")
 
 @pytest.fixture
 async def ask(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ask]:
-    """A shell with AWS, a Prefect server, and the use case ``Lids.7`` with its deployment."""
+    """The command with AWS, a Prefect server, and the use case ``Lids.7`` with its deployment."""
 
     async def run(*arguments: object) -> Result:
         return await asyncio.to_thread(dda, "webhook", *arguments)
@@ -80,7 +80,7 @@ async def test_the_request_is_printed_before_anything_is_installed_and_over_http
     }
 
 
-async def test_for_people_the_request_has_no_password(ask: Ask, event: Path):
+async def test_the_request_as_text_has_no_password(ask: Ask, event: Path):
     url = "https://prefect.example.com/api/"
     with temporary_settings({PREFECT_API_AUTH_STRING: "dda:secret"}):
         shown = (await ask("request", "--event", event, *USE_CASE, "--url", url)).stdout
@@ -96,7 +96,7 @@ async def test_test_starts_a_run_once_and_then_finds_it(ask: Ask, event: Path):
     assert first["flow_run_id"] in first["link"]
     again = await ask("test", "--training-job", "lid-7", *USE_CASE)
     assert again.exit_code == 0
-    assert f"200: flow run {first['flow_run_id']} of lid-7 is there already (Scheduled)" in again.stdout
+    assert f"200: flow run {first['flow_run_id']} of lid-7 exists already (Scheduled)" in again.stdout
     async with get_client() as client:
         run = await client.read_flow_run(UUID(first["flow_run_id"]))
         await client.delete_flow_run(run.id)
@@ -105,7 +105,7 @@ async def test_test_starts_a_run_once_and_then_finds_it(ask: Ask, event: Path):
 
 
 @pytest.mark.parametrize("given", [(), ("--training-job", "lid-7", "--event", "event.json")])
-async def test_test_takes_an_event_or_a_training_job(ask: Ask, given: tuple[str, ...]):
+async def test_test_needs_an_event_or_a_training_job(ask: Ask, given: tuple[str, ...]):
     assert "give either --event FILE or --training-job NAME" in refused(await ask("test", *USE_CASE, *given), 2)
 
 
@@ -123,7 +123,7 @@ async def test_an_unknown_use_case_is_named(ask: Ask, event: Path):
         assert "none-such" in refused(await ask(*words, "--use-case", "none-such"), 3)
 
 
-async def test_the_use_case_may_be_left_out_only_where_there_is_one(ask: Ask, event: Path):
+async def test_the_use_case_is_optional_only_if_there_is_one(ask: Ask, event: Path):
     block = UseCaseBlock(usecase_id="other", account_id="123456789012", region="us-east-1", s3_bucket="dda-other")
     saved = await block.asave("other", overwrite=True)
     said = refused(await ask("test", "--event", event), 2)
@@ -135,20 +135,20 @@ async def test_the_use_case_may_be_left_out_only_where_there_is_one(ask: Ask, ev
 
 async def test_install_refuses_a_server_that_eventbridge_cannot_call(ask: Ask):
     said = refused(await ask("install", *USE_CASE), 3)
-    assert "https addresses only" in said
+    assert "only calls https URLs" in said
     assert "--queue" in said
     said = refused(await ask("install", *USE_CASE, "--url", "https://prefect.example.com/api"), 3)
     assert "PREFECT_API_AUTH_STRING is not set" in said
 
 
 @pytest.mark.filterwarnings("ignore:Tried to parse .* not supported by moto:UserWarning")
-async def test_the_queue_is_installed_and_uninstalled_again_and_again(ask: Ask):
+async def test_installing_and_uninstalling_the_queue_can_be_repeated(ask: Ask):
     made: Any = await ask("install", "--queue", *USE_CASE)
     assert made.exit_code == 0, made.output
     assert made.stdout.startswith("created: stack dda-webhook-lids-7 in 123456789012, us-east-1\n")
     assert "/dda-training-lids-7" in made.stdout
     assert "the server has no deployment drain-training-events" in made.stderr
     assert (await ask("install", "--queue", *USE_CASE)).exit_code == 0
-    gone = await ask("uninstall", *USE_CASE)
-    assert gone.stdout == "deleted: stack dda-webhook-lids-7 in 123456789012, us-east-1\n"
+    uninstalled = await ask("uninstall", *USE_CASE)
+    assert uninstalled.stdout == "deleted: stack dda-webhook-lids-7 in 123456789012, us-east-1\n"
     assert (await ask("uninstall", *USE_CASE)).stdout.startswith("not there: ")

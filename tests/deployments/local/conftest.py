@@ -1,4 +1,4 @@
-"""A local stack as its users start it: ``dda local up`` in a process of its own."""
+"""A local stack as users start it: ``dda local up`` in its own process."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ QUICK = ("--compile-seconds", "1", "--publish-seconds", "1", "--component-versio
 
 
 def local(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """``dda local ...``, to its end."""
+    """Run ``dda local ...`` to completion."""
     command = [PYTHON, "-m", "deployments.local", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
 
 
 def processes_of(directory: Path) -> dict[int, str]:
-    """What runs for the stack of a directory: process id -> role."""
+    """The running processes of a directory's stack: process id -> role."""
     return {process.pid: process.role for process in marked_processes() if process.stack == str(directory)}
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true value of a condition."""
+    """Wait for a condition; return its first true value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"nothing within {seconds} s"
@@ -42,7 +42,7 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
 
 
 class Up:
-    """One ``dda local up``, started from a script with ``&`` where ``ampersand`` says so."""
+    """One ``dda local up``; with ``ampersand`` started as by a script with ``&``."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Up:
         self.output = directory.with_suffix(".out")
         command = [PYTHON, "-m", "deployments.local", "up", "--dir", str(directory), *options]
         if ampersand:
-            # Without job control a shell's & makes the program ignore SIGINT, and that is inherited.
+            # Without job control, a shell's & makes the program and its children ignore SIGINT.
             command = ["bash", "-c", '"$@" & echo $! >"$0"; wait $!', str(directory.with_suffix(".pid")), *command]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -72,7 +72,7 @@ class Up:
         return self.output.read_text()
 
     def ready(self) -> dict[str, Any]:
-        """What ``local.json`` says, once it is there."""
+        """Wait for ``local.json``; return its content."""
         file = self.directory / "local.json"
         until(lambda: file.exists() or self.process.poll() is not None, 150)
         assert file.exists(), self.said
@@ -80,13 +80,13 @@ class Up:
         return content
 
     def signal(self, number: int) -> int:
-        """Send a signal, and wait for the end: the exit code."""
+        """Send a signal and wait for the process to end; return its exit code."""
         os.kill(self.pid, number)
         return self.process.wait(60)
 
 
 def shell(stack: dict[str, Any], folder: Path) -> dict[str, str]:
-    """The environment of a shell that speaks to a stack; Prefect keeps what it writes in ``folder``."""
+    """The environment of a shell that uses a stack, with Prefect's home in ``folder``."""
     return {
         **os.environ,
         "PREFECT_API_URL": stack["prefect_api_url"],
@@ -99,7 +99,7 @@ def shell(stack: dict[str, Any], folder: Path) -> dict[str, str]:
 
 
 def dda(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    """A command line of ``dda`` in that shell, to its end."""
+    """Run ``dda`` in that shell to completion."""
     command = [PYTHON, "-m", "deployments.cli.main", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
 
@@ -127,7 +127,7 @@ def api(stack: dict[str, Any], path: str, body: Any = None, method: str | None =
 
 
 class RunningStack:
-    """The stack that the tests of a session share: what ``local.json`` says, and where it is."""
+    """The stack shared by the tests of a session: its directory and the content of ``local.json``."""
 
     def __init__(self, directory: Path, content: dict[str, Any]) -> None:
         self.directory = directory
@@ -151,7 +151,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     try:
         yield RunningStack(directory, up.ready())
     finally:
-        # SIGINT, which a program started with & ignores unless it does something about it.
+        # SIGINT, which a program started with & ignores unless it sets a handler.
         code = up.signal(signal.SIGINT)
         left = processes_of(directory)
     assert code == 0, up.said

@@ -1,4 +1,4 @@
-"""What becomes of ``dda local up --background`` where the stack cannot come up. That it does is in test_wheel.py."""
+"""Failures of ``dda local up --background``. Its success is tested in test_wheel.py."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from deployments.local.directory import StackDirectory
 from deployments.local.stack import take_lock
 
 
-def test_a_stack_that_cannot_come_up_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_stack_that_fails_to_start_is_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
     stack = StackDirectory(tmp_path)
-    stack.aws_file.write_text("this is no JSON")
+    stack.aws_file.write_text("this is not JSON")
     with pytest.raises(LocalStackError, match=r"did not come up \(exit code 3\)") as error:
         start_in_background(stack, AwsSettings())
     assert f"{stack.aws_file} cannot be read" in str(error.value)
     assert f"{stack.aws_file} cannot be read" in (tmp_path / "logs" / "up.log").read_text()
 
 
-def test_a_second_stack_of_a_directory_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+def test_a_second_stack_in_a_directory_is_refused_before_anything_is_started(tmp_path: Path) -> None:
     stack = StackDirectory(tmp_path)
-    with take_lock(stack), pytest.raises(LocalStackError, match="is running already"):
+    with take_lock(stack), pytest.raises(LocalStackError, match="is already running"):
         start_in_background(stack, AwsSettings())
     assert not (tmp_path / "logs").exists()
 
 
-def test_a_stack_in_the_background_has_the_settings_of_the_command_line() -> None:
+def test_a_background_stack_gets_the_settings_of_the_command_line() -> None:
     import inspect
 
     from deployments.local.cli import up
@@ -38,6 +38,6 @@ def test_a_stack_in_the_background_has_the_settings_of_the_command_line() -> Non
     words = settings.options()
     given = dict(zip(words[::2], words[1::2], strict=True))
     assert (given["--compile-seconds"], given["--concurrent-compilation-jobs"]) == ("7.0", "9")
-    # Every setting that the verb has is handed on.
+    # Every option of the command is passed on.
     offered = {f"--{name.replace('_', '-')}" for name in inspect.signature(up).parameters}
     assert offered - {"--directory", "--background"} == given.keys()

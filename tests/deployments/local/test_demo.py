@@ -1,4 +1,4 @@
-"""The demo, interrupted, and what it prints. That it comes to its end is seen by ``make demo`` itself: CI runs it."""
+"""The demo: interruption and output. CI runs it to its end with ``make demo``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.deployments.local.conftest import PYTHON, processes_of, until
 
 
 @pytest.mark.slow
-def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_interrupted_demo_leaves_no_processes(tmp_path: Path) -> None:
     directory, output = tmp_path / "demo", tmp_path / "demo.out"
     with output.open("wb") as written:
         demo = subprocess.Popen(
@@ -31,7 +31,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not (directory / "local.json").exists()
 
 
-def test_the_table_is_narrow_and_the_long_names_stand_whole_below_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_is_narrow_and_long_names_are_printed_in_full_below_it(capsys: pytest.CaptureFixture[str]) -> None:
     arn = "arn:aws:greengrass:us-east-1:123456789012:components:model-lid-inspection-arm64-cpu:versions:1.0.0"
     artifact = f"s3://dda-local-artifacts/models/compilation/{'x' * 90}.tar.gz"
     done = TargetRecord(

@@ -25,13 +25,13 @@ def test_what_is_written_is_read_and_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
-def test_a_broken_file_is_named(tmp_path: Path, content: str) -> None:
+def test_the_error_names_the_broken_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "aws.json").write_text(content)
     with pytest.raises(LocalStackError, match=r"aws\.json"):
         StackDirectory(tmp_path).read_aws()
 
 
-def test_only_the_owner_reads_what_is_written(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
     stack = StackDirectory(tmp_path / "stack")
     stack.write_local({"a": 1})
     assert stack.path.stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""A flow run's process that is killed, and a worker that is ended: real processes of a real stack."""
+"""Killing a flow run's process and stopping a worker, with the real processes of a real stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TARGETS = ["--targets", "arm64-cpu,x86_64-cpu"]
 
 
 class Stack(NamedTuple):
-    """A stack whose compilations last 20 seconds, and a shell that speaks to it."""
+    """A stack whose compilation jobs take 20 seconds, and a shell that uses it."""
 
     up: Up
     content: dict[str, Any]
@@ -46,7 +46,7 @@ class Stack(NamedTuple):
         return {job["CompilationJobName"]: job["CompilationJobStatus"] for job in summaries}
 
     def start(self, training_job: str, folder: Path) -> str:
-        """Train and compile; the id of the run once both its jobs are in progress."""
+        """Train and compile; return the run's id once both its jobs exist and one is in progress."""
         archive = trained_archive(folder / f"{training_job}.tar.gz")
         assert self.dda("local", "train", training_job, "--model-archive", str(archive)).returncode == 0
         started = self.dda("compile", training_job, "--use-case", "local", *TARGETS, "--json")
@@ -69,7 +69,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def flow_processes(stack: Stack, flow_run_id: str) -> list[int]:
-    """The processes that carry a flow run: known by its id in their environment."""
+    """The processes of a flow run, which have its id in their environment."""
     found = []
     for process in marked_processes():
         environ = Path(f"/proc/{process.pid}/environ")
@@ -79,7 +79,7 @@ def flow_processes(stack: Stack, flow_run_id: str) -> list[int]:
 
 
 def kill(stack: Stack, flow_run_id: str) -> None:
-    """SIGKILL to the run's processes, and the wait until its worker has said so."""
+    """Send SIGKILL to the run's processes, and wait until the worker has reported the crash."""
     processes = flow_processes(stack, flow_run_id)
     assert processes
     for pid in processes:
@@ -88,12 +88,12 @@ def kill(stack: Stack, flow_run_id: str) -> None:
 
 
 def states(stack: Stack, flow_run_id: str) -> list[str]:
-    """The names of the states that the run was in, the oldest first."""
+    """The names of the run's states, the oldest first."""
     found = api(stack.content, f"flow_run_states/?flow_run_id={flow_run_id}")
     return [state["name"] for state in sorted(found, key=lambda state: state["timestamp"])]
 
 
-def test_a_killed_run_goes_on_by_itself_with_its_jobs(stack: Stack, tmp_path: Path) -> None:
+def test_a_killed_run_is_restarted_and_joins_its_jobs(stack: Stack, tmp_path: Path) -> None:
     run = stack.start("killed-1", tmp_path)
     kill(stack, run)
     until(lambda: api(stack.content, f"flow_runs/{run}")["state_name"] == "Completed", 180)
@@ -114,10 +114,10 @@ def test_a_killed_run_goes_on_by_itself_with_its_jobs(stack: Stack, tmp_path: Pa
         assert last == "deployable"
         assert set(earlier) <= {"crashed"}
     actions = api(stack.content, "artifacts/latest/filter", {"artifacts": {"key": {"any_": ["reconcile"]}}})
-    assert f"flow-run/{run}" in actions[0]["data"], "what was done stands in an artifact"
+    assert f"flow-run/{run}" in actions[0]["data"], "the restart is recorded in an artifact"
 
 
-def test_the_next_run_goes_on_with_the_jobs_of_a_killed_one(stack: Stack, tmp_path: Path) -> None:
+def test_the_next_run_joins_the_jobs_of_a_killed_one(stack: Stack, tmp_path: Path) -> None:
     run = stack.start("killed-2", tmp_path)
     kill(stack, run)
     again = stack.dda("compile", "killed-2", "--use-case", "local", *TARGETS, "--wait", "--json")
@@ -128,7 +128,7 @@ def test_the_next_run_goes_on_with_the_jobs_of_a_killed_one(stack: Stack, tmp_pa
     assert {target["version"] for target in view["targets"].values()} == {"1.0.0"}
     assert sum(name.startswith("killed-2") for name in stack.jobs()) == 2
     if states(stack, run)[-1] == "Crashed":
-        # Nothing is left for it to do, so reconcile leaves it; a person may still retry it.
+        # It has nothing left to do, so reconcile does not restart it; a person may still retry it.
         retried = api(
             stack.content,
             f"flow_runs/{run}/set_state",
@@ -149,7 +149,7 @@ def test_a_cancelled_run_stops_its_jobs(stack: Stack, tmp_path: Path) -> None:
     assert (view["state"], view["status"]) == ("Cancelled", "failed")
 
 
-def test_a_worker_that_is_ended_leaves_the_jobs_alone(stack: Stack, tmp_path: Path) -> None:
+def test_a_stopped_worker_does_not_stop_compilation_jobs(stack: Stack, tmp_path: Path) -> None:
     run = stack.start("left-1", tmp_path)
     for pid in flow_processes(stack, run):
         os.kill(pid, signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""The Prefect server goes away in the middle of a run, or its database is locked: the run loses nothing.
+"""A run survives a restart of the Prefect server and a locked database without loss.
 
-Server, worker and embedded AWS are processes of their own, begun with the commands and settings of ``dda local up``
-but without its supervisor, which would end all of them with the server.
+Server, worker and embedded AWS are started with the commands and settings of ``dda local up``, but without its
+supervisor, which would stop all of them when the server ends.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ FOUR = ["arm64-cpu", "jetson-xavier-jp5", "x86_64-cpu", "x86_64-cuda"]
 COMPILE_SECONDS = 8
 AWAY_SECONDS = 5
 LOCKED_SECONDS = 30
-PATIENCE_SECONDS = 400
-"""Those who wait for SQLite go on one after the other, and Prefect's client waits longer each time it is refused."""
+END_SECONDS = 400
+"""Waiters for SQLite's lock continue one by one, and Prefect's client backs off with every refusal."""
 
 
 class Installation:
@@ -92,7 +92,7 @@ class Installation:
 
     @property
     def content(self) -> dict[str, Any]:
-        """What ``local.json`` would say."""
+        """What ``local.json`` would contain."""
         return {"prefect_api_url": self.api_url, "aws_endpoint_url": self.aws_url, "region": REGION}
 
     def dda(self, *words: str) -> Any:
@@ -114,24 +114,24 @@ class Installation:
         assert dda(shell(self.content, self.folder), *words).returncode == 0
 
     def compile(self, training_job: str) -> str:
-        """Start a run for four targets: its id."""
+        """Start a run for four targets; return its id."""
         return str(self.dda("compile", training_job, "--use-case", "local")["flow_run_id"])
 
     def begin(self, training_job: str) -> str:
-        """Train and compile: the id of the run, once all four compilation jobs are made and some are in progress."""
+        """Train and compile; return the run's id once all four compilation jobs exist and some are in progress."""
         self.train(training_job)
         run = self.compile(training_job)
         until(lambda: len(jobs := self.jobs(training_job)) == len(FOUR) and "INPROGRESS" in jobs.values(), 120)
         return run
 
     def end_of(self, run: str) -> dict[str, Any]:
-        """The state that a run ends in. The server may be slow to answer."""
+        """Wait for the run's final state; the server may be slow."""
 
         def final() -> Any:
             state = (ask(f"{self.api_url}/flow_runs/{run}") or {}).get("state") or {}
             return state if state.get("type") in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-        state: dict[str, Any] = until(final, PATIENCE_SECONDS)
+        state: dict[str, Any] = until(final, END_SECONDS)
         return state
 
     def versions(self, training_job: str) -> list[tuple[str, str, str]]:
@@ -167,7 +167,7 @@ def restart(installation: Installation, number: signal.Signals) -> None:
 
 
 def lock_the_database(installation: Installation) -> None:
-    """Hold the write lock of the server's database, which every one of its writes needs."""
+    """Hold the write lock of the server's database."""
     database = installation.directory.path / "prefect" / "prefect.db"
     with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
@@ -176,7 +176,7 @@ def lock_the_database(installation: Installation) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_that_is_restarted_in_mid_run_loses_nothing(
+def test_a_run_survives_a_server_restart_without_loss(
     installation: Installation, number: signal.Signals, counted: Callable[..., None]
 ) -> None:
     training_job = f"restarted-{number.name.lower()}"
@@ -186,7 +186,7 @@ def test_a_server_that_is_restarted_in_mid_run_loses_nothing(
     counted("Prefect outages: server restarted in mid-run")
 
 
-def test_a_database_that_is_locked_for_30_seconds_loses_nothing(
+def test_a_run_survives_a_database_locked_for_30_seconds_without_loss(
     installation: Installation, counted: Callable[..., None]
 ) -> None:
     installation.train("locked-at-start")
@@ -199,7 +199,7 @@ def test_a_database_that_is_locked_for_30_seconds_loses_nothing(
 
 
 def assert_nothing_is_lost(installation: Installation, training_job: str, run: str) -> None:
-    """The run ended as if nothing had happened: in AWS, in its record and history, and on its pages."""
+    """Check AWS, record, history and pages: the run must have ended as if nothing had happened."""
     state = installation.end_of(run)
     assert (state["type"], state["message"]) == ("COMPLETED", "4/4 targets deployable")
 
@@ -229,7 +229,7 @@ def assert_nothing_is_lost(installation: Installation, training_job: str, run: s
     keys = Counter(artifact["key"] for artifact in asked("artifacts/filter", of_run) if artifact["key"])
     assert set(keys.values()) == {1}, keys
     assert {f"record-{training_job}", f"targets-{training_job}"} <= set(keys)
-    # The server records steps a little later; each of the four that every target has is there, and ended well.
+    # The server writes task runs with a delay. Each target has four task runs, all of them completed.
     until(lambda: Counter(task["state_name"] for task in asked("task_runs/filter", of_run))["Completed"] >= 20, 90)
     steps = Counter(task["name"] for task in asked("task_runs/filter", of_run))
     assert set(steps.values()) == {1}, steps

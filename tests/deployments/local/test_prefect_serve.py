@@ -1,4 +1,4 @@
-"""The stack's Prefect server does not wait for its own database: what SQLite refused is freed beside the event loop."""
+"""The stack's Prefect server collects garbage in a thread, so that its event loop never waits for SQLite's lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sqlite3, sys, threading, time
 from deployments.local import prefect_serve
 
 prefect_serve.YOUNG_SECONDS = 0.1
-if sys.argv[2] == "beside":
+if sys.argv[2] == "thread":
     prefect_serve.collect_in_a_thread()
 
 def connect():
@@ -44,7 +44,7 @@ time.sleep(0.5)
 garbage.append(garbage)
 del garbage
 
-# The event loop's part: it makes objects, and should never stand still.
+# This thread plays the event loop: it creates objects and must never block.
 longest, last = 0.0, time.monotonic()
 while waiting.is_alive():
     [[] for _ in range(10_000)]
@@ -54,12 +54,12 @@ print(longest)
 """
 
 
-def stood_still(database: Path, who: str) -> float:
-    """For how many seconds the main thread did nothing while another waited for SQLite's lock."""
-    command = [sys.executable, "-c", WAITS, str(database), who]
+def seconds_blocked(database: Path, collector: str) -> float:
+    """The longest time that the main thread was blocked while another waited for SQLite's lock."""
+    command = [sys.executable, "-c", WAITS, str(database), collector]
     return float(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
 
 
-def test_who_frees_what_sqlite_refused_waits_for_its_lock_and_that_is_not_the_event_loop(tmp_path: Path) -> None:
-    assert stood_still(tmp_path / "without.db", "in the loop") > LOCKED_SECONDS - 2, "else the thread is not needed"
-    assert stood_still(tmp_path / "with.db", "beside") < LOCKED_SECONDS - 3
+def test_freeing_a_refused_statement_does_not_block_the_event_loop(tmp_path: Path) -> None:
+    assert seconds_blocked(tmp_path / "without.db", "loop") > LOCKED_SECONDS - 2, "else the thread is not needed"
+    assert seconds_blocked(tmp_path / "with.db", "thread") < LOCKED_SECONDS - 3

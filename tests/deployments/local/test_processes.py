@@ -1,4 +1,4 @@
-"""Processes of a stack are found again whatever became of them, and end."""
+"""Processes of a stack are found and ended whatever has happened to their parents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _start(processes: StackProcesses, role: str, program: str) -> None:
     until(lambda: "ready" in child.log.read_text())
 
 
-def test_what_ignores_sigterm_is_killed_in_time(processes: StackProcesses) -> None:
+def test_a_process_that_ignores_sigterm_is_killed_in_time(processes: StackProcesses) -> None:
     _start(processes, "aws", STUBBORN)
     began = time.monotonic()
     assert processes.end("aws", 0.5) is True
@@ -43,20 +43,20 @@ def test_what_ignores_sigterm_is_killed_in_time(processes: StackProcesses) -> No
     assert processes.children["aws"].exit_code == -9
 
 
-def test_a_child_in_a_session_of_its_own_is_ended_too(processes: StackProcesses) -> None:
+def test_a_child_in_another_session_is_ended_too(processes: StackProcesses) -> None:
     _start(processes, "prefect-worker", FORKING)
     until(lambda: len(processes.running("prefect-worker")) == 2)
     processes.end("prefect-worker", 10)
     assert processes.running() == {}
 
 
-def test_another_supervisor_finds_what_a_killed_one_left(processes: StackProcesses) -> None:
+def test_a_supervisor_finds_processes_orphaned_by_another(processes: StackProcesses) -> None:
     _start(processes, "prefect-server", FORKING)
     assert StackProcesses(processes.directory).end("prefect-server", 10) is True
     assert processes.running() == {}
 
 
-def test_other_roles_and_other_stacks_are_left_alone(processes: StackProcesses, tmp_path: Path) -> None:
+def test_other_roles_and_other_stacks_are_not_ended(processes: StackProcesses, tmp_path: Path) -> None:
     _start(processes, "aws", FORKING)
     other = StackProcesses(tmp_path / "other")
     _start(other, "prefect-worker", FORKING)
@@ -77,8 +77,8 @@ def test_an_unmarked_process_is_never_found(processes: StackProcesses) -> None:
         stranger.kill()
 
 
-def test_signals_that_the_shell_had_ignored_work_again_in_children(tmp_path: Path) -> None:
-    # As a script's & does: SIGINT is ignored, the supervisor sets its handler, and the child must not inherit either.
+def test_children_get_default_signal_handlers_even_if_the_shell_ignored_sigint(tmp_path: Path) -> None:
+    # A script's & ignores SIGINT and the supervisor sets a handler; the child must inherit neither.
     program = f"""
 import os, signal, sys
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
     assert last_lines(log, 3) == "47\n48\n49"
 
 
-def test_what_a_process_writes_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_what_a_process_writes(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir(mode=0o755)
     log = tmp_path / "logs" / "aws.log"
     log.touch(mode=0o644)

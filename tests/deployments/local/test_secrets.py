@@ -1,4 +1,4 @@
-"""A real stack whose AWS answers with secrets in its texts: no file of it holds one, and others cannot read them."""
+"""A real stack whose AWS returns secrets in error texts: no file contains one, and only the owner can read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.secrets import SECRETS, leaks, reason, role_that_asks
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-def test_no_file_of_a_stack_holds_a_secret_or_is_open_to_others(tmp_path: Path) -> None:
+def test_no_file_of_a_stack_contains_a_secret_or_is_readable_by_others(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         up = Up(tmp_path / "stack", options=QUICK)
@@ -62,7 +62,7 @@ def test_no_file_of_a_stack_holds_a_secret_or_is_open_to_others(tmp_path: Path) 
 
     files = [path for path in up.directory.rglob("*") if path.is_file()]
     contents = {str(path.relative_to(up.directory)): path.read_bytes() for path in files}
-    # They were there to be found: in the database, and in the worker's log, which has the logs of runs.
+    # The texts did get into the database and into the worker's log, which has the runs' logs.
     holding = {name for name, content in contents.items() if b"compile-marker" in content}
     assert any(name.startswith("prefect/") for name in holding)
     assert "logs/prefect-worker.log" in holding

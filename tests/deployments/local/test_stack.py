@@ -1,4 +1,4 @@
-"""The whole stack: real processes, a real Prefect server, and runs that happen through its worker."""
+"""The whole stack: real processes, a real Prefect server, and runs by its worker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _train(stack: RunningStack, name: str, folder: Path) -> None:
     assert local("train", name, "--model-archive", archive, env=stack.environment()).returncode == 0
 
 
-def test_local_json_says_where_everything_answers(stack: RunningStack) -> None:
+def test_local_json_has_the_addresses_of_everything(stack: RunningStack) -> None:
     content = stack.content
     assert set(content) == {
         "aws_endpoint_url",
@@ -44,7 +44,7 @@ def test_local_json_says_where_everything_answers(stack: RunningStack) -> None:
         assert b"<html" in page.read().lower()
 
 
-def test_deployments_are_there_and_their_schema_is_enforced(stack: RunningStack) -> None:
+def test_deployments_exist_and_enforce_their_schema(stack: RunningStack) -> None:
     for name in ("local", "any-use-case"):
         deployment = api(stack.content, f"deployments/name/compile-training-job/{name}")
         assert deployment["enforce_parameter_schema"] is True
@@ -55,7 +55,7 @@ def test_deployments_are_there_and_their_schema_is_enforced(stack: RunningStack)
     assert api(stack.content, "deployments/name/compile-training-job/local")["parameters"] == {"use_case": "local"}
 
 
-def test_env_makes_an_unmodified_boto3_program_speak_to_the_stack(stack: RunningStack) -> None:
+def test_env_points_an_unmodified_boto3_program_at_the_stack(stack: RunningStack) -> None:
     program = "import boto3; print([b['Name'] for b in boto3.client('s3').list_buckets()['Buckets']])"
     script = f'eval "$({PYTHON} -m deployments.local env --dir {stack.directory})"; {PYTHON} -c "{program}"'
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -79,11 +79,11 @@ def test_second_up_in_the_same_directory_is_refused(stack: RunningStack) -> None
     before = processes_of(stack.directory)
     done = local("up", "--dir", stack.directory)
     assert done.returncode == 3
-    assert f"A local stack of {stack.directory} is running already" in done.stderr
+    assert f"A local stack is already running in {stack.directory}" in done.stderr
     assert before.items() <= processes_of(stack.directory).items()
 
 
-def test_what_belongs_to_the_caller_does_not_reach_the_stack(stack: RunningStack) -> None:
+def test_the_callers_own_settings_do_not_reach_the_stack(stack: RunningStack) -> None:
     worker = next(pid for pid, role in processes_of(stack.directory).items() if role == "prefect-worker")
     environment = Path(f"/proc/{worker}/environ").read_bytes().decode().split("\0")
     assert not [line for line in environment if line.startswith("AWS_PROFILE=")]
@@ -91,7 +91,9 @@ def test_what_belongs_to_the_caller_does_not_reach_the_stack(stack: RunningStack
     assert f"PREFECT_HOME={stack.directory}/prefect" in environment
 
 
-def test_a_run_from_the_command_line_makes_what_devices_can_run(stack: RunningStack, tmp_path: Path) -> None:
+def test_a_run_from_the_command_line_publishes_components_that_devices_can_run(
+    stack: RunningStack, tmp_path: Path
+) -> None:
     _train(stack, "lid-1", tmp_path)
     done = subprocess.run(
         [*COMPILE, "lid-1", "--use-case", "local", "--wait", "--json"],
@@ -109,9 +111,9 @@ def test_a_run_from_the_command_line_makes_what_devices_can_run(stack: RunningSt
 
 
 @pytest.mark.slow
-def test_a_scheduled_run_happens(stack: RunningStack, tmp_path: Path) -> None:
+def test_a_scheduled_run_is_executed(stack: RunningStack, tmp_path: Path) -> None:
     _train(stack, "lid-2", tmp_path)
-    # With a broken set of versions the server starts, and no scheduled run is ever created.
+    # With incompatible package versions the server starts, but never creates scheduled runs.
     deployment = api(stack.content, "deployments/name/compile-training-job/local")["id"]
     first = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 8))
     [made] = api(
@@ -125,7 +127,7 @@ def test_a_scheduled_run_happens(stack: RunningStack, tmp_path: Path) -> None:
             }
         ],
     )
-    # A deployment that was changed is looked at within five seconds, another within a minute.
+    # The scheduler handles changed deployments within five seconds, others within a minute.
     api(stack.content, f"deployments/{deployment}", {"description": "scheduled"}, method="PATCH")
     query = {
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED"]}}},
@@ -146,7 +148,7 @@ def test_a_scheduled_run_happens(stack: RunningStack, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_prefect_goes_on_after_kill_9_and_down_ends_everything(tmp_path: Path) -> None:
+def test_prefect_keeps_its_state_after_kill_9_and_down_ends_everything(tmp_path: Path) -> None:
     directory = tmp_path / "dda"
     alone = subprocess.Popen(
         [PYTHON, "-m", "deployments.local", "aws", "--dir", str(directory)], stderr=subprocess.DEVNULL
@@ -158,23 +160,23 @@ def test_prefect_goes_on_after_kill_9_and_down_ends_everything(tmp_path: Path) -
         api(before, "variables/", {"name": "kept", "value": "yes"})
         orphans = processes_of(directory)
         first.signal(signal.SIGKILL)
-        assert orphans.items() <= processes_of(directory).items(), "nothing ends them but the next up"
+        assert orphans.items() <= processes_of(directory).items(), "only the next up ends them"
 
         second = Up(directory)
-        until(lambda: "goes on with its state" in second.said)
+        until(lambda: "Prefect keeps its state" in second.said)
         after = second.ready()
         assert after == before, "links into the UI stay valid"
         assert api(after, "variables/name/kept")["value"] == "yes"
         assert not orphans.keys() & processes_of(directory).keys()
 
-        # From another folder, by the variables alone.
+        # From another folder, only by the variables.
         found = {"PREFECT_API_URL": after["prefect_api_url"]}
         down = local("down", cwd=tmp_path, env={**os.environ, **found})
         assert down.returncode == 0, down.stderr
         assert second.process.wait(30) == 0
         assert processes_of(directory) == {}
         assert not (directory / "local.json").exists()
-        assert alone.poll() is None, "an embedded AWS that was joined is left alone"
+        assert alone.poll() is None, "a joined embedded AWS is not stopped"
         assert (directory / "aws.json").exists()
     finally:
         alone.terminate()
@@ -182,20 +184,20 @@ def test_prefect_goes_on_after_kill_9_and_down_ends_everything(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_stack_whose_aws_is_gone_starts_afresh_and_a_dead_worker_ends_it(tmp_path: Path) -> None:
+def test_prefect_starts_empty_without_its_aws_and_a_dead_worker_ends_the_stack(tmp_path: Path) -> None:
     directory = tmp_path / "dda"
     (directory / "prefect").mkdir(parents=True)
     (directory / "prefect" / "of-another-aws").touch()
-    (directory / "stack.json").write_text('{"aws_instance": "gone"}')
+    (directory / "stack.json").write_text('{"aws_instance": "earlier"}')
     up = Up(directory)
     up.ready()
-    assert "so Prefect starts afresh" in up.said
+    assert "so Prefect starts with an empty state" in up.said
     assert not (directory / "prefect" / "of-another-aws").exists()
 
     worker = next(pid for pid, role in processes_of(directory).items() if role == "prefect-worker")
     os.kill(worker, signal.SIGKILL)
     assert up.process.wait(40) == 3
-    assert "prefect-worker ended by itself" in up.said
+    assert "prefect-worker ended unexpectedly" in up.said
     assert "Worker 'local' started!" in up.said, "the log's last lines are shown"
     assert processes_of(directory) == {}
     assert not (directory / "local.json").exists()

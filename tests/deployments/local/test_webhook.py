@@ -1,4 +1,4 @@
-"""AWS tells of a completed training job, and its components come: a real server with a password, and a real worker."""
+"""Events of completed training jobs start runs, with a real password-protected server and a real worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COPIES = 5
 
 
 class Stack(NamedTuple):
-    """A stack whose Prefect server asks for a password."""
+    """A stack whose Prefect server requires a password."""
 
     content: dict[str, Any]
     environment: dict[str, str]
@@ -47,7 +47,7 @@ class Stack(NamedTuple):
         return str(file)
 
     def request(self, name: str, **options: Any) -> dict[str, Any]:
-        """What ``dda webhook request`` prints."""
+        """The output of ``dda webhook request``."""
         printed = self.dda(
             "webhook", "request", "--event", self.event(name, **options), "--use-case", "local", "--json"
         )
@@ -69,7 +69,7 @@ class Stack(NamedTuple):
         return found
 
     def ended(self, flow_run_id: str) -> dict[str, Any]:
-        """The run, once it has ended."""
+        """Wait for the run to end; return it."""
 
         def look() -> dict[str, Any] | None:
             run: dict[str, Any] = self.ask(f"flow_runs/{flow_run_id}")
@@ -79,7 +79,7 @@ class Stack(NamedTuple):
         return found
 
     def versions(self, name: str) -> dict[str, str]:
-        """The component versions that a training job has come to, with their state."""
+        """The component versions of a training job, with their states."""
         greengrass = boto3_client("greengrassv2", self.content["aws_endpoint_url"], self.content["region"])
         found = {}
         for component in greengrass.list_components(maxResults=100)["components"]:
@@ -95,7 +95,7 @@ def basic(auth: str) -> str:
 
 
 def send(request: dict[str, Any]) -> tuple[int, Any]:
-    """Send a request as it was printed, once: the status, and what the JSON of the answer says."""
+    """Send a request as printed, once; return the HTTP status and the response's content."""
     body = request["body"]
     sent = urllib.request.Request(
         request["url"],
@@ -111,7 +111,7 @@ def send(request: dict[str, Any]) -> tuple[int, Any]:
 
 
 def send_as_eventbridge(request: dict[str, Any]) -> tuple[int, Any]:
-    """Again after a 5xx or a 429, and after nothing else. SQLite answers 503 while it is busy."""
+    """Send with retries on 5xx and 429 only. The server answers 503 while SQLite is busy."""
     for _ in range(20):
         status, content = send(request)
         if status < 500 and status != 429:
@@ -131,7 +131,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         up.signal(signal.SIGTERM)
 
 
-def test_the_printed_request_starts_one_run_however_often_it_comes(stack: Stack, counted: Callable[..., None]) -> None:
+def test_the_printed_request_starts_one_run_however_often_it_is_sent(
+    stack: Stack, counted: Callable[..., None]
+) -> None:
     stack.train("hooked-1", model_name="hooked")
     request = stack.request("hooked-1")
     with ThreadPoolExecutor(COPIES) as pool:
@@ -146,7 +148,7 @@ def test_the_printed_request_starts_one_run_however_often_it_comes(stack: Stack,
     assert set(versions.values()) == {"DEPLOYABLE"}
     assert len(versions) == 4
 
-    # Late, out of order, with another id: AWS promises none of these.
+    # Late, out of order and with another id: AWS rules out none of these.
     late = stack.request("hooked-1", id="another", time="2020-01-01T00:00:00Z")
     assert late["body"] == request["body"]
     status, content = send_as_eventbridge(late)
@@ -186,12 +188,12 @@ def test_a_malformed_body_gets_409_or_422_and_no_run(stack: Stack) -> None:
     assert stack.runs("malformed-1") == []
 
 
-def test_an_unknown_training_jobs_run_fails_at_once_and_says_where_it_looked(stack: Stack) -> None:
+def test_a_run_for_an_unknown_training_job_fails_fast_and_names_account_and_region(stack: Stack) -> None:
     began = time.monotonic()
     status, content = send_as_eventbridge(stack.request("nowhere-1"))
     assert status == 201
     run = stack.ended(content["id"])
-    assert time.monotonic() - began < 60, "most of it is the worker's: it starts a process"
+    assert time.monotonic() - began < 60, "most of the time is the worker's, which starts a process"
     assert run["state_type"] == "FAILED"
     assert run["total_run_time"] < 20
     assert "'nowhere-1' is not in account 123456789012, Region us-east-1" in run["state"]["message"]
@@ -200,9 +202,9 @@ def test_an_unknown_training_jobs_run_fails_at_once_and_says_where_it_looked(sta
     assert "AwaitingRetry" not in [state["name"] for state in states]
 
 
-def test_dda_webhook_test_sends_it_and_a_training_job_of_another_use_case_is_ignored(stack: Stack) -> None:
+def test_dda_webhook_test_sends_an_event_and_another_use_cases_training_job_is_ignored(stack: Stack) -> None:
     stack.train("foreign-1", tags={"dda:use-case": "bottles"})
-    # There is one use case, so it need not be said which.
+    # With only one use case, --use-case may be omitted.
     sent = stack.dda("webhook", "test", "--event", stack.event("foreign-1"), "--json")
     assert sent.returncode == 0, sent.stderr
     started = json.loads(sent.stdout)
@@ -214,21 +216,21 @@ def test_dda_webhook_test_sends_it_and_a_training_job_of_another_use_case_is_ign
     assert stack.versions("foreign-1") == {}
 
 
-def test_by_the_queue_a_training_job_comes_to_its_components_without_a_call_from_aws(stack: Stack) -> None:
+def test_an_event_in_the_queue_starts_a_run_without_a_webhook(stack: Stack) -> None:
     installed = stack.dda("webhook", "install", "--queue", "--use-case", "local")
     assert installed.returncode == 0, installed.stderr
     assert "prefect --no-prompt deploy" not in installed.stderr, "the stack has the deployment"
     stack.train("queued-1", model_name="queued", tags={"dda:targets": "arm64-cpu x86_64-cpu"})
     deployment = stack.ask("deployments/name/drain-training-events/drain-training-events")
     assert [schedule["active"] for schedule in deployment["schedules"]] == [True]
-    # A scheduled one may come first.
+    # A scheduled run may be first.
     stack.ended(stack.ask(f"deployments/{deployment['id']}/create_flow_run", {})["id"])
     [run] = until(lambda: stack.runs("queued-1"), 150)
     assert "trigger:queue" in run["tags"]
     assert stack.ended(run["id"])["state"]["message"] == "2/2 targets deployable"
     assert set(stack.versions("queued-1").values()) == {"DEPLOYABLE"}
 
-    # The same event by the webhook as well: the key is the same, and so is the run.
+    # The same event by the webhook has the same idempotency key, so it gets the same run.
     status, content = send_as_eventbridge(stack.request("queued-1"))
     assert (status, content["id"]) == (200, run["id"])
     assert stack.dda("webhook", "uninstall", "--use-case", "local").stdout.startswith("deleted: ")

@@ -1,5 +1,7 @@
-"""The files that a Prefect server with authentication and TLS is made from. No container is started here; that the
-Dockerfile's steps lead to an installation that works is tried in ``test_wheel.py``."""
+"""The files for a Prefect server with authentication and TLS.
+
+No container is started here; ``test_wheel.py`` tests that the Dockerfile's steps give a working installation.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,14 @@ COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 
 
 class Instruction(NamedTuple):
-    """One instruction of a Dockerfile, its lines put together."""
+    """One instruction of a Dockerfile, with its continuation lines joined."""
 
     name: str
     words: str
 
 
 class Stage(NamedTuple):
-    """What a FROM begins."""
+    """A build stage, which starts with FROM."""
 
     name: str
     base: str
@@ -58,7 +60,7 @@ STAGES = read_stages()
 
 
 def lineage(stage: str) -> list[Stage]:
-    """The stage and those that it builds on, nearest first."""
+    """The stage and the stages it builds on, nearest first."""
     found = [STAGES[stage]]
     while found[-1].base in STAGES:
         found.append(STAGES[found[-1].base])
@@ -90,7 +92,7 @@ def test_server_and_worker_are_built_from_the_dockerfile(name: str):
 
 
 def test_images_are_pinned():
-    # hadolint DL3006, DL3007: never latest; to the patch, so that a rebuild is the same.
+    # hadolint DL3006, DL3007: never latest; pinned to the patch version for reproducible builds.
     images = [service["image"] for service in COMPOSE["services"].values() if "build" not in service]
     images += [stage.base for stage in STAGES.values() if stage.base not in STAGES]
     assert len(images) == 4
@@ -127,7 +129,7 @@ def test_folders_are_absolute_and_only_files_are_copied():
             assert not re.search(r"\b(cd|sudo|curl|wget|apt-get)\b", words), words
         if name == "COPY" and not words.startswith("--from="):
             *sources, _ = words.split()
-            # Not the folder as a whole: nothing comes in that a wheel is not made of.
+            # Never the whole folder, only what the wheel is built from.
             assert all(source != "." and (ROOT / source).exists() for source in sources), words
 
 
@@ -141,20 +143,20 @@ def test_what_pip_installs_is_pinned_and_hashed_and_leaves_no_cache():
         assert "--require-hashes" in install or install.endswith((" .", "/*.whl")), install
 
 
-def test_only_the_proxy_is_reached_from_outside_and_nobody_gets_in_without_password():
+def test_only_the_proxy_is_exposed_and_the_server_needs_a_password():
     assert [name for name, service in COMPOSE["services"].items() if "ports" in service] == ["proxy"]
     assert "PREFECT_SERVER_API_AUTH_STRING=" in " ".join(COMPOSE["services"]["server"]["command"])
     assert "PREFECT_API_AUTH_STRING=" in " ".join(COMPOSE["services"]["worker"]["command"])
 
 
-def test_every_setting_is_one_of_prefect():
+def test_every_setting_is_a_prefect_setting():
     text = (FOLDER / "compose.yaml").read_text()
     names = set(re.findall(r"PREFECT_[A-Z_]+", text))
     assert len(names) > 6
     assert names <= set(_get_settings_fields(Settings))
 
 
-def test_no_secret_of_the_folder_is_kept_or_put_into_the_image_or_a_wheel():
+def test_the_folders_secrets_are_not_committed_or_packaged():
     assert {Path(each["file"]).parent for each in COMPOSE["secrets"].values()} == {Path("secrets")}
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     for folder in ("deployments/server/secrets", "deployments/server/tls"):
@@ -163,7 +165,7 @@ def test_no_secret_of_the_folder_is_kept_or_put_into_the_image_or_a_wheel():
         assert folder in wheel["exclude"]
 
 
-def test_password_files_are_made_for_their_owner_alone_and_the_containers_user_is_the_one_that_is_named(tmp_path: Path):
+def test_password_files_are_private_to_the_containers_user(tmp_path: Path):
     page = (ROOT / "docs" / "operate.md").read_text()
     lines = re.findall(r"^\$ (.*deployments/server/secrets.*)$", page, re.M)
     makes = [line for line in lines if line.startswith(("mkdir", "(umask"))]

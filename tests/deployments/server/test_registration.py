@@ -24,9 +24,9 @@ async def nothing_stays(prefect_server: None) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_stays")
-async def test_two_use_cases_of_one_name_do_not_overwrite_each_other():
+async def test_two_use_cases_with_the_same_name_do_not_overwrite_each_other():
     await save_use_case(UseCase(usecase_id="Line.7", **FIELDS))
-    with pytest.raises(InvalidUseCase, match=r"which is use case 'Line\.7' already") as refused:
+    with pytest.raises(InvalidUseCase, match=r"which use case 'Line\.7' already has") as refused:
         await save_use_case(UseCase(usecase_id="line_7", **FIELDS))
     assert "use case 'line_7' would be registered as 'line-7'" in str(refused.value)
     changed = UseCase(usecase_id="Line.7", **{**FIELDS, "region": "us-east-1"})

@@ -67,7 +67,7 @@ async def test_every_registered_account_and_region_gets_its_limits(server: Any, 
             await server.delete_block_document(document.id)
 
 
-async def test_saving_a_use_case_makes_its_limits_and_the_automation(server: Any):
+async def test_saving_a_use_case_creates_its_limits_and_the_automation(server: Any):
     use_case = UseCase(usecase_id="setup-saved", account_id=ACCOUNT, region="eu-west-1", s3_bucket="dda-line")
     try:
         with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 60}):
@@ -87,7 +87,7 @@ async def test_there_is_one_automation_and_it_follows_the_heartbeats(server: Any
         assert await ensure_automation() == [AUTOMATION]
         assert await ensure_automation() == [AUTOMATION]
         [first] = await server.read_automations_by_name(AUTOMATION)
-        # Two deployments at the same time may each make one.
+        # Two deployments at the same time may each create one.
         wanted = silence_automation()
         assert wanted is not None
         await server.create_automation(wanted)
@@ -116,7 +116,7 @@ async def test_a_paused_automation_stays_paused_and_an_unchanged_one_is_not_touc
     assert automation.enabled is False
 
 
-def test_it_looks_at_every_flow_of_ours():
+def test_it_covers_every_flow():
     names = set()
     for module in pkgutil.iter_modules(flows.__path__):
         for value in vars(importlib.import_module(f"flows.{module.name}")).values():

@@ -1,4 +1,4 @@
-"""The automation on a real Prefect server: silence is a crash, but for runs that need no heartbeats."""
+"""The automation on a real Prefect server: silent runs are Crashed, except those that need no heartbeats."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from tests.fixtures.servers import Server
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 WITHIN = 12.0
-"""In place of three heartbeats. Prefect allows no less than 10 s, and looks every 5 s."""
+"""Instead of three heartbeats. Prefect allows no less than 10 s, and checks every 5 s."""
 APART_SECONDS = 1.0
-"""Between what happens. Prefect drops an event for its automations when SQLite is busy four times on end."""
+"""Between events. Prefect's automations drop an event when SQLite is busy four times in a row."""
 
 
 @flow(name="another-flow")
@@ -39,7 +39,7 @@ def another_flow() -> None: ...
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "prefect")
-    # The heartbeats are the test's own.
+    # The test sends its own heartbeats.
     with temporary_settings({PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield server
     server.kill()
@@ -64,14 +64,14 @@ async def beat(events: PrefectEventsClient, run: UUID, of: Any) -> None:
 
 
 async def heard(client: PrefectClient, run: UUID) -> None:
-    """Until the server has the heartbeat: one that came after the state which needs none would begin the count."""
+    """Wait until the server has the heartbeat: one that arrives after the next state would restart the count."""
     since = datetime.now(UTC) - timedelta(minutes=5)
     async with asyncio.timeout(90):
         while not await last_heartbeat(client, await client.read_flow_run(run), since):  # noqa: ASYNC110
             await asyncio.sleep(0.5)
 
 
-async def test_a_silent_run_is_crashed_and_one_that_waits_is_not(server: Server, counted: Any):
+async def test_a_silent_run_is_crashed_and_a_waiting_one_is_not(server: Server, counted: Any):
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
         automation = silence_automation()
     assert automation is not None
@@ -105,7 +105,7 @@ async def test_a_silent_run_is_crashed_and_one_that_waits_is_not(server: Server,
                 await asyncio.sleep(APART_SECONDS)
 
         async def states() -> dict[str, str]:
-            """The last state's name."""
+            """The name of each run's last state."""
             found = [(await client.read_flow_run(run)).state for run in runs.values()]
             return {name: str(state.name) for name, state in zip(runs, found, strict=True) if state}
 
@@ -113,7 +113,7 @@ async def test_a_silent_run_is_crashed_and_one_that_waits_is_not(server: Server,
             while (await states())["silent"] == "Running":
                 await beat(events, runs["alive"], compile_training_job)
                 await asyncio.sleep(3)
-        # As long again: the others' turn would have come.
+        # Wait as long again: by now any other run would have been marked too.
         for _ in range(8):
             await beat(events, runs["alive"], compile_training_job)
             await asyncio.sleep(3)
@@ -129,5 +129,5 @@ async def test_a_silent_run_is_crashed_and_one_that_waits_is_not(server: Server,
         silent = (await client.read_flow_run(runs["silent"])).state
         assert silent is not None
         assert silent.is_crashed()
-        assert crash_kind(silent) is CrashKind.SILENT, "reconcile knows the alarm by it"
+        assert crash_kind(silent) is CrashKind.SILENT, "reconcile recognises the automation's crash by it"
         counted("silence: runs looked at by the automation", len(runs))

@@ -13,7 +13,7 @@ from deployments.services.runs import prefect_errors
 
 
 class Other(BaseHTTPRequestHandler):
-    """A server that is no Prefect server: a page for everybody, 404 and 500 for those who ask for it."""
+    """A server that is not a Prefect server: it answers with a page, or with the status in the path."""
 
     def do_GET(self) -> None:
         self.send_response(int(status) if (status := self.path.split("/")[1]).isdigit() else 200)
@@ -44,12 +44,12 @@ def other() -> Iterator[str]:
         ("/401/api", "Set PREFECT_API_AUTH_STRING"),
     ],
 )
-async def test_a_server_that_is_no_prefect_server_is_said_to_be_none(other: str, path: str, said: str):
+async def test_a_server_that_is_not_a_prefect_server_is_an_error(other: str, path: str, said: str):
     await refused(other + path, said)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:4200/api", "ftp://example.com/api", "http://127.0.0.1:9/api"])
-async def test_an_address_where_nobody_answers(url: str):
+async def test_an_address_where_no_server_answers(url: str):
     await refused(url, f"no Prefect server answers at {url}")
 
 
@@ -73,7 +73,7 @@ async def refused(url: str, said: str) -> None:
         "{other}/401/api#hush",
     ],
 )
-async def test_no_error_about_the_server_tells_a_password(other: str, url: str):
+async def test_errors_about_the_server_hide_passwords(other: str, url: str):
     changed = {PREFECT_API_URL: url.format(other=other), PREFECT_CLIENT_MAX_RETRIES: 0}
     with temporary_settings(changed), pytest.raises(PrefectUnreachable) as error, prefect_errors():
         async with get_client() as client:

@@ -1,4 +1,4 @@
-"""The request of the webhook: what the template says, as EventBridge would make it of an event."""
+"""The webhook's request, which EventBridge would build from the template and an event."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_both_templates_are_linted_and_read_as_cfn_lint_reads_them():
     for path in (TEMPLATE, QUEUE_TEMPLATE):
         theirs, matches = decode.decode(str(path))
         assert matches == []
-        # cfn-lint writes a short GetAtt as a list.
+        # cfn-lint expands a short GetAtt to a list.
         ours = json.loads(json.dumps(read_template(path)))
         assert _lists(ours) == json.loads(json.dumps(theirs))
 
@@ -88,7 +88,7 @@ def _lists(value: Any) -> Any:
     }
 
 
-def test_the_request_is_what_prefects_api_takes():
+def test_the_request_is_valid_for_prefects_api():
     request = webhook_request(sagemaker_event("lid-7"), PARAMETERS)
     credentials = base64.b64encode(b"dda:pass:word").decode()
     assert request == WebhookRequest(
@@ -128,7 +128,7 @@ use_cases = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 
 @settings(max_examples=200, deadline=None)
 @given(names, accounts, regions, use_cases)
-def test_the_key_is_the_one_that_the_queues_drain_uses(job: str, account: str, region: str, use_case: str):
+def test_the_idempotency_key_is_the_one_that_the_drain_uses(job: str, account: str, region: str, use_case: str):
     event = sagemaker_event(job, account=account, region=region)
     request = webhook_request(event, {**PARAMETERS, "UseCase": use_case})
     same = parse_training_event(json.dumps(event), "here")
@@ -138,8 +138,8 @@ def test_the_key_is_the_one_that_the_queues_drain_uses(job: str, account: str, r
 
 @settings(max_examples=100, deadline=None)
 @given(names, accounts, regions)
-def test_where_motos_transformer_can_do_it_it_makes_the_same(job: str, account: str, region: str):
-    """moto puts every string in as it is, so its template has the quotes that EventBridge adds."""
+def test_motos_transformer_gives_the_same_result(job: str, account: str, region: str):
+    """moto inserts strings without quotes, so its template has the quotes that EventBridge adds."""
     transformer = target()["InputTransformer"]
     event: Any = sagemaker_event(job, account=account, region=region, **{"ingestion-time": 0.0})
     quoted = transformer["InputTemplate"].replace(": <job>", ': "<job>"')
@@ -170,7 +170,7 @@ def test_the_rules_of_the_transformer(template: str, made: str):
     assert transform(template, {name: f"$.{name}" for name in event}, event) == made
 
 
-def test_a_value_that_the_event_does_not_have_is_named():
+def test_a_value_missing_in_the_event_is_named():
     with pytest.raises(InvalidEvent, match=r"\$\.detail\.TrainingJobName"):
         transform("<job>", {"job": "$.detail.TrainingJobName"}, {"detail": {}})
 
@@ -186,7 +186,7 @@ def test_a_value_that_the_event_does_not_have_is_named():
         (sagemaker_event(**{"detail-type": "SageMaker Model State Change"}), False),
     ],
 )
-def test_the_rules_pattern_lets_through_what_is_taken_for_an_event(path: Path, event: Any, matches: bool):
+def test_the_rules_pattern_matches_what_is_accepted_as_an_event(path: Path, event: Any, matches: bool):
     pattern = read_template(path)["Resources"]["TrainingCompleted"]["Properties"]["EventPattern"]
     assert EventPattern.load(json.dumps(pattern)).matches_event(event) is matches
     if not matches:
@@ -195,7 +195,7 @@ def test_the_rules_pattern_lets_through_what_is_taken_for_an_event(path: Path, e
 
 
 @pytest.mark.parametrize("path", [TEMPLATE, QUEUE_TEMPLATE], ids=lambda path: path.name)
-def test_what_cannot_be_delivered_is_kept_and_told(path: Path):
+def test_events_that_cannot_be_delivered_are_kept_and_raise_an_alarm(path: Path):
     resources = fill(read_template(path)["Resources"], PARAMETERS)
     found = target(path)
     assert found["RetryPolicy"] == {"MaximumEventAgeInSeconds": 86400, "MaximumRetryAttempts": 185}
@@ -210,7 +210,7 @@ def test_what_cannot_be_delivered_is_kept_and_told(path: Path):
     assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": "TrainingCompleted.Arn"}}}
 
 
-def test_the_queue_has_the_name_that_the_drain_looks_for():
+def test_the_queue_has_the_name_that_the_drain_uses():
     resources = fill(read_template(QUEUE_TEMPLATE)["Resources"], PARAMETERS)
     queue = resources["TrainingEvents"]["Properties"]
     assert queue["QueueName"] == queue_name("lids")
@@ -230,7 +230,7 @@ def test_the_role_may_call_the_one_destination_and_nothing_else():
     ]
 
 
-def test_the_password_is_shown_to_nobody():
+def test_the_password_is_never_shown():
     template = read_template(TEMPLATE)
     assert template["Parameters"]["User"]["NoEcho"] is template["Parameters"]["Password"]["NoEcho"] is True
     assert "Password" not in json.dumps(template["Outputs"])
@@ -250,7 +250,7 @@ def test_an_event_file_that_cannot_be_read_is_named(tmp_path: Path):
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers with the status that the path begins with, "busy" only once, and notes what it was sent."""
+    """Answers with the status at the start of the path, "busy" only once, and records the requests."""
 
     seen: list[dict[str, Any]] = []  # noqa: RUF012 - the one list of the one test server
 
@@ -296,9 +296,9 @@ def test_the_request_is_sent_as_it_is_printed(server: str):
         ("401/api", PrefectUnreachable, "refuses the user and password"),
         ("403/api", PrefectUnreachable, "PREFECT_API_AUTH_STRING"),
         ("404/api", UnknownUseCase, "no such deployment"),
-        ("409/api", RunParametersRefused, "would not try again"),
-        ("422/api", RunParametersRefused, "undelivered"),
-        ("429/api", PrefectUnreachable, "try again for 24 hours"),
+        ("409/api", RunParametersRefused, "would not retry"),
+        ("422/api", RunParametersRefused, "dead-letter queue"),
+        ("429/api", PrefectUnreachable, "retry for 24 hours"),
         ("503/api", PrefectUnreachable, "503 Service Unavailable"),
         ("301/api", PrefectUnreachable, "301"),
         ("200/page", PrefectUnreachable, "does not answer as a Prefect API does"),
@@ -317,12 +317,12 @@ def test_every_answer_says_what_eventbridge_would_do(
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_is_busy_is_asked_again(server: str, status: int, monkeypatch: pytest.MonkeyPatch):
+def test_a_busy_server_is_retried(server: str, status: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0)
     assert send(request_to(f"{server}/{status}/api-busy")).status == 201
 
 
-def test_nobody_there_is_said():
+def test_a_server_that_does_not_answer_is_an_error():
     with pytest.raises(PrefectUnreachable, match=r"http://127\.0\.0\.1:9/api/.*: .*24 hours"):
         send(request_to("http://127.0.0.1:9/api"))
 
@@ -343,5 +343,5 @@ def test_nobody_there_is_said():
         ),
     ],
 )
-def test_the_servers_address_may_be_that_of_its_ui_or_of_its_api(given: str, url: str) -> None:
+def test_the_servers_url_may_be_its_uis_or_its_apis(given: str, url: str) -> None:
     assert api_url(given) == url

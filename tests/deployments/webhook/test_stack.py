@@ -1,4 +1,4 @@
-"""The stack of ``dda webhook``: with moto's CloudFormation, and with one whose answers are given."""
+"""The stack of ``dda webhook``, with moto's CloudFormation and with stubbed responses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def aws() -> Iterator[LocalAws]:
 
 
 @pytest.mark.filterwarnings("ignore:Tried to parse .* not supported by moto:UserWarning")
-def test_the_queues_stack_comes_changes_and_goes(aws: LocalAws):
+def test_the_queues_stack_is_created_changed_and_deleted(aws: LocalAws):
     cloudformation, sqs = aws.client("cloudformation"), aws.client("sqs")
     queue = {"UseCase": "lids", "AlarmTopic": ""}
     outcome, stack = install(cloudformation, QUEUE_TEMPLATE, queue, TAGS)
@@ -62,7 +62,7 @@ def test_the_queues_stack_comes_changes_and_goes(aws: LocalAws):
 
 
 class Answering:
-    """A CloudFormation client, and the answers that it gives in turn."""
+    """A CloudFormation client with stubbed responses, in order."""
 
     def __init__(self) -> None:
         self.client: Any = boto3.client("cloudformation", region_name="us-east-1")
@@ -85,7 +85,7 @@ class Answering:
         return self
 
     def events(self, *rows: tuple[str, str, str]) -> Answering:
-        """The newest first: resource, status, reason."""
+        """Stack events, newest first: resource, status, reason."""
         return self.call(
             "describe_stack_events",
             {
@@ -123,7 +123,7 @@ def request_of(parameters: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def test_a_template_that_cloudformation_refuses_is_told_with_its_reason(answering: Answering):
+def test_the_error_for_a_refused_template_has_the_reason(answering: Answering):
     answering.status(None)
     answering.stub.add_client_error("create_stack", "ValidationError", "Parameters: [ApiUrl] must have values.")
     with pytest.raises(StackFailed) as refused:
@@ -134,7 +134,7 @@ def test_a_template_that_cloudformation_refuses_is_told_with_its_reason(answerin
     )
 
 
-def test_an_emulated_aws_that_lacks_what_the_webhook_needs_is_told_apart():
+def test_an_emulated_aws_without_api_destinations_has_its_own_remedy():
     with (
         local_aws() as aws,
         pytest.raises(StackFailed, match="has no API destinations") as refused,
@@ -143,7 +143,7 @@ def test_an_emulated_aws_that_lacks_what_the_webhook_needs_is_told_apart():
     assert refused.value.exit_code == 4
 
 
-def test_the_webhooks_stack_is_made_with_its_parameters_and_waited_for(answering: Answering):
+def test_the_webhooks_stack_is_created_with_its_parameters_and_waited_for(answering: Answering):
     answering.status(None)
     answering.call("create_stack", expected={**request_of(PARAMETERS), "OnFailure": "DELETE"})
     answering.status("CREATE_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_COMPLETE")
@@ -151,20 +151,20 @@ def test_the_webhooks_stack_is_made_with_its_parameters_and_waited_for(answering
     assert (outcome, stack.status) == ("created", "CREATE_COMPLETE")
 
 
-def test_a_stack_that_is_as_it_should_be_is_left_alone(answering: Answering):
+def test_an_unchanged_stack_is_left_alone(answering: Answering):
     answering.status("UPDATE_COMPLETE")
     answering.stub.add_client_error("update_stack", "ValidationError", "No updates are to be performed.")
     assert install(answering.client, TEMPLATE, PARAMETERS, TAGS)[0] == "unchanged"
 
 
-def test_what_an_interrupted_install_began_is_waited_for_first(answering: Answering):
+def test_an_interrupted_install_is_waited_for_first(answering: Answering):
     answering.status("CREATE_IN_PROGRESS", "CREATE_COMPLETE").call("update_stack", expected=request_of(PARAMETERS))
     answering.status("UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_COMPLETE")
     assert install(answering.client, TEMPLATE, PARAMETERS, TAGS)[0] == "changed"
 
 
 @pytest.mark.parametrize("status", stack.UNUSABLE)
-def test_a_stack_that_never_came_to_be_is_replaced(answering: Answering, status: str):
+def test_a_stack_that_was_never_created_completely_is_replaced(answering: Answering, status: str):
     answering.status(status, status).call("delete_stack", {}).status("DELETE_IN_PROGRESS", "DELETE_COMPLETE")
     answering.call("create_stack").status("CREATE_COMPLETE")
     assert install(answering.client, TEMPLATE, PARAMETERS, TAGS)[0] == "created"
@@ -196,7 +196,7 @@ def test_a_stack_that_cannot_be_deleted_says_why(answering: Answering):
         uninstall(answering.client, "lids")
 
 
-def test_one_that_never_settles_is_left_alone(answering: Answering, monkeypatch: pytest.MonkeyPatch):
+def test_a_stack_that_never_settles_is_left_alone(answering: Answering, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stack, "SETTLE_SECONDS", -1.0)
     answering.status("UPDATE_IN_PROGRESS")
     with pytest.raises(StackFailed, match="still UPDATE_IN_PROGRESS"):
@@ -207,7 +207,7 @@ def nobody(url: str) -> bool:
     return False
 
 
-def test_a_server_with_https_and_a_password_that_it_asks_for_can_be_called():
+def test_a_server_with_https_and_a_password_is_accepted():
     asked: list[str] = []
 
     def asks(url: str) -> bool:
@@ -221,7 +221,7 @@ def test_a_server_with_https_and_a_password_that_it_asks_for_can_be_called():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"ApiUrl": "http://127.0.0.1:4200/api"}, "https addresses only, and the Prefect server's is http://127.0.0.1"),
+        ({"ApiUrl": "http://127.0.0.1:4200/api"}, "calls https URLs, and the Prefect server's is http://127.0.0.1"),
         ({"ApiUrl": ""}, "https"),
         ({"User": "", "Password": ""}, "PREFECT_API_AUTH_STRING is not set"),
     ],
@@ -233,6 +233,6 @@ def test_eventbridge_calls_no_other_server(changes: dict[str, str], said: str):
     assert "secret" not in str(refused.value)
 
 
-def test_a_server_that_answers_everybody_is_refused():
+def test_a_server_without_a_password_is_refused():
     with pytest.raises(WebhookRefused, match="answers without a password"):
         check_reachable_by_aws(PARAMETERS, lambda url: True)

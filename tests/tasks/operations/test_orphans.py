@@ -73,7 +73,7 @@ async def test_a_job_without_tags_is_known_by_its_request_and_by_the_record_of_i
     assert list(our_jobs(sagemaker, use_case("local", s3_bucket="dda-another"), BEGAN)) == []
     await find_orphans()
     assert f"of {name}" not in (shown := (await page()).replace("\\", "")), "its run has recorded it"
-    assert "The tags of a compilation-job may not be read" in shown
+    assert "No permission to read the tags of a compilation-job" in shown
     await forget(UUID(view.flow_run_id))
     await find_orphans()
     assert f"of {name} belongs to no known run" in (await page()).replace("\\", "")

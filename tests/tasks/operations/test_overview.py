@@ -114,7 +114,7 @@ async def test_the_page_says_that_the_tags_of_training_jobs_may_not_be_read(pipe
     pipeline.train("untagged-1")
     deny_tags(pipeline.aws)
     assert "untagged-1" in {row.training_job for row in await refresh()}, "its model is in the use case's bucket"
-    assert "Use case local: The tags of a training-job may not be read" in await data(OVERVIEW)
+    assert "Use case local: No permission to read the tags of a training-job" in await data(OVERVIEW)
 
 
 async def test_a_refresh_corrects_what_a_killed_process_left(pipeline: Any) -> None:

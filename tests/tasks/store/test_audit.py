@@ -60,5 +60,5 @@ def test_since_accepts_a_date_a_time_or_a_duration() -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "7", "7y", "2026-13-01", "", "-1d"])
 def test_since_refuses_other_texts(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="is no moment"):
+    with pytest.raises(typer.BadParameter, match="is not a time"):
         moment_of(text)

@@ -1,7 +1,7 @@
-"""An emulator of AWS IoT Greengrass V2 for moto, which has none.
+"""An emulator of AWS IoT Greengrass V2, which moto lacks.
 
-It is registered as moto's service ``greengrassv2`` (see :mod:`deployments.local.aws.moto_patches`) and then works in
-``mock_aws`` and in moto's server alike.
+:mod:`deployments.local.aws.moto_patches` registers it as moto's service ``greengrassv2``, for ``mock_aws`` and for
+moto's server.
 """
 
 from deployments.local.aws.greengrassv2.models import greengrassv2_backends

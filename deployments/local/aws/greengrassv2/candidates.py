@@ -1,7 +1,7 @@
-"""Which version of a component a core device is to install: ResolveComponentCandidates.
+"""ResolveComponentCandidates: the version of a component that a core device is to install.
 
-A requirement is a range as npm writes them, which Greengrass takes: ``^1.2.0``, ``~1.2.0``, ``>=1.0.0 <2.0.0``,
-``1.x``, ``1.0.0 - 1.9.9``, alternatives with ``||``. A version must meet those of every component that depends on it.
+As in Greengrass, a requirement is an npm version range: ``^1.2.0``, ``~1.2.0``, ``>=1.0.0 <2.0.0``, ``1.x``,
+``1.0.0 - 1.9.9``, alternatives with ``||``. A version must satisfy every component that depends on it.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
 }
 _WILD = ("x", "X", "*")
 ANY_VALUE = ("*", "all")
-"""Platform attributes of a manifest that fit every device."""
+"""Values of platform attributes that match every device."""
 
 
 def highest(
     candidate: dict[str, Any], versions: Iterable[ComponentVersion], platform: dict[str, str]
 ) -> ComponentVersion:
-    """The highest deployable version that fits the platform and meets the candidate's requirements.
+    """The highest deployable version that matches the platform and the candidate's requirements.
 
     Args:
-        candidate: ``componentName``, ``versionRequirements`` by the component that has them, and
+        candidate: ``componentName``, ``versionRequirements`` by dependent component, and
             ``componentVersion`` where the device can use only that one.
-        versions: those of that name, the highest first.
+        versions: the component's versions, the highest first.
         platform: the device's attributes, such as ``os`` and ``architecture``.
 
     Raises:
-        ConflictException: no version is all of that.
-        ValidationException: a requirement is no range.
+        ConflictException: no version matches.
+        ValidationException: a requirement is not a version range.
     """
     requirements = candidate.get("versionRequirements") or {}
     ranges = [alternatives(requirement) for requirement in requirements.values()]
@@ -64,7 +64,7 @@ def highest(
 
 
 def fits(recipe: dict[str, Any], platform: dict[str, str]) -> bool:
-    """Whether a manifest of the recipe is for this platform. A recipe without manifests is for every one."""
+    """Whether a manifest of the recipe matches the platform. A recipe without manifests matches every platform."""
     manifests = recipe.get("Manifests") or []
     return not manifests or any(_fits(manifest.get("Platform") or {}, platform) for manifest in manifests)
 
@@ -86,7 +86,7 @@ def _fits(asked: dict[str, Any], platform: dict[str, str]) -> bool:
 
 
 def meets(version: str, ranges: list[list[Bound]]) -> bool:
-    """Whether a version is within one of the alternatives of a requirement."""
+    """Whether a version satisfies one of the alternatives of a requirement."""
     key = version_key(version)
     return any(all(holds(key, bound) for holds, bound in bounds) for bounds in ranges)
 
@@ -95,7 +95,7 @@ def alternatives(requirement: str) -> list[list[Bound]]:
     """The alternatives of a requirement, each as bounds that must all hold.
 
     Raises:
-        ValidationException: it is no range.
+        ValidationException: it is not a version range.
     """
     ranges = []
     for text in requirement.split("||"):
@@ -104,7 +104,7 @@ def alternatives(requirement: str) -> list[list[Bound]]:
         try:
             ranges.append([bound for part in parts for bound in _bounds(part)])
         except (IndexError, ValueError):
-            raise ValidationException(f"Version requirement {requirement!r} is no range of versions.") from None
+            raise ValidationException(f"Version requirement {requirement!r} is not a version range.") from None
     return ranges
 
 
@@ -113,15 +113,15 @@ def _bounds(part: re.Match[str] | None) -> list[Bound]:
         raise ValueError
     sign, version = part["sign"] or "=", part["version"]
     core, dash, pre = version.partition("+")[0].partition("-")
-    said = core.split(".")
-    given = [int(each) for each in said[: next((i for i, p in enumerate(said) if p in _WILD), len(said))]]
-    if len(said) > 3:
+    parts = core.split(".")
+    given = [int(each) for each in parts[: next((i for i, p in enumerate(parts) if p in _WILD), len(parts))]]
+    if len(parts) > 3:
         raise ValueError
     low: Key = (*_filled(given), not dash, pre)
     if sign in ("<", ">="):
         return [(_SIGNS[sign], low)]
     if sign == ">":
-        # Past everything that an incomplete version stands for: >1 is 2.0.0 and more.
+        # Past every version that a partial version covers: >1 means >=2.0.0.
         return [(operator.gt, low) if len(given) == 3 else (operator.ge, _after(given))]
     if sign == "<=":
         return [(operator.le, low) if len(given) == 3 else (operator.lt, _after(given))]
@@ -132,7 +132,7 @@ def _bounds(part: re.Match[str] | None) -> list[Bound]:
 
 
 def _leading(given: list[int]) -> int:
-    """How many parts ``^`` keeps: up to the first that is not 0."""
+    """How many parts ``^`` fixes: up to the first that is not 0."""
     return next((i + 1 for i, part in enumerate(given) if part), len(given))
 
 
@@ -142,5 +142,5 @@ def _filled(given: list[int]) -> tuple[int, int, int]:
 
 
 def _after(given: list[int]) -> Key:
-    """The first version past all that begin with these parts; its pre-releases are past them too."""
+    """The upper bound of all versions that begin with these parts, as an exclusive key."""
     return (*_filled([*given[:-1], given[-1] + 1]), False, "")

@@ -1,4 +1,4 @@
-"""The operations on components and on the tags of every resource."""
+"""Operations on components, and on the tags of all resources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deployments.local.directory import CREDENTIALS
 
 
 class ComponentOperations(GreengrassRequest):
-    """What the service does with components, one method for each operation."""
+    """One method per operation on components and tags."""
 
     def create_component_version(self) -> ActionResult:
         """CreateComponentVersion."""
@@ -36,7 +36,7 @@ class ComponentOperations(GreengrassRequest):
         try:
             made = self._backend.create_component_version(blob, request.get("tags") or {}, request.get("clientToken"))
         except ThrottlingException as throttled:
-            # retryAfterSeconds is a header, which moto leaves out of errors.
+            # retryAfterSeconds is sent as a header, which moto omits from errors.
             self.response_headers["Retry-After"] = str(throttled.retryAfterSeconds)
             raise
         return ActionResult(made)
@@ -57,7 +57,7 @@ class ComponentOperations(GreengrassRequest):
         )
 
     def get_component(self) -> ActionResult:
-        """GetComponent: the stored recipe, with the digests that the service filled in."""
+        """GetComponent: the stored recipe, with its artifacts' digests."""
         request = self._request("GetComponent")
         found = self._backend.component_version(request["arn"])
         output = request.get("recipeOutputFormat") or "JSON"
@@ -66,7 +66,7 @@ class ComponentOperations(GreengrassRequest):
         return ActionResult({"recipeOutputFormat": output, "recipe": text.encode(), "tags": found.tags})
 
     def list_components(self) -> ActionResult:
-        """ListComponents. The account's own are PRIVATE; of the public ones there are none here."""
+        """ListComponents. The account's own components are PRIVATE; there are no public ones here."""
         request = self._request("ListComponents")
         own = request.get("scope", "PRIVATE") == "PRIVATE"
         entries = [
@@ -97,11 +97,11 @@ class ComponentOperations(GreengrassRequest):
         return EmptyResult()
 
     def get_component_version_artifact(self) -> ActionResult:
-        """GetComponentVersionArtifact: a URL of the S3 object. Artifacts of elsewhere have none here."""
+        """GetComponentVersionArtifact: a presigned URL of the S3 object. Other artifacts are refused here."""
         request = self._request("GetComponentVersionArtifact")
         uri = self._backend.component_version(request["arn"]).artifact_uri(request["artifactName"])
         if not uri.startswith("s3://"):
-            raise ValidationException(f"The local AWS has no download of {uri}, only of artifacts in S3.")
+            raise ValidationException(f"The local AWS cannot serve {uri}, only artifacts in S3.")
         bucket, key = split_uri(uri)
         url = _s3(self._endpoint_url, self.region).generate_presigned_url(
             "get_object", Params={"Bucket": bucket, "Key": key}
@@ -110,12 +110,12 @@ class ComponentOperations(GreengrassRequest):
 
     @property
     def _endpoint_url(self) -> str | None:
-        """Where this request came in; None where botocore itself is mocked."""
+        """The URL at which this request came in; None under ``mock_aws``."""
         url: str = self.normalized_request.host_url
         return None if "amazonaws.com" in url else url
 
     def resolve_component_candidates(self) -> ActionResult:
-        """ResolveComponentCandidates: for each candidate the version that a device installs."""
+        """ResolveComponentCandidates: the version to install for each candidate."""
         request = self._request("ResolveComponentCandidates")
         platform = (request.get("platform") or {}).get("attributes") or {}
         chosen = [

@@ -1,4 +1,4 @@
-"""One version of a component, from CreateComponentVersion on."""
+"""Component versions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _REQUESTED_SHARE = 0.2
 
 
 def target_of(component: str) -> str | None:
-    """The target whose name ends a component's name, the longest that does; None when none does."""
+    """The target with the longest name that a component's name ends in; None when there is none."""
     fitting = [t for t in all_targets() if component.endswith(f"-{t.component_suffix}")]
     return max(fitting, key=lambda t: len(t.component_suffix)).name if fitting else None
 
 
 class ComponentVersion:
-    """One version of a component. Its state follows from the time."""
+    """One version of a component. Its state is derived from the time."""
 
     def __init__(self, recipe: dict[str, Any], tags: dict[str, str], account: str, region: str) -> None:
         self.recipe = recipe
@@ -43,8 +43,8 @@ class ComponentVersion:
             return "INITIATED"
         return "DEPLOYABLE" if self.planned_failure is None else "FAILED"
 
-    def created_answer(self) -> dict[str, Any]:
-        """The answer of CreateComponentVersion."""
+    def created_response(self) -> dict[str, Any]:
+        """The response of CreateComponentVersion."""
         return {
             "arn": self.arn,
             "componentName": self.name,
@@ -54,7 +54,7 @@ class ComponentVersion:
         }
 
     def status(self) -> dict[str, Any]:
-        """The status as DescribeComponent tells it."""
+        """The status in DescribeComponent's response."""
         state = self.state
         message, errors = "NONE", {}
         if state == "FAILED":
@@ -63,15 +63,15 @@ class ComponentVersion:
         return {"componentState": state, "message": message, "errors": errors, "vendorGuidance": "ACTIVE"}
 
     def about(self) -> dict[str, Any]:
-        """What both DescribeComponent and ListComponents tell: publisher, description, platforms."""
-        told: dict[str, Any] = {"platforms": recipes.platforms(self.recipe)}
+        """What DescribeComponent and ListComponents both return: publisher, description, platforms."""
+        members: dict[str, Any] = {"platforms": recipes.platforms(self.recipe)}
         for member, key in (("publisher", "ComponentPublisher"), ("description", "ComponentDescription")):
             if self.recipe.get(key):
-                told[member] = str(self.recipe[key])
-        return told
+                members[member] = str(self.recipe[key])
+        return members
 
     def artifact_uri(self, name: str) -> str:
-        """The URI of an artifact by what follows its scheme, or by its file name.
+        """The URI of an artifact, by its URI without the scheme or by its file name.
 
         Raises:
             ResourceNotFoundException: this version has no such artifact.

@@ -1,4 +1,4 @@
-"""The operations on core devices, their deployments and client devices, and on the account's service role."""
+"""Operations on core devices, deployments, client devices and the account's service role."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deployments.local.aws.greengrassv2.requests import GreengrassRequest, page
 
 
 class DeviceOperations(GreengrassRequest):
-    """What the service does with devices, one method for each operation."""
+    """One method per operation on devices, deployments and the service role."""
 
     def list_core_devices(self) -> ActionResult:
         """ListCoreDevices."""
@@ -32,14 +32,14 @@ class DeviceOperations(GreengrassRequest):
         return ActionResult(self._backend.device(self._request("GetCoreDevice")["coreDeviceThingName"]).describe())
 
     def delete_core_device(self) -> ActionResult:
-        """DeleteCoreDevice: it is no longer listed. The thing, which is not here, would stay."""
+        """DeleteCoreDevice. AWS keeps the IoT thing; there are no things here."""
         thing = self._request("DeleteCoreDevice")["coreDeviceThingName"]
         self._backend.device(thing)
         del self._backend.devices[thing]
         return EmptyResult()
 
     def list_installed_components(self) -> ActionResult:
-        """ListInstalledComponents: the roots only, unless ALL is asked for."""
+        """ListInstalledComponents: root components only, unless the request says ALL."""
         request = self._request("ListInstalledComponents")
         entries = self._backend.installed(self._backend.device(request["coreDeviceThingName"]))
         if request.get("topologyFilter", "ROOT") == "ROOT":
@@ -64,7 +64,7 @@ class DeviceOperations(GreengrassRequest):
         return ActionResult(found.describe(found in self._backend.latest_deployments()))
 
     def list_deployments(self) -> ActionResult:
-        """ListDeployments: the latest of each target, unless ALL is asked for."""
+        """ListDeployments: the latest per target, unless the request says ALL."""
         request = self._request("ListDeployments")
         latest = self._backend.latest_deployments()
         entries = [
@@ -89,7 +89,7 @@ class DeviceOperations(GreengrassRequest):
         return EmptyResult()
 
     def batch_associate_client_device_with_core_device(self) -> ActionResult:
-        """BatchAssociateClientDeviceWithCoreDevice. Any thing name is taken: there is no registry of things here."""
+        """BatchAssociateClientDeviceWithCoreDevice. Any thing name is accepted: there is no thing registry here."""
         request = self._request("BatchAssociateClientDeviceWithCoreDevice")
         clients = self._backend.device(request["coreDeviceThingName"]).clients
         for entry in request.get("entries") or []:
@@ -97,7 +97,7 @@ class DeviceOperations(GreengrassRequest):
         return ActionResult({"errorEntries": []})
 
     def batch_disassociate_client_device_from_core_device(self) -> ActionResult:
-        """BatchDisassociateClientDeviceFromCoreDevice; those that are not associated are told as errors."""
+        """BatchDisassociateClientDeviceFromCoreDevice; devices that are not associated are returned as errors."""
         request = self._request("BatchDisassociateClientDeviceFromCoreDevice")
         core = request["coreDeviceThingName"]
         clients = self._backend.device(core).clients
@@ -122,12 +122,12 @@ class DeviceOperations(GreengrassRequest):
         return page(request, "associatedClientDevices", entries)
 
     def get_connectivity_info(self) -> ActionResult:
-        """GetConnectivityInfo; nothing for a thing of which nothing was told."""
+        """GetConnectivityInfo; an empty list for an unknown thing."""
         thing = self._request("GetConnectivityInfo")["thingName"]
         return ActionResult({"connectivityInfo": self._backend.connectivity.get(thing, []), "message": ""})
 
     def update_connectivity_info(self) -> ActionResult:
-        """UpdateConnectivityInfo: in place of all that was told before."""
+        """UpdateConnectivityInfo: replaces the earlier information."""
         request = self._request("UpdateConnectivityInfo")
         self._backend.connectivity[request["thingName"]] = request["connectivityInfo"]
         return ActionResult({"version": str(uuid.uuid4()), "message": "Connectivity Info Updated"})
@@ -139,7 +139,7 @@ class DeviceOperations(GreengrassRequest):
         return ActionResult({"associatedAt": moment(since).isoformat()})
 
     def get_service_role_for_account(self) -> ActionResult:
-        """GetServiceRoleForAccount. Without one it is a 404, though the service's model names no error for that."""
+        """GetServiceRoleForAccount. 404 without one, although the service model has no such error."""
         self._request("GetServiceRoleForAccount")
         if self._backend.service_role is None:
             raise ResourceNotFoundException("ServiceRole", self.current_account)
@@ -147,7 +147,7 @@ class DeviceOperations(GreengrassRequest):
         return ActionResult({"roleArn": role, "associatedAt": moment(since).isoformat()})
 
     def disassociate_service_role_from_account(self) -> ActionResult:
-        """DisassociateServiceRoleFromAccount, also where none is associated."""
+        """DisassociateServiceRoleFromAccount; succeeds even where none is associated."""
         self._request("DisassociateServiceRoleFromAccount")
         self._backend.service_role = None
         return ActionResult({"disassociatedAt": moment(now()).isoformat()})

@@ -1,4 +1,4 @@
-"""Core devices, which are put in from outside, and the deployments that bring components to them."""
+"""Core devices, which are added by the control API, and deployments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deployments.local.aws.environment import current, moment, now, partition
 
 
 class InstalledComponent(BaseModel):
-    """A component that a device has from the start. A root was deployed itself, others are dependencies."""
+    """A component that a device has initially. Roots were deployed directly, others are dependencies."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,7 +22,7 @@ class InstalledComponent(BaseModel):
 
 
 class CoreDeviceSeed(BaseModel):
-    """What a core device of the emulator is made from."""
+    """The description of a core device to add."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class CoreDeviceSeed(BaseModel):
     core_version: str = "2.12.6"
     runtime: str = "aws_nucleus_classic"
     groups: tuple[str, ...] = ()
-    """The thing groups that it belongs to; deployments to them reach it."""
+    """The thing groups that the device belongs to."""
     tags: dict[str, str] = {}
     installed: tuple[InstalledComponent, ...] = ()
 
@@ -46,7 +46,7 @@ class CoreDevice:
         self.tags = dict(seed.tags)
         self.since = now()
         self.clients: dict[str, float] = {}
-        """The client devices that may find it, each with the time of its association."""
+        """Associated client devices, by thing name, with the time of association."""
         self.installed = [self.entry(c.name, c.version, c.root, "LOCAL", self.since, c.state) for c in seed.installed]
 
     def entry(
@@ -64,7 +64,7 @@ class CoreDevice:
         }
 
     def deployed_by(self, deployment: Deployment) -> str:
-        """What ``lastInstallationSource`` says of a component from this deployment: the group, or the thing."""
+        """``lastInstallationSource`` of this deployment's components: the thing group or the thing."""
         return deployment.target_arn.rpartition("/")[2]
 
     def summary(self) -> dict[str, Any]:
@@ -79,12 +79,12 @@ class CoreDevice:
         }
 
     def describe(self) -> dict[str, Any]:
-        """The answer of GetCoreDevice."""
+        """The response of GetCoreDevice."""
         return {**self.summary(), "coreVersion": self.seed.core_version, "tags": self.tags}
 
 
 class Deployment:
-    """One deployment. Its components are on the devices after ``deploy_seconds``, and stay there when it goes."""
+    """One deployment. Its components are on the devices after ``deploy_seconds``, and stay when it is deleted."""
 
     def __init__(self, request: dict[str, Any], revision: int, account: str, region: str) -> None:
         self.request = request
@@ -102,12 +102,12 @@ class Deployment:
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it was cancelled before any device had it."""
+        """Whether it was cancelled before it reached any device."""
         return self._cancelled_at is not None and self._cancelled_at < self.ended
 
     @property
     def done(self) -> bool:
-        """Whether the devices have it."""
+        """Whether it has reached its devices."""
         return not self.withdrawn and now() >= self.ended
 
     @property
@@ -118,18 +118,18 @@ class Deployment:
         return "COMPLETED" if self.done and ":thing/" in self.target_arn else "ACTIVE"
 
     def cancel(self) -> None:
-        """CancelDeployment; one that is COMPLETED stays it."""
+        """CancelDeployment; no effect unless it is ACTIVE."""
         if self.status == "ACTIVE":
             self._cancelled_at = now()
 
     def reaches(self, device: CoreDevice) -> bool:
-        """Whether the device, or a group of it, is this deployment's target."""
+        """Whether this deployment's target is the device or one of its groups."""
         kind, _, name = self.target_arn.rpartition(":")[2].partition("/")
         return name == device.seed.thing if kind == "thing" else name in device.seed.groups
 
     def summary(self, latest: bool) -> dict[str, Any]:
         """The deployment's entry in ListDeployments."""
-        told = {
+        entry = {
             "targetArn": self.target_arn,
             "revisionId": self.revision,
             "deploymentId": self.id,
@@ -139,12 +139,12 @@ class Deployment:
         }
         for member in ("deploymentName", "parentTargetArn"):
             if self.request.get(member):
-                told[member] = self.request[member]
-        return told
+                entry[member] = self.request[member]
+        return entry
 
     def describe(self, latest: bool) -> dict[str, Any]:
-        """The answer of GetDeployment."""
-        told = {
+        """The response of GetDeployment."""
+        response = {
             **self.summary(latest),
             "iotJobId": self.job_id,
             "iotJobArn": self.job_arn,
@@ -153,8 +153,8 @@ class Deployment:
         }
         for member in ("deploymentPolicies", "iotJobConfiguration"):
             if self.request.get(member):
-                told[member] = self.request[member]
-        return told
+                response[member] = self.request[member]
+        return response
 
     def effective(self) -> dict[str, Any]:
         """The deployment's entry in ListEffectiveDeployments of a device that it reaches."""

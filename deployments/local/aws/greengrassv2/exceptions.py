@@ -19,7 +19,7 @@ class AccessDeniedException(AwsError):
 
 
 class ResourceNotFoundException(AwsError):
-    """404: the component, device or deployment is not there."""
+    """404: there is no such component, device or deployment."""
 
     code = "ResourceNotFoundException"
 
@@ -30,7 +30,7 @@ class ResourceNotFoundException(AwsError):
 
 
 class ConflictException(AwsError):
-    """409: the component version exists already."""
+    """409: the component version already exists, or the resource is in a conflicting state."""
 
     code = "ConflictException"
 

@@ -29,7 +29,7 @@ TOKEN_SECONDS = 8 * 3600
 
 
 class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[misc]
-    """What one account has in one Region. The Resource Groups Tagging API finds it by its mixin."""
+    """The state of one account in one Region. The mixin makes it visible to the Resource Groups Tagging API."""
 
     SERVICE_NAMESPACE = "greengrass"
 
@@ -39,9 +39,9 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         self.devices: dict[str, CoreDevice] = {}
         self.deployments: dict[str, Deployment] = {}
         self.connectivity: dict[str, list[dict[str, Any]]] = {}
-        """Where client devices reach a core device, by its thing name."""
+        """Connectivity information of core devices, by thing name."""
         self.service_role: tuple[str, float] | None = None
-        """The ARN of the role that Greengrass takes in this Region, and since when."""
+        """The ARN of the service role in this Region, and when it was associated."""
         self._tokens: dict[str, tuple[float, str, dict[str, Any]]] = {}
         self._last_create = -math.inf
         self._lock = threading.RLock()
@@ -76,10 +76,10 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
             stored = recipes.with_digests(recipe, self.account_id, self.region_name, settings.artifact_bytes)
             made = ComponentVersion(stored, tags, self.account_id, self.region_name)
             self.components.setdefault(made.name, {})[made.version] = made
-            answer = made.created_answer()
+            response = made.created_response()
             if client_token:
-                self._tokens[client_token] = (made.created, asked, answer)
-            return answer
+                self._tokens[client_token] = (made.created, asked, response)
+            return response
 
     def _throttle(self, per_second: float) -> None:
         at = now()
@@ -90,21 +90,21 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
     def _remembered(self, token: str | None, asked: str) -> dict[str, Any] | None:
         if not token or token not in self._tokens:
             return None
-        since, parameters, answer = self._tokens[token]
+        since, parameters, response = self._tokens[token]
         if now() - since > TOKEN_SECONDS:
             del self._tokens[token]
             return None
         if parameters != asked:
             raise ValidationException("The client token was used before in a request with other parameters.")
-        return answer
+        return response
 
     def component_version(self, arn: str) -> ComponentVersion:
-        """The component version of that ARN.
+        """The component version with that ARN.
 
         Raises:
             ResourceNotFoundException: there is none.
         """
-        # Looked up by its ARN's parts, and compared whole: other accounts and Regions have none here.
+        # The whole ARN must match: this backend has no components of other accounts and Regions.
         name, _, version = arn.partition(":components:")[2].partition(":versions:")
         found = self.components.get(name, {}).get(version)
         if found is None or found.arn != arn:
@@ -112,11 +112,11 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         return found
 
     def versions_of(self, arn: str) -> list[ComponentVersion]:
-        """Every version of the component of that ARN, the highest first; none when it is not known."""
+        """All versions of the component with that ARN, the highest first; empty when it is unknown."""
         return [v for v in self.versions_named(arn.partition(":components:")[2]) if v.component_arn == arn]
 
     def versions_named(self, name: str) -> list[ComponentVersion]:
-        """Every version of the component of that name, the highest first; none when it is not known."""
+        """All versions of the component with that name, the highest first; empty when it is unknown."""
         versions = list(self.components.get(name, {}).values())
         return sorted(versions, key=lambda v: recipes.version_key(v.version), reverse=True)
 
@@ -126,15 +126,15 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         return [max(v.values(), key=lambda c: recipes.version_key(c.version)) for _, v in components if v]
 
     def delete_component(self, arn: str) -> None:
-        """DeleteComponent: one version; the name is gone with its last."""
+        """DeleteComponent: deletes one version; the component ends with its last version."""
         with self._lock:
-            gone = self.component_version(arn)
-            del self.components[gone.name][gone.version]
-            if not self.components[gone.name]:
-                del self.components[gone.name]
+            found = self.component_version(arn)
+            del self.components[found.name][found.version]
+            if not self.components[found.name]:
+                del self.components[found.name]
 
     def tags_of(self, arn: str) -> dict[str, str]:
-        """The tags of a component version, core device or deployment; changing them changes its tags.
+        """The tags of a component version, core device or deployment, as a mutable dictionary.
 
         Raises:
             ResourceNotFoundException: there is no such resource.
@@ -153,7 +153,7 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         return tags
 
     def iter_tagged_resources(self) -> Iterator[TaggedResource]:
-        """Every resource that can have tags, for the Resource Groups Tagging API."""
+        """All taggable resources, for the Resource Groups Tagging API."""
         arn = f"arn:{partition(self.region_name)}:greengrass:{self.region_name}:{self.account_id}"
         for versions in list(self.components.values()):
             for version in list(versions.values()):
@@ -165,17 +165,17 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
                 yield TaggedResource(f"{arn}:deployments:{deployment.id}", deployment.tags, "greengrass:deployments")
 
     def tag_resource(self, arn: str, tags: dict[str, str]) -> None:
-        """TagResource, here and of the Resource Groups Tagging API."""
+        """TagResource, also for the Resource Groups Tagging API."""
         self.tags_of(arn).update(tags)
 
     def untag_resource(self, arn: str, tag_keys: list[str]) -> None:
-        """UntagResource, here and of the Resource Groups Tagging API."""
+        """UntagResource, also for the Resource Groups Tagging API."""
         tags = self.tags_of(arn)
         for key in tag_keys:
             tags.pop(key, None)
 
     def device(self, thing: str) -> CoreDevice:
-        """The core device of that thing name.
+        """The core device with that thing name.
 
         Raises:
             ResourceNotFoundException: there is none.
@@ -188,7 +188,7 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         """CreateDeployment: a new revision for its target.
 
         Raises:
-            ResourceNotFoundException: a component version is not there. Those of AWS (``aws.``) are taken as known.
+            ResourceNotFoundException: there is no such component version. AWS's own (``aws.``) are assumed to exist.
             ValidationException: a component version is not DEPLOYABLE.
         """
         for name, spec in (request.get("components") or {}).items():
@@ -204,7 +204,7 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         return made_now
 
     def deployment(self, deployment_id: str) -> Deployment:
-        """The deployment of that id.
+        """The deployment with that id.
 
         Raises:
             ResourceNotFoundException: there is none.
@@ -215,7 +215,7 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         return found
 
     def delete_deployment(self, deployment_id: str) -> None:
-        """DeleteDeployment. Core devices keep what it brought them.
+        """DeleteDeployment. Core devices keep its components.
 
         Raises:
             ConflictException: it is ACTIVE.
@@ -228,12 +228,12 @@ class GreengrassV2Backend(BaseBackend, TaggableResourcesMixin):  # type: ignore[
         found.deleted = True
 
     def latest_deployments(self) -> list[Deployment]:
-        """The newest revision for every target that reached it or may yet."""
+        """The newest revision per target, without those cancelled before they reached it."""
         latest = {d.target_arn: d for d in self.deployments.values() if not d.withdrawn}
         return list(latest.values())
 
     def installed(self, device: CoreDevice) -> list[dict[str, Any]]:
-        """The components on a device: what it was seeded with, and what its deployments brought."""
+        """The components on a device: initial ones, and those of its deployments."""
         found = {entry["componentName"]: entry for entry in device.installed}
         for deployment in self.latest_deployments():
             if not deployment.reaches(device) or not deployment.done:

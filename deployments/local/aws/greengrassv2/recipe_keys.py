@@ -1,7 +1,7 @@
-"""The keys of a component recipe: sent in any case, stored in PascalCase, given back in the form of the settings.
+"""The keys of a component recipe: accepted in any case, stored in PascalCase, returned as ``recipe_form`` says.
 
-Source: "AWS IoT Greengrass component recipe reference". What users name themselves (dependencies, configuration,
-lifecycle steps, platform attributes) is no key of the recipe and stays as it is.
+Source: "AWS IoT Greengrass component recipe reference". Names chosen by users (dependencies, configuration, lifecycle
+steps, platform attributes) are not changed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 from deployments.local.aws.settings import RecipeForm
 
 Keys = dict[str, Any]
-"""The keys of an object in PascalCase, each with the keys of what it holds: an object, each entry of a list or,
-under ``*``, each value of a map; None where the content is free."""
+"""PascalCase key -> the keys of its value: of an object, of each entry of a list or, under ``*``, of each value of a
+map; None for free content."""
 
 ARTIFACT: Keys = {
     "Uri": None,
@@ -48,14 +48,14 @@ _EMPTY: tuple[Any, ...] = (None, "", {}, [])
 
 
 def pascal(recipe: Any, keys: Keys | None = RECIPE) -> Any:
-    """A recipe, or a part of it, with its keys in PascalCase; keys that no recipe has stay as they are."""
+    """A recipe, or a part of it, with its keys in PascalCase; unknown keys are not changed."""
     return _rewritten(recipe, keys, lambda entries, _: entries)
 
 
 def _rewritten(value: Any, keys: Keys | None, write: Callable[[dict[str, Any], bool], dict[str, Any]]) -> Any:
-    """The value with every object in it rewritten by ``write``, the innermost first.
+    """The value with every object in it rewritten by ``write``, from the inside out.
 
-    ``write`` is given the entries, keys of the recipe in PascalCase, and whether users name these entries themselves.
+    ``write`` gets an object with PascalCase keys, and whether its keys are names chosen by users.
     """
     if keys is None:
         return value
@@ -71,7 +71,7 @@ def _rewritten(value: Any, keys: Keys | None, write: Callable[[dict[str, Any], b
 
 
 def in_form(recipe: dict[str, Any], form: RecipeForm) -> dict[str, Any]:
-    """A stored recipe as GetComponent gives it back."""
+    """A stored recipe as GetComponent returns it."""
     if form is RecipeForm.AS_SENT:
         return recipe
     complete = _with_defaults(recipe)
@@ -97,7 +97,7 @@ def _complete_artifact(artifact: dict[str, Any]) -> dict[str, Any]:
 
 
 def _normalised(entries: dict[str, Any], named_by_users: bool) -> dict[str, Any]:
-    """In the order of their keys; those of the recipe in camelCase, and without what is empty."""
+    """The entries sorted by key; unless users chose the keys, in camelCase and without empty ones."""
     ordered = sorted(entries.items())
     if named_by_users:
         return dict(ordered)

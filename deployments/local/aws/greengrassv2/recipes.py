@@ -1,4 +1,4 @@
-"""Component recipes: reading them, the rules of the service, and the digests that the service fills in."""
+"""Component recipes: parsing, the service's rules, and the digests that the service adds."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 VERSION = re.compile(r"(0|[1-9]\d*|0+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
 LARGEST_VERSION_PART = 999_999
 UNREAD_SCHEMES = ("docker:", "greengrass:")
-"""Artifacts that the device fetches from elsewhere; the service does not look whether they are there."""
+"""Artifacts outside S3, whose existence the service does not check."""
 _CHOICES = {
     "Unarchive": ("NONE", "ZIP"),
     "Read": ("NONE", "OWNER", "ALL"),
     "Execute": ("NONE", "OWNER", "ALL"),
     "DependencyType": ("HARD", "SOFT"),
 }
-"""What these fields may say, in any case; stored in capitals."""
+"""The values of these fields, accepted in any case and stored in capitals."""
 
 
 class _YamlAsJson(yaml.SafeLoader):
-    """YAML without dates, which JSON does not have: ``RecipeFormatVersion: 2020-01-25`` is a text."""
+    """YAML without dates, which JSON lacks: ``RecipeFormatVersion: 2020-01-25`` is a string."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - yaml's own name and form
         first: [entry for entry in entries if entry[0] != "tag:yaml.org,2002:timestamp"]
@@ -45,16 +45,16 @@ def parse(blob: bytes, caller: str) -> dict[str, Any]:
 
     Args:
         blob: the inline recipe.
-        caller: the ARN that the error names.
+        caller: the ARN for the error message.
 
     Raises:
-        AccessDeniedException: it cannot be parsed. The misleading text is the service's own.
+        AccessDeniedException: it cannot be parsed. The misleading error is the service's own.
     """
     try:
         text = blob.decode()
         json_text = text.lstrip().startswith("{")
         read = json.loads(text) if json_text else yaml.load(text, _YamlAsJson)  # noqa: S506 - a SafeLoader
-        # Keys become texts, and what JSON cannot hold is an error.
+        # Turns keys into strings, and rejects what JSON cannot represent.
         recipe = json.loads(json.dumps(read, allow_nan=False))
     except (UnicodeDecodeError, ValueError, TypeError, RecursionError, yaml.YAMLError):
         recipe = None
@@ -65,7 +65,7 @@ def parse(blob: bytes, caller: str) -> dict[str, Any]:
 
 
 def version_key(version: str) -> tuple[int, int, int, bool, str]:
-    """What component versions are ordered by; a pre-release comes before its release."""
+    """The sort key of a component version; a pre-release comes before its release."""
     match = VERSION.fullmatch(version)
     if match is None:
         raise ValidationException(
@@ -76,10 +76,10 @@ def version_key(version: str) -> tuple[int, int, int, bool, str]:
 
 
 def check(recipe: dict[str, Any]) -> None:
-    """Hold a parsed recipe against the service's rules, and put fields of few choices into capitals.
+    """Validate a parsed recipe against the service's rules, and put enumerated values into capitals.
 
     Raises:
-        ValidationException: the first rule that it breaks.
+        ValidationException: it breaks a rule; the message names the first.
     """
     if recipe.get("RecipeFormatVersion") != FORMAT_VERSION:
         raise _invalid(f"RecipeFormatVersion must be {FORMAT_VERSION}.")
@@ -87,7 +87,7 @@ def check(recipe: dict[str, Any]) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise _invalid(f"ComponentName {name!r} must match [a-zA-Z0-9-_.]{{1,128}}.")
     if not isinstance(version, str) or len(version) > 64:
-        raise _invalid(f"ComponentVersion {version!r} is no version.")
+        raise _invalid(f"ComponentVersion {version!r} is not a version.")
     if max(version_key(version)[:3]) > LARGEST_VERSION_PART:
         raise _invalid(f"the parts of ComponentVersion {version} must not exceed {LARGEST_VERSION_PART}.")
     _held(recipe, "Lifecycle", dict, "the recipe")
@@ -114,13 +114,13 @@ def _held(owner: dict[str, Any], key: str, kind: type, where: str) -> Any:
 
 
 def _choose(owner: dict[str, Any], key: str, where: str) -> None:
-    said = owner.get(key)
-    if said is None:
+    value = owner.get(key)
+    if value is None:
         return
     choices = _CHOICES[key]
-    if not isinstance(said, str) or said.upper() not in choices:
-        raise _invalid(f"{key} of {where} is {said!r}, expected {', '.join(choices[:-1])} or {choices[-1]}.")
-    owner[key] = said.upper()
+    if not isinstance(value, str) or value.upper() not in choices:
+        raise _invalid(f"{key} of {where} is {value!r}, expected {', '.join(choices[:-1])} or {choices[-1]}.")
+    owner[key] = value.upper()
 
 
 def _check_manifest(manifest: dict[str, Any]) -> None:
@@ -147,19 +147,19 @@ def _is_artifact(uri: str) -> bool:
 
 
 def artifacts(recipe: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The artifacts of every manifest, as they stand in the recipe."""
+    """The artifacts of all manifests in the recipe."""
     for manifest in recipe.get("Manifests") or []:
         yield from manifest.get("Artifacts") or []
 
 
 def with_digests(recipe: dict[str, Any], account: str, region: str, limit: int) -> dict[str, Any]:
-    """The recipe as the service stores it: with the digest of every artifact in S3.
+    """The recipe as stored by the service, with the digest of every artifact in S3.
 
     Args:
-        recipe: one that was checked.
-        account: whose buckets are looked in.
+        recipe: a validated recipe.
+        account: the account of the request.
         region: where the buckets must be.
-        limit: the most bytes that all artifacts together may have.
+        limit: the maximum total size of the artifacts in bytes.
 
     Raises:
         ValidationException: an artifact is missing or in another Region, or they are too large.
@@ -183,10 +183,10 @@ def with_digests(recipe: dict[str, Any], account: str, region: str, limit: int) 
 
 
 def platforms(recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """The platforms of a recipe as DescribeComponent tells them; no attributes: any platform."""
-    told = []
+    """The platforms of a recipe as DescribeComponent returns them; one without attributes is any platform."""
+    found = []
     for manifest in recipe.get("Manifests") or []:
         attributes = {key: str(value) for key, value in (manifest.get("Platform") or {}).items()}
         named = {"name": str(manifest["Name"])} if manifest.get("Name") else {}
-        told.append({**named, "attributes": attributes})
-    return told
+        found.append({**named, "attributes": attributes})
+    return found

@@ -1,4 +1,4 @@
-"""What every operation of AWS IoT Greengrass V2 begins and ends with: a checked request, a page of a list."""
+"""Request validation and pagination, common to all operations of AWS IoT Greengrass V2."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from deployments.local.aws.greengrassv2.models import GreengrassV2Backend, green
 from deployments.local.aws.shapes import operation_model, request_violations, summary
 
 PAGE = 50
-"""How many entries a list gives when the caller does not say."""
+"""The default page size of lists."""
 
 
 class GreengrassRequest(BaseResponse):  # type: ignore[misc]
-    """One request to Greengrass, whatever its operation."""
+    """One request to Greengrass."""
 
     def __init__(self) -> None:
         super().__init__(service_name="greengrassv2")
@@ -32,16 +32,16 @@ class GreengrassRequest(BaseResponse):  # type: ignore[misc]
         return backend
 
     def _request(self, operation: str) -> dict[str, Any]:
-        """The request's members, checked against the service model.
+        """The request's members, validated against the service model.
 
         Raises:
-            ValidationException: what AWS would find wrong with it.
+            ValidationException: it is not valid.
         """
         shape = operation_model("greengrassv2", operation).input_shape
         try:
             body = json.loads(self.body) if self.body else {}
         except ValueError:
-            raise ValidationException("The request's body is no JSON.") from None
+            raise ValidationException("The request's body is not JSON.") from None
         request: dict[str, Any] = _named(shape, body)
         query = self.normalized_request.args
         for name, member in shape.members.items() if shape else ():
@@ -59,7 +59,7 @@ class GreengrassRequest(BaseResponse):  # type: ignore[misc]
 
 
 def _named(shape: Shape | None, value: Any) -> Any:
-    """A part of a request with the names of its members in place of those on the wire, such as ``RoleArn``."""
+    """A part of a request with the names of its members instead of those on the wire, such as ``RoleArn``."""
     if isinstance(shape, StructureShape) and isinstance(value, dict):
         wire = {member.serialization.get("name", name): (name, member) for name, member in shape.members.items()}
         found = {key: wire.get(key, (key, None)) for key in value}
@@ -72,10 +72,10 @@ def _named(shape: Shape | None, value: Any) -> Any:
 
 
 def page(request: dict[str, Any], member: str, entries: list[dict[str, Any]]) -> ActionResult:
-    """The part of a list that the request asks for, under the name of its member.
+    """The requested page of a list, as a response with it under ``member``.
 
     Raises:
-        ValidationException: the request's ``nextToken`` is none of ours.
+        ValidationException: the request's ``nextToken`` is not one of ours.
     """
     token = request.get("nextToken")
     try:
@@ -83,7 +83,7 @@ def page(request: dict[str, Any], member: str, entries: list[dict[str, Any]]) ->
     except (ValueError, binascii.Error):
         raise ValidationException("The nextToken is not valid.") from None
     end = start + request.get("maxResults", PAGE)
-    answer: dict[str, Any] = {member: entries[start:end]}
+    response: dict[str, Any] = {member: entries[start:end]}
     if end < len(entries):
-        answer["nextToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
-    return ActionResult(answer)
+        response["nextToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
+    return ActionResult(response)

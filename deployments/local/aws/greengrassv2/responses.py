@@ -1,4 +1,4 @@
-"""The operations of AWS IoT Greengrass V2 as moto dispatches them."""
+"""The operations of AWS IoT Greengrass V2, for moto's dispatcher."""
 
 from deployments.local.aws.greengrassv2.component_operations import ComponentOperations
 from deployments.local.aws.greengrassv2.device_operations import DeviceOperations

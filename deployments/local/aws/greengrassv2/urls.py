@@ -1,4 +1,4 @@
-"""The URLs of AWS IoT Greengrass V2. moto's server needs named groups: a bare ``.*`` is a 404 there."""
+"""The URLs of AWS IoT Greengrass V2. moto's server needs named groups: with a bare ``.*`` it answers 404."""
 
 from deployments.local.aws.greengrassv2.responses import GreengrassV2
 

@@ -1,1 +1,1 @@
-"""The services that the local AWS simulates, on moto or beside it."""
+"""The services that the embedded AWS emulates, on top of moto or beside it."""

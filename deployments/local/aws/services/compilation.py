@@ -1,4 +1,4 @@
-"""Compilation jobs of the emulated SageMaker: their life cycle, measured in time, and what they leave behind."""
+"""Compilation jobs of the emulated SageMaker: their life cycle over time, their archives and logs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOG_GROUP = "/aws/sagemaker/CompilationJobs"
 LIVE = ("STARTING", "INPROGRESS", "STOPPING")
 _STARTING_SHARE = 0.2
 _logging = threading.Lock()
-"""Held while a job writes its log: moto makes a log group anew, and empty, when two ask for it at the same time."""
+"""Held while a job writes its log: moto recreates a log group, empty, when two threads create it at the same time."""
 
 
 def target_of(request: dict[str, Any]) -> str | None:
-    """Which row of the table of targets a CreateCompilationJob request compiles for; None when none fits."""
+    """The name of the target that a CreateCompilationJob request compiles for; None when none matches."""
     output = request["OutputConfig"]
     last = output["S3OutputLocation"].rstrip("/").rpartition("/")[2]
     by_place = [t.name for t in all_targets() if t.name == last]
@@ -37,8 +37,8 @@ def target_of(request: dict[str, Any]) -> str | None:
 
 
 class CompilationJob:
-    """One compilation job. Its status follows from the time; what it leaves behind is made when it is looked at
-    after it is due.
+    """One compilation job. Its status is derived from the time; its archive is written by the first call after it is
+    due.
     """
 
     def __init__(self, request: dict[str, Any], account: str, region: str) -> None:
@@ -70,23 +70,23 @@ class CompilationJob:
 
     @property
     def due(self) -> float:
-        """When it ends by itself, which is never while it is held back."""
+        """When it ends by itself; infinite while it is held."""
         return max(self.created + self._seconds, self._gate.opened)
 
     def status(self) -> str:
-        """The status at this moment; whatever is due by now has happened when this returns."""
+        """The current status. Carries out whatever is due by now."""
         with self._lock:
             if self.ended is None:
                 self._advance(now())
             return self._status
 
     def takes_a_slot(self) -> bool:
-        """Whether the job counts against the quota at this moment, told without waiting for a compilation."""
+        """Whether the job counts against the quota now; does not wait for a compilation."""
         due = self.due if self._stopping_since is None else self._stopping_since + self._stop_seconds
         return self.ended is None and now() < due
 
     def stop(self) -> bool:
-        """Begin to stop; False when the job has ended already."""
+        """Start stopping; False when the job has already ended."""
         with self._lock:
             if self.status() not in LIVE:
                 return False
@@ -157,7 +157,7 @@ class CompilationJob:
                 logs.put_log_events(LOG_GROUP, stream, [{"timestamp": int(at * 1000), "message": text}])
 
     def _shown(self) -> tuple[str, dict[str, Any]]:
-        # One lock around status and times, so that an answer is never half of two states.
+        # One lock around status and times, so that they are consistent.
         with self._lock:
             status = self.status()
             times: dict[str, Any] = {"CreationTime": moment(self.created), "LastModifiedTime": moment(self._modified)}
@@ -168,14 +168,14 @@ class CompilationJob:
             return status, times
 
     def describe(self) -> dict[str, Any]:
-        """The answer of DescribeCompilationJob."""
+        """The response of DescribeCompilationJob."""
         status, times = self._shown()
         request = {
             key: self.request[key]
             for key in ("StoppingCondition", "RoleArn", "InputConfig", "OutputConfig", "VpcConfig")
             if self.request.get(key) is not None
         }
-        answer = {
+        response = {
             "CompilationJobName": self.name,
             "CompilationJobArn": self.arn,
             "CompilationJobStatus": status,
@@ -185,9 +185,9 @@ class CompilationJob:
             **times,
         }
         if status == "COMPLETED":
-            answer["ModelDigests"] = {"ArtifactDigest": self.digest}
-            answer["InferenceImage"] = self._inference_image()
-        return answer
+            response["ModelDigests"] = {"ArtifactDigest": self.digest}
+            response["InferenceImage"] = self._inference_image()
+        return response
 
     def summary(self) -> dict[str, Any]:
         """The job's entry in ListCompilationJobs."""
@@ -214,4 +214,4 @@ class CompilationJob:
 
 
 class _PlannedFailure(Exception):
-    """The reason that an injected fault gave."""
+    """The failure reason of an injected fault."""

@@ -1,4 +1,4 @@
-"""The emulated IAM: moto's, with SimulatePrincipalPolicy, which moto has not; and what a role may do."""
+"""The emulated IAM: moto's plus SimulatePrincipalPolicy, which moto lacks, and the evaluation of policies."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Decision = Literal["allowed", "explicitDeny", "implicitDeny"]
 
 
 CALLER = "local"
-"""The user whom calls with any other access key than one of IAM or STS are taken to be of."""
+"""The user of every call whose access key neither IAM nor STS issued."""
 ROLE_NAME = "DDASageMakerExecutionRole"
-_FROM_THE_START = "dda-from-the-start"
+_INITIAL = "dda-from-the-start"
 _PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 
 
 def seed(region: str) -> None:
-    """The user :data:`CALLER`, who may what the pipeline's role may, and the SageMaker role; both in any bucket.
+    """Create the user :data:`CALLER`, with the permissions of the pipeline's role, and the SageMaker role.
 
-    They are in every partition, and the user may so in every Region, because whatever is asked of the local AWS may
-    name another. The role may read and write whatever is there, because anything may be compiled here.
+    Both exist in every partition, because calls may come from any. The user's permissions cover every Region and
+    bucket; the role may read and write every object, because anything may be compiled here.
     """
     for name in sorted({*_PARTITIONS, partition(region)}):
         _seed(name)
@@ -46,30 +46,30 @@ def _seed(partition_name: str) -> None:
         "SageMakerRole": ROLE_NAME,
         "PipelineRole": "*",
     }
-    # moto takes a partition's name where it asks for a Region.
+    # moto accepts the name of a partition as the Region.
     iam.create_user(partition_name, CALLER)
     allowed = json.dumps(policy("pipeline", **placeholders)).replace('"arn:aws:', f'"arn:{partition_name}:')
-    iam.put_user_policy(CALLER, _FROM_THE_START, allowed)
+    iam.put_user_policy(CALLER, _INITIAL, allowed)
     trust = json.dumps(policy("sagemaker-execution-trust"))
     iam.create_role(ROLE_NAME, trust, "/", None, "", [], "3600")
     statement = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject"], "Resource": "*"}
     anything = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.put_role_policy(ROLE_NAME, _FROM_THE_START, anything)
+    iam.put_role_policy(ROLE_NAME, _INITIAL, anything)
 
 
 class Iam(IamResponse):  # type: ignore[misc]
-    """moto's IAM and SimulatePrincipalPolicy."""
+    """moto's IAM plus SimulatePrincipalPolicy."""
 
     def create_role(self) -> ActionResult:
-        """CreateRole. The SageMaker role that is there from the start gives way to one of the caller's own."""
+        """CreateRole. The caller may replace the initial SageMaker role."""
         name = self._get_param("RoleName")
         role = next((role for role in self.backend.get_roles() if role.name == name), None)
-        if role and _FROM_THE_START in role.policies:
+        if role and _INITIAL in role.policies:
             del self.backend.roles[role.id]
         return super().create_role()
 
     def simulate_principal_policy(self) -> ActionResult:
-        """SimulatePrincipalPolicy of a user or role: its own policies and those given."""
+        """SimulatePrincipalPolicy for a user or role, with its own policies and those given."""
         request = {
             "PolicySourceArn": self._get_param("PolicySourceArn"),
             "ActionNames": self._listed("ActionNames"),
@@ -84,7 +84,7 @@ class Iam(IamResponse):  # type: ignore[misc]
         try:
             policies += [json.loads(text) for text in self._listed("PolicyInputList")]
         except ValueError:
-            raise AwsError("InvalidInput", "PolicyInputList holds a policy that is no JSON.") from None
+            raise AwsError("InvalidInput", "PolicyInputList has a policy that is not JSON.") from None
         context = {
             str(entry["ContextKeyName"]).lower(): list(entry.get("ContextKeyValues") or [])
             for entry in self._listed("ContextEntries")
@@ -107,7 +107,7 @@ class Iam(IamResponse):  # type: ignore[misc]
         return list(value or [])
 
     def serialized(self, action_result: ActionResult) -> Any:
-        """As moto does it, with the status that IAM sends with an error of ours."""
+        """moto's response, with IAM's HTTP status for our errors."""
         status, headers, body = super().serialized(action_result)
         if isinstance(action_result.result, AwsError):
             status = error_status("iam", self._get_action(), action_result.result.code)
@@ -115,14 +115,14 @@ class Iam(IamResponse):  # type: ignore[misc]
 
 
 def find_role(role_arn: str) -> Any | None:
-    """moto's role of that ARN; None when IAM does not hold it."""
+    """moto's role with that ARN; None when IAM has none."""
     backend = _backend_of(role_arn)
     roles = list(backend.roles.values()) if backend else []
     return next((role for role in roles if role.arn == role_arn), None)
 
 
 def _backend_of(arn: str) -> Any | None:
-    """moto's IAM of the account and the partition that an ARN names; None where there is none."""
+    """moto's IAM for the account and partition of an ARN; None where there is none."""
     words = arn.split(":")
     if len(words) < 6 or words[4] not in iam_backends or words[1] not in iam_backends[words[4]]:
         return None
@@ -130,7 +130,7 @@ def _backend_of(arn: str) -> Any | None:
 
 
 def principal_policies(arn: str) -> list[dict[str, Any]] | None:
-    """Every policy of a role or user, inline and attached; None when IAM does not hold it."""
+    """All policies of a role or user, inline and attached; None when IAM has no such principal."""
     backend = _backend_of(arn)
     users = list(backend.users.values()) if backend else []
     principal = find_role(arn) or next((user for user in users if user.arn == arn), None)
@@ -144,7 +144,7 @@ def principal_policies(arn: str) -> list[dict[str, Any]] | None:
 
 
 def may(principal_arn: str, action: str, resource: str) -> bool:
-    """Whether a role or user may do something. One that IAM does not hold may do everything."""
+    """Whether a role or user may do something. A principal unknown to IAM may do everything."""
     policies = principal_policies(principal_arn)
     return policies is None or evaluate(policies, action, resource) == "allowed"
 
@@ -152,10 +152,10 @@ def may(principal_arn: str, action: str, resource: str) -> bool:
 def evaluate(
     policies: list[dict[str, Any]], action: str, resource: str, context: dict[str, list[str]] | None = None
 ) -> Decision:
-    """What policies together say of an action on a resource.
+    """The decision of all policies together on an action and a resource.
 
-    Of conditions, StringEquals, StringLike and Bool on keys of ``context`` are understood; any other is taken as not
-    met by what allows, and as met by what denies.
+    Of conditions, StringEquals, StringLike and Bool on keys of ``context`` are evaluated. Any other counts as not met
+    in an Allow statement and as met in a Deny statement.
     """
     decision: Decision = "implicitDeny"
     for statement in _statements(policies, action, resource):
@@ -171,7 +171,7 @@ def evaluate(
 def missing_keys(
     policies: list[dict[str, Any]], action: str, resource: str, context: dict[str, list[str]]
 ) -> list[str]:
-    """The condition keys that the policies ask for and ``context`` has no value of."""
+    """The condition keys in the policies for which ``context`` has no value."""
     conditions = [each.get("Condition") or {} for each in _statements(policies, action, resource)]
     keys = {key for condition in conditions for operands in condition.values() for key in operands}
     return sorted(key for key in keys if key.lower() not in context)
@@ -184,7 +184,7 @@ def _statements(policies: list[dict[str, Any]], action: str, resource: str) -> l
 
 
 def _met(condition: dict[str, Any], context: dict[str, list[str]]) -> bool | None:
-    """Whether a condition is met; None where it is one that is not understood or has no value to go by."""
+    """Whether a condition is met; None where it is not supported or ``context`` has no value for it."""
     for operator, operands in condition.items():
         for key, wanted in operands.items():
             values = context.get(key.lower())
@@ -211,5 +211,5 @@ def _concerns(statement: dict[str, Any], action: str, resource: str) -> bool:
 
 
 def _glob(pattern: str, flags: re.RegexFlag) -> re.Pattern[str]:
-    # IAM's wildcards are * and ?; a bracket stands for itself, unlike in a shell.
+    # IAM's wildcards are * and ?; brackets are literal, unlike in a shell.
     return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), flags | re.DOTALL)

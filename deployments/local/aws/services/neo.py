@@ -1,5 +1,5 @@
-"""The compiler of the embedded AWS: it reads what SageMaker Neo reads, refuses what Neo refuses, in Neo's words,
-and writes an archive with the file set of a Neo build.
+"""The emulated SageMaker Neo: reads the input that Neo reads, rejects what Neo rejects, with Neo's own texts, and
+writes an archive with the same files.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from isal import igzip, isal_zlib
 
 from dda_core.targets import NEO_CUDA_CEILING
 from deployments.local.aws.compiled_archive import compiled_files, pack
-from deployments.local.aws.spoiling import Spoil, asked_instead, spoiled
+from deployments.local.aws.spoiling import Spoil, request_to_compile, spoiled
 
 MODEL_SUFFIXES = (".pt", ".pth")
-_GZIP_BROKEN: Any = isal_zlib.IsalError  # its stub calls the class an instance
+_GZIP_BROKEN: Any = isal_zlib.IsalError  # its stub declares the class as an instance
 
 
 class NeoFailure(Exception):
-    """The compilation job ends FAILED; the text is its FailureReason."""
+    """The compilation job ends FAILED, with this text as its FailureReason."""
 
     def __init__(self, text: str, *, kind: str = "ClientError: InputConfiguration") -> None:
         super().__init__(f"{kind}: {text}")
 
 
 def output_name(input_uri: str, output_config: dict[str, Any]) -> str:
-    """The file name Neo gives the compiled archive: ``<input stem>-<target>.tar.gz``."""
+    """Neo's file name for the compiled archive: ``<input stem>-<target>.tar.gz``."""
     name = PurePosixPath(input_uri).name
     stem = name.removesuffix(".gz").removesuffix(".tar")
     platform = output_config.get("TargetPlatform")
@@ -42,7 +42,7 @@ def input_shapes(text: str | None) -> dict[str, list[int]]:
     """``DataInputConfig`` as input name -> shape.
 
     Raises:
-        NeoFailure: it is no JSON of shapes, or not of the NCHW kind.
+        NeoFailure: it is not JSON, or its shapes are not NCHW.
     """
     if text is None:
         raise NeoFailure("We are unable to extract DataInputConfig from the model. Please provide it in the request.")
@@ -69,10 +69,10 @@ def input_shapes(text: str | None) -> dict[str, list[int]]:
 
 
 def check_compiler_options(text: str | None) -> None:
-    """Check ``CompilerOptions``.
+    """Validate ``CompilerOptions``.
 
     Raises:
-        NeoFailure: no JSON object, or a CUDA version that Neo does not compile for.
+        NeoFailure: it is not a JSON object, or names a CUDA version that Neo does not support.
     """
     if not text:
         return
@@ -95,7 +95,7 @@ def read_model(archive: bytes) -> bytes:
     """The one model file of the input archive.
 
     Raises:
-        NeoFailure: no gzip tar, or not exactly one model file in it.
+        NeoFailure: it is not a gzip tar with exactly one model file.
     """
     try:
         with tarfile.open(fileobj=io.BytesIO(igzip.decompress(archive))) as tar:
@@ -120,13 +120,13 @@ def compile_model(archive: bytes, request: dict[str, Any], *, created: float, sp
     Args:
         archive: the input object.
         request: the CreateCompilationJob request.
-        created: when the job was made, in seconds since the epoch; the time of the archive's files.
-        spoil: what is to be wrong with the archive.
+        created: when the job was created, in seconds since the epoch; the modification time of the archive's files.
+        spoil: how to spoil the archive.
 
     Raises:
-        NeoFailure: what Neo would end the job with.
+        NeoFailure: Neo would fail the job.
     """
     check_compiler_options(request["OutputConfig"].get("CompilerOptions"))
     shapes = input_shapes(request["InputConfig"].get("DataInputConfig"))
-    files = compiled_files(read_model(archive), asked_instead(request, spoil), shapes)
+    files = compiled_files(read_model(archive), request_to_compile(request, spoil), shapes)
     return pack(spoiled(files, spoil), created)

@@ -1,4 +1,4 @@
-"""How the emulated services reach objects in the emulated S3."""
+"""Access of the emulated services to objects in the emulated S3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def bucket_of(account: str, name: str) -> Any | None:
-    """moto's bucket of that name, whatever account owns it, in whatever partition; None when there is none."""
+    """moto's bucket of that name, in any account and partition; None when there is none."""
     try:
         return s3_backends[account]["aws"].get_bucket(name)
     except S3ClientError:
@@ -42,7 +42,7 @@ def read_for_neo(account: str, region: str, uri: str) -> bytes:
     """The input object of a compilation job.
 
     Raises:
-        NeoFailure: what Neo says about an object that it cannot read.
+        NeoFailure: Neo could not read the object.
     """
     bucket_name, key = split_uri(uri)
     bucket = bucket_of(account, bucket_name)
@@ -63,7 +63,7 @@ def write_from_neo(account: str, region: str, uri: str, content: bytes) -> None:
     """Write a compiled archive.
 
     Raises:
-        NeoFailure: the bucket is not there, or in another Region.
+        NeoFailure: the bucket does not exist or is in another Region.
     """
     bucket_name, key = split_uri(uri)
     bucket = bucket_of(account, bucket_name)
@@ -78,5 +78,5 @@ def write_from_neo(account: str, region: str, uri: str, content: bytes) -> None:
             kind="ClientError: OutputConfiguration",
         )
     written = s3_backends[account][partition(region)].put_object(bucket_name, key, content)
-    # moto computes it when it is first asked for, without a lock; concurrent readers must find it there.
+    # moto computes the ETag lazily and without a lock; compute it before concurrent reads.
     _ = written.etag

@@ -1,10 +1,10 @@
-"""The emulated S3: moto's, with what it leaves out.
+"""The emulated S3: moto's, with these additions.
 
-- CopyObject honours ``If-None-Match: *``, and conditional writes are atomic under concurrent callers.
-- A ranged read takes only its range from the object, so that many small ranges of a large one stay quick.
-- The checksums that come with a body are compared with it.
-- ListMultipartUploads tells when each upload was initiated.
-- A checksum of a whole object that moto cannot compute is not told, where moto tells a wrong one.
+- CopyObject supports ``If-None-Match: *``, and conditional writes are atomic under concurrency.
+- A ranged read reads only its range, so that many small ranges of a large object are fast.
+- The checksums sent with a body are verified.
+- ListMultipartUploads returns when each upload was initiated.
+- A checksum that moto cannot compute is omitted, where moto returns a wrong one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CHECKSUMS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 _NOT_COMPUTED = ("CRC64NVME", "CRC32C")
-"""moto puts a CRC32 in their place. The AWS CLI uploads large files with the first, and checks what it downloads."""
+"""moto returns a CRC32 instead. The AWS CLI uploads large files with CRC64NVME and verifies its downloads."""
 
 
 class S3(S3Response):  # type: ignore[misc]
@@ -48,7 +48,7 @@ class S3(S3Response):  # type: ignore[misc]
             return super().copy_object()
 
     def put_object(self) -> Any:
-        """PutObject, its body checked."""
+        """PutObject, with its checksums verified."""
         self._check_body()
         if self.headers.get("If-None-Match") or self.headers.get("If-Match"):
             with _conditional:
@@ -56,33 +56,33 @@ class S3(S3Response):  # type: ignore[misc]
         return super().put_object()
 
     def upload_part(self) -> Any:
-        """UploadPart, its body checked."""
+        """UploadPart, with its checksums verified."""
         self._check_body()
         return super().upload_part()
 
     def _key_response_post(self, request: Any, body: bytes, bucket: str, query: dict[str, Any], key: str) -> Any:
         with _conditional if self.headers.get("If-None-Match") else nullcontext():
-            answer = super()._key_response_post(request, body, bucket, query, key)
+            response = super()._key_response_post(request, body, bucket, query, key)
         made = self.backend.get_object(bucket, key) if "uploadId" in query else None
         if made is not None and made.checksum_algorithm in _NOT_COMPUTED:
             made.checksum_algorithm = made.checksum_value = made.checksum_type = None
         if "uploads" in query:
             for upload in list(self.backend.list_multipart_uploads(bucket).values()):
                 vars(upload).setdefault("initiated", datetime.now(UTC))
-        return answer
+        return response
 
     def serialized(self, action_result: Any) -> Any:
-        """The answer as S3 writes it, with the times that moto does not keep."""
+        """moto's response, with the initiation times of uploads, which moto does not keep."""
         found = action_result.result.get("Uploads") if isinstance(action_result.result, dict) else None
         if found and self.bucket_name in self.backend.buckets:
             uploads = self.backend.list_multipart_uploads(self.bucket_name)
             for each in found:
-                if upload := uploads.get(each["UploadId"]):  # not ended by somebody else meanwhile
+                if upload := uploads.get(each["UploadId"]):  # may have ended meanwhile
                     each["Initiated"] = upload.initiated
         return super().serialized(action_result)
 
     def get_object(self) -> Any:
-        """GetObject; a plain range is read on its own."""
+        """GetObject; a simple range is read without the rest of the object."""
         span = _RANGE.match(self.headers.get("Range", ""))
         if span is None or "partNumber" in self.querystring:
             return super().get_object()

@@ -1,4 +1,4 @@
-"""The emulated SageMaker: compilation and training jobs of ours, everything else as moto has it."""
+"""The emulated SageMaker: our own compilation and training jobs; everything else is moto's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deployments.local.aws.services.training_events import announce
 from deployments.local.aws.shapes import request_violations, summary
 
 PAGE = 10
-"""How many jobs a list gives when the caller does not say, as SageMaker does: callers have to follow NextToken."""
+"""SageMaker's default page size of job lists: callers must follow NextToken."""
 
 _lock = threading.RLock()
 
@@ -39,7 +39,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         return request
 
     def _authorise(self, action: str, resource: str) -> None:
-        """Refuse what the policies of a caller whom the emulated IAM holds do not allow."""
+        """Raise AccessDeniedException where the policies of a caller known to IAM do not allow the action."""
         caller, principal = principal_of_key(self.get_access_key(), self.current_account, self.region)
         if not may(principal, action, resource):
             raise AwsError(
@@ -49,7 +49,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
             )
 
     def create_compilation_job(self) -> ActionResult:
-        """CreateCompilationJob. With tags it needs the permission to give them, as in AWS."""
+        """CreateCompilationJob. With tags it also needs sagemaker:AddTags, as in AWS."""
         request = self._request("CreateCompilationJob")
         output = request["OutputConfig"]
         if ("InputConfig" in request) == ("ModelPackageVersionArn" in request):
@@ -104,7 +104,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         return EmptyResult()
 
     def delete_compilation_job(self) -> ActionResult:
-        """DeleteCompilationJob: only of a job that has ended; its name is free again then."""
+        """DeleteCompilationJob: only for a job that has ended; frees its name."""
         with _lock:
             job = self._compilation_job("DeleteCompilationJob")
             if job.status() in LIVE:
@@ -134,7 +134,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         name = self._request(operation)["TrainingJobName"]
         job = self.sagemaker_backend.training_jobs.get(name)
         if job is None:
-            # The model has ResourceNotFound; the real service answers with this.
+            # The service model has ResourceNotFound, but the real service sends this.
             raise AwsError("ValidationException", "Requested resource not found.")
         return job  # type: ignore[no-any-return]
 
@@ -170,7 +170,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         return resource
 
     def add_tags(self) -> ActionResult:
-        """AddTags: a key that is there gets the new value."""
+        """AddTags: the value of an existing key is replaced."""
         request = self._request("AddTags")
         _refuse_double_tags(request)
         resource = self._tagged(request["ResourceArn"])
@@ -179,7 +179,7 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
         return ActionResult({"Tags": resource.tags})
 
     def list_tags(self) -> ActionResult:
-        """ListTags. Of jobs it needs the permission, as in AWS; what only moto has is not guarded."""
+        """ListTags. For jobs it needs sagemaker:ListTags, as in AWS; moto's own resources are not protected."""
         arn = self._request("ListTags")["ResourceArn"]
         if ":compilation-job/" in arn or ":training-job/" in arn:
             self._authorise("sagemaker:ListTags", arn)
@@ -194,10 +194,10 @@ class SageMaker(SageMakerResponse):  # type: ignore[misc]
 
 
 def add_training_job(backend: Any, job: TrainingJob) -> None:
-    """Put a training job into moto's backend.
+    """Add a training job to moto's backend.
 
     Raises:
-        AwsError: its name is taken (ResourceInUse).
+        AwsError: ResourceInUse, its name is taken.
     """
     with _lock:
         if job.training_job_name in backend.training_jobs:
@@ -213,16 +213,16 @@ def _refuse_double_tags(request: dict[str, Any]) -> None:
 
 
 def _page(request: dict[str, Any], entries: list[dict[str, Any]], noun: str, result: str) -> ActionResult:
-    """Filter, sort and cut a list of summaries as the request says."""
+    """Filter, sort and paginate a list of summaries as requested."""
     wanted = [entry for entry in entries if all(test(entry) for test in _filters(request, noun))]
     key = {"Name": f"{noun}Name", "Status": f"{noun}Status"}.get(request.get("SortBy", ""), "CreationTime")
     wanted.sort(key=lambda entry: (entry[key], entry[f"{noun}Name"]), reverse=request.get("SortOrder") == "Descending")
     start = _position(request.get("NextToken"))
     end = start + request.get("MaxResults", PAGE)
-    answer: dict[str, Any] = {result: wanted[start:end]}
+    response: dict[str, Any] = {result: wanted[start:end]}
     if end < len(wanted):
-        answer["NextToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
-    return ActionResult(answer)
+        response["NextToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
+    return ActionResult(response)
 
 
 def _position(token: str | None) -> int:

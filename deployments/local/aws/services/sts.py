@@ -1,4 +1,4 @@
-"""The emulated STS: AssumeRole checks the role's trust policy, where the role exists in the emulated IAM."""
+"""The emulated STS: AssumeRole checks the trust policy of roles that exist in the emulated IAM."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deployments.local.aws.services.iam import CALLER, find_role
 
 
 class Sts(TokenResponse):  # type: ignore[misc]
-    """moto's STS with a caller that IAM knows, and AssumeRole refused where the trust policy does not allow it."""
+    """moto's STS with a caller known to IAM, and with trust policies enforced in AssumeRole."""
 
     def get_caller_identity(self) -> ActionResult:
         """GetCallerIdentity."""
@@ -26,14 +26,14 @@ class Sts(TokenResponse):  # type: ignore[misc]
         return ActionResult({"UserId": user_id, "Arn": arn, "Account": account})
 
     def _caller(self) -> tuple[str, str, str]:
-        """Id, ARN and account of the caller; of any access key that neither IAM nor STS made, the user of IAM."""
+        """Id, ARN and account of the caller: :data:`CALLER` for access keys that neither IAM nor STS issued."""
         user_id, arn, account = self.backend.get_caller_identity(self.get_access_key(), self.region)
         if arn.endswith(":user/moto"):
             arn = f"arn:{partition(self.region)}:iam::{account}:user/{CALLER}"
         return user_id, arn, account
 
     def assume_role(self) -> ActionResult:
-        """AssumeRole. A role that IAM does not hold may be assumed by anyone, as in moto."""
+        """AssumeRole. Anyone may assume a role that is unknown to IAM, as in moto."""
         role_arn = str(self._get_param("RoleArn"))
         role = find_role(role_arn)
         _, caller, account = self._caller()
@@ -46,7 +46,7 @@ class Sts(TokenResponse):  # type: ignore[misc]
         return super().assume_role()
 
     def serialized(self, action_result: ActionResult) -> Any:
-        """As moto does it, with the status that STS sends: moto has 400 for every error."""
+        """moto's response, with STS's HTTP status for our errors: moto always sends 400."""
         status, headers, body = super().serialized(action_result)
         if isinstance(action_result.result, AwsError):
             status = error_status("sts", self._get_action(), action_result.result.code)
@@ -54,7 +54,7 @@ class Sts(TokenResponse):  # type: ignore[misc]
 
 
 def principal_of_key(access_key: str, account: str, region: str) -> tuple[str, str]:
-    """The caller behind an access key in a Region: the ARN of GetCallerIdentity, and that of the user or role."""
+    """The ARNs of an access key's caller in a Region: that of GetCallerIdentity, and that of its user or role."""
     for backend in sts_backends[account].values():
         if role := backend.get_assumed_role_from_access_key(access_key):
             return role.arn, role.role_arn
@@ -67,8 +67,8 @@ def principal_of_key(access_key: str, account: str, region: str) -> tuple[str, s
 def trusts(policy: dict[str, Any], caller: str, account: str, external_id: str | None) -> bool:
     """Whether a trust policy lets ``caller`` of ``account`` assume its role with this external id.
 
-    Understood are ``Principal.AWS``, the actions and the condition keys ``sts:ExternalId`` (StringEquals,
-    StringLike); a condition on anything else is not met.
+    Supported are ``Principal.AWS``, the actions and the condition key ``sts:ExternalId`` (StringEquals, StringLike);
+    any other condition counts as not met.
     """
     statements = [s for s in _listed(policy.get("Statement")) if _applies(s, caller, account, external_id)]
     return bool(statements) and all(s.get("Effect") == "Allow" for s in statements)

@@ -15,7 +15,7 @@ _PHASES = (
     ("Training", 0.2, "Training image download completed. Training in progress."),
     ("Uploading", 0.9, "Uploading generated training model"),
 )
-"""The secondary statuses of a job on its way: name, the share of its time after which it begins, and what is said."""
+"""The secondary statuses of a running job: name, the share of its duration after which it begins, message."""
 _ENDS = {
     "Completed": "Training job completed",
     "Failed": "Training job failed",
@@ -36,8 +36,8 @@ _SHOWN = (
 
 
 class TrainingJob:
-    """One training job. Made by CreateTrainingJob it completes after ``train_seconds``; made by the control
-    route it has the status that it was given.
+    """One training job. Created by CreateTrainingJob it completes after ``train_seconds``; added by the control route
+    it has the given status.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class TrainingJob:
         self._lock = threading.Lock()
 
     def announce_once(self) -> bool:
-        """True for the first caller: the job's end is told once."""
+        """True for the first caller only: the event of the job's end is sent once."""
         with self._lock:
             announced, self._announced = self._announced, True
         return not announced
 
     @property
     def training_job_status(self) -> str:
-        """The status at this moment."""
+        """The current status."""
         with self._lock:
             at = now()
             if self._stopping_since is not None:
@@ -91,7 +91,7 @@ class TrainingJob:
             return "Completed"
 
     def stop(self) -> bool:
-        """Begin to stop; False when the job has ended already."""
+        """Start stopping; False when the job has already ended."""
         if self.training_job_status in ENDED:
             return False
         with self._lock:
@@ -100,11 +100,11 @@ class TrainingJob:
 
     @property
     def response_object(self) -> dict[str, Any]:
-        """The answer of DescribeTrainingJob."""
+        """The response of DescribeTrainingJob."""
         status = self.training_job_status
         ended = self.ended if status in ENDED else None
         transitions = self._transitions(status, ended)
-        answer: dict[str, Any] = {
+        response: dict[str, Any] = {
             "TrainingJobName": self.training_job_name,
             "TrainingJobArn": self.arn,
             "ModelArtifacts": {"S3ModelArtifacts": self.artifact if status == "Completed" else ""},
@@ -113,36 +113,36 @@ class TrainingJob:
             "CreationTime": moment(self.created),
             "LastModifiedTime": transitions[-1]["StartTime"],
             "SecondaryStatusTransitions": transitions,
-            # As AWS answers: with an empty key where none was given.
+            # AWS returns an empty key where none was given.
             "OutputDataConfig": {"KmsKeyId": "", **self.request["OutputDataConfig"]},
             **{key: bool(self.request.get(key)) for key in _SWITCHES},
             **{key: self.request[key] for key in _SHOWN if self.request.get(key) is not None},
         }
         begun = [entry["StartTime"] for entry in transitions if entry["Status"] == "Downloading"]
         if begun:
-            answer["TrainingStartTime"] = begun[0]
+            response["TrainingStartTime"] = begun[0]
         if ended is not None:
             seconds = max(1, round(ended - self.created))
-            answer |= {
+            response |= {
                 "TrainingEndTime": moment(ended),
                 "TrainingTimeInSeconds": seconds,
                 "BillableTimeInSeconds": seconds,
             }
         if status == "Failed":
-            answer["FailureReason"] = self.failure_reason or "AlgorithmError: training failed"
-        return answer
+            response["FailureReason"] = self.failure_reason or "AlgorithmError: training failed"
+        return response
 
     def _transitions(self, status: str, ended: float | None) -> list[dict[str, Any]]:
-        """The secondary statuses that the job has had; each ends when the next begins, the last of an end at once."""
-        # A job of a given status has no time that it takes: its phases lie at its beginning, all of them.
+        """The secondary statuses so far; each ends when the next begins, a final one when it begins."""
+        # A job with a given status takes no time: all its phases begin when it is created.
         seconds = self._seconds if self._given is None else 0.0
-        # Told of the status that was read, also when the job has gone on since.
+        # For the status that was read, even if the job has changed since.
         stopping = self._stopping_since if status in ("Stopping", "Stopped") else None
         until = stopping or ended or now()
         begun = [(name, self.created + share * seconds, text) for name, share, text in _PHASES]
         phases = [phase for phase in begun if phase[1] <= until]
         if self._given is not None and status != "Completed":
-            # Nothing is uploaded of what still trains, failed or was stopped.
+            # A job that still trains, failed or was stopped uploads nothing.
             phases.pop()
         if stopping is not None:
             phases.append(("Stopping", stopping, _ENDS["Stopping"]))
@@ -171,7 +171,7 @@ class TrainingJob:
 
 
 def request_of(name: str, role_arn: str, output_path: str, tags: dict[str, str], region: str) -> dict[str, Any]:
-    """A CreateTrainingJob request with the parts that DDA does not care about filled in."""
+    """A CreateTrainingJob request, with fixed values for what DDA does not use."""
     place = f"{region}:{role_arn.split(':')[4]}"
     return {
         "TrainingJobName": name,

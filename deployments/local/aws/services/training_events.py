@@ -1,4 +1,4 @@
-"""The event that SageMaker sends when a training job has ended, put on the emulated EventBridge's default bus."""
+"""SageMaker's event for the end of a training job, sent to the default bus of the emulated EventBridge."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def announce(job: TrainingJob) -> None:
-    """Send the event of a job that has ended, once. moto hands it to rules whose targets are SQS queues or log groups.
+    """Send the event of a job that has ended, once. moto delivers it to SQS queues and log groups.
 
-    AWS sends events on the way too; those say nothing that anybody here waits for.
+    AWS also sends events for earlier status changes; nothing here needs them.
     """
     described = job.response_object
     if described["TrainingJobStatus"] not in ENDED or not job.announce_once():
@@ -33,7 +33,7 @@ def announce(job: TrainingJob) -> None:
     try:
         events_backends[job.account][job.region].put_events([entry])
     except Exception:
-        # A target that moto cannot serve is no reason for the job to fail.
+        # A rule target that moto does not support must not fail the job.
         log.exception("the event of training job %s", job.training_job_name)
 
 

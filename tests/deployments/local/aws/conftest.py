@@ -11,16 +11,16 @@ import pytest
 from deployments.local.aws import LocalAws, local_aws
 from deployments.local.aws.shapes import operation_model, response_violations
 
-# Errors that any AWS service may send without its model listing them.
+# Errors that any AWS service may send although its model does not list them.
 COMMON_ERRORS = {"ValidationException", "ThrottlingException", "AccessDeniedException", "InternalFailure"}
 
 
-def hold_against_model(client: Any) -> Any:
-    """Every answer that this client gets is held against botocore's model, in every test that uses it."""
+def validate_responses(client: Any) -> Any:
+    """Validate every response to this client against botocore's model."""
     service = client.meta.service_model.service_name
 
     def check(model: Any, parsed: dict[str, Any], http_response: Any, **_: Any) -> None:
-        # moto's own answers of IAM are not for us to hold against anything.
+        # moto's own IAM responses are not validated.
         if http_response.status_code < 300 and service != "iam":
             found = response_violations(service, model.name, parsed)
             assert not found, f"{service}:{model.name}: {found}"
@@ -35,7 +35,7 @@ def hold_against_model(client: Any) -> Any:
 
 
 class Aws:
-    """A local AWS, and clients whose answers are checked."""
+    """A local AWS whose clients validate every response."""
 
     def __init__(self, local: LocalAws) -> None:
         self.local = local
@@ -45,36 +45,36 @@ class Aws:
         return getattr(self.local, name)
 
     def client(self, service: str, region: str | None = None, **config: Any) -> Any:
-        return hold_against_model(self.local.client(service, region, **config))
+        return validate_responses(self.local.client(service, region, **config))
 
 
 def settings(**changes: Any) -> pytest.MarkDecorator:
-    """Says of a test in what its ``aws`` differs from ``AwsSettings.instant``."""
+    """Mark a test to change settings of its ``aws``, which are ``AwsSettings.instant`` otherwise."""
     return pytest.mark.parametrize("aws_settings", [changes], ids=[""])
 
 
 @pytest.fixture
 def aws_settings() -> dict[str, Any]:
-    """What ``settings`` replaces."""
+    """No changes; overridden by ``settings``."""
     return {}
 
 
 @pytest.fixture(params=["mock_aws", "server"])
 def aws(request: pytest.FixtureRequest, aws_settings: dict[str, Any]) -> Iterator[Aws]:
-    """A local AWS in each of its two forms."""
+    """A local AWS, under ``mock_aws`` and as a server."""
     with local_aws(server=request.param == "server", **aws_settings) as local:
         yield Aws(local)
 
 
 @pytest.fixture
 def mocked() -> Iterator[Aws]:
-    """A local AWS under ``mock_aws``, for what cannot differ between the two forms."""
+    """A local AWS under ``mock_aws`` only, for what cannot differ from the server."""
     with local_aws(server=False) as local:
         yield Aws(local)
 
 
 def archive(**files: bytes) -> bytes:
-    """A gzip tar; ``archive(mochi_pt=...)`` holds ``mochi.pt``."""
+    """A gzip tar; ``archive(mochi_pt=...)`` contains ``mochi.pt``."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in files.items():
@@ -88,7 +88,7 @@ JETSON_OPTIONS = '{"cuda-ver": "10.2", "gpu-code": "sm_72", "trt-ver": "8.2.1", 
 
 
 def compile_request(aws: Any, name: str = "cookie-jetson-0123abcd-1", **changes: Any) -> dict[str, Any]:
-    """A CreateCompilationJob request as the contract has it; ``changes`` replace whole members."""
+    """A valid CreateCompilationJob request; ``changes`` replace whole members."""
     request: dict[str, Any] = {
         "CompilationJobName": name,
         "RoleArn": "arn:aws:iam::123456789012:role/DDASageMakerExecutionRole",
@@ -109,13 +109,13 @@ def compile_request(aws: Any, name: str = "cookie-jetson-0123abcd-1", **changes:
 
 
 def put_input(aws: Any, content: bytes | None = None) -> None:
-    """The object that ``compile_request`` names."""
+    """Upload the input object of ``compile_request``."""
     body = archive(mochi_pt=b"weights" * 1000) if content is None else content
     aws.client("s3").put_object(Bucket=aws.bucket, Key="in/model_for_compilation.tar.gz", Body=body)
 
 
 def recipe(aws: Any, name: str = "model-cookie-jetson-xavier", version: str = "1.0.0", **changes: Any) -> bytes:
-    """A component's recipe as the contract has it, in short."""
+    """A minimal recipe of a model component; ``changes`` replace whole members."""
     return json.dumps(
         {
             "RecipeFormatVersion": "2020-01-25",
@@ -140,12 +140,12 @@ def recipe(aws: Any, name: str = "model-cookie-jetson-xavier", version: str = "1
 
 
 def put_package(aws: Any) -> None:
-    """The object that ``recipe`` names."""
+    """Upload the artifact of ``recipe``."""
     aws.client("s3").put_object(Bucket=aws.bucket, Key="package.zip", Body=b"a zip")
 
 
 def error_of(call: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    """The error with which a call is refused: Code, Message, Status."""
+    """The error of a call that must fail: Code, Message, Status."""
     from botocore.exceptions import ClientError
 
     with pytest.raises(ClientError) as refused:

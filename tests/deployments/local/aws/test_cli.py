@@ -19,7 +19,7 @@ register(app)
 
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-    """A running local AWS that the current folder's ``.dda`` names."""
+    """A running local AWS, found by ``.dda`` in the current folder."""
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.chdir(tmp_path)
     with local_aws() as aws:
@@ -45,7 +45,7 @@ def test_train_with_tags(stack: LocalAws, tmp_path: Path) -> None:
         "note": "a=b",
         "dda:model-name": "cookie",
     }
-    with pytest.raises(UsageError, match="'dda:targets' is no KEY=VALUE"):
+    with pytest.raises(UsageError, match="'dda:targets' is not KEY=VALUE"):
         run("train", "cookie-2", "--model-archive", "m.tar.gz", "--tag", "dda:targets")
 
 
@@ -91,7 +91,7 @@ def test_faults(stack: LocalAws) -> None:
     with pytest.raises(UnknownTarget):
         run("fault", "compile", "--target", "riscv", "--reason", "r")
     assert json.loads(run("fault", "clear", "--json")) == {"cleared": 3}
-    assert run("fault", "list") == "No faults are in force.\n"
+    assert run("fault", "list") == "No faults are active.\n"
     assert json.loads(run("fault", "list", "--json")) == []
 
 
@@ -119,7 +119,7 @@ def test_device_add(stack: LocalAws) -> None:
         run("device", "add", "press-3", "--component", "model-a")
 
 
-def test_a_verb_finds_its_stack(stack: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_finds_its_stack(stack: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("fault", "list")
     elsewhere = tmp_path / "elsewhere"
     with pytest.raises(LocalStackError, match="dda local up") as none:

@@ -1,4 +1,4 @@
-"""Faults of the connection, as an unmodified client sees them: over a real socket, and under ``mock_aws``."""
+"""Connection faults as an unmodified client sees them, over a real socket and under ``mock_aws``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ JOB = compile_request(type("Bucket", (), {"bucket": "b"}))["CompilationJobName"]
 
 
 def failing(aws: Aws, fault: str, **options: Any) -> BotoCoreError:
-    """What a client without retries gets when CreateCompilationJob meets the fault."""
+    """The exception of a client without retries when CreateCompilationJob hits the fault."""
     put_input(aws)
     aws.faults.add("call", operation="CreateCompilationJob", error=fault, **options)
     sagemaker = aws.client("sagemaker", read_timeout=0.3)
@@ -44,14 +44,14 @@ def jobs(aws: Aws) -> int:
 @pytest.mark.parametrize(
     ("fault", "over_http", "in_process"),
     [
-        # Over HTTP the connection is there before the operation is known: it breaks without an answer.
+        # Over HTTP the operation is known only once the client is connected, so the connection breaks later.
         ("connect-timeout", ConnectionClosedError, ConnectTimeoutError),
         ("connection-refused", ConnectionClosedError, EndpointConnectionError),
         ("connection-reset", ConnectionClosedError, ConnectionClosedError),
         ("read-timeout", ReadTimeoutError, ReadTimeoutError),
     ],
 )
-def test_a_call_without_an_answer_had_no_effect(aws: Aws, fault: str, over_http: type, in_process: type) -> None:
+def test_a_call_without_a_response_had_no_effect(aws: Aws, fault: str, over_http: type, in_process: type) -> None:
     error = failing(aws, fault)
     assert type(error) is (over_http if aws.endpoint_url else in_process)
     assert guidance_for(error).retry == "backoff"
@@ -67,7 +67,7 @@ def test_a_call_without_an_answer_had_no_effect(aws: Aws, fault: str, over_http:
         ("read-timeout", {"after_effect": True}, ReadTimeoutError),
     ],
 )
-def test_a_call_that_has_its_effect_but_no_whole_answer(
+def test_a_call_that_takes_effect_but_loses_its_response(
     aws: Aws, fault: str, options: dict[str, Any], expected: type
 ) -> None:
     error = failing(aws, fault, **options)
@@ -76,8 +76,8 @@ def test_a_call_that_has_its_effect_but_no_whole_answer(
     assert jobs(aws) == 1
 
 
-def test_the_body_of_an_answer_is_cut(aws: Aws) -> None:
-    """Over HTTP boto3 alone notices it only where half an answer cannot be read; ``dda_core.aws.responses`` does."""
+def test_a_response_body_is_truncated(aws: Aws) -> None:
+    """Over HTTP, plain boto3 may not notice a truncated body; ``dda_core.aws.responses`` does."""
     aws.faults.add("call", operation="ListObjectsV2", error="cut-body")
     if aws.endpoint_url:
         url = f"{aws.endpoint_url}/{aws.bucket}?list-type=2"
@@ -89,7 +89,7 @@ def test_the_body_of_an_answer_is_cut(aws: Aws) -> None:
     assert aws.faults.listed()[0]["struck"] == 1
 
 
-def test_a_client_that_retries_gets_over_it(aws: Aws) -> None:
+def test_a_client_with_retries_recovers(aws: Aws) -> None:
     put_input(aws)
     for operation in ("CreateCompilationJob", "DescribeCompilationJob"):
         aws.faults.add("call", operation=operation, error="connection-reset")
@@ -98,7 +98,7 @@ def test_a_client_that_retries_gets_over_it(aws: Aws) -> None:
     assert retrying.describe_compilation_job(CompilationJobName=JOB)["CompilationJobStatus"] == "COMPLETED"
 
 
-def test_the_body_of_an_object_is_cut_in_mid_stream(aws: Aws) -> None:
+def test_an_object_body_is_truncated_in_mid_stream(aws: Aws) -> None:
     s3 = aws.client("s3")
     content = bytes(range(256)) * 1000
     s3.put_object(Bucket=aws.bucket, Key="k", Body=content)
@@ -109,7 +109,7 @@ def test_the_body_of_an_object_is_cut_in_mid_stream(aws: Aws) -> None:
     assert s3.get_object(Bucket=aws.bucket, Key="k")["Body"].read() == content
 
 
-def test_an_answer_without_a_body_is_lost_where_its_body_should_be_cut(aws: Aws) -> None:
+def test_a_response_without_a_body_is_lost_instead_of_truncated(aws: Aws) -> None:
     s3 = aws.client("s3")
     s3.put_object(Bucket=aws.bucket, Key="k", Body=b"x")
     aws.faults.add("call", operation="s3:HeadObject", error="cut-body")
@@ -117,10 +117,10 @@ def test_an_answer_without_a_body_is_lost_where_its_body_should_be_cut(aws: Aws)
     for call in (s3.head_object, s3.delete_object):
         with pytest.raises(ConnectionClosedError):
             call(Bucket=aws.bucket, Key="k")
-    assert "Contents" not in s3.list_objects_v2(Bucket=aws.bucket), "it was deleted all the same"
+    assert "Contents" not in s3.list_objects_v2(Bucket=aws.bucket), "it was deleted despite the fault"
 
 
-def test_one_broken_connection_holds_up_no_other(aws: Aws) -> None:
+def test_a_broken_connection_does_not_block_others(aws: Aws) -> None:
     s3 = aws.client("s3", read_timeout=0.3)
     aws.faults.add("call", operation="s3:PutObject", error="read-timeout", times=2)
     began = time.monotonic()
@@ -132,7 +132,7 @@ def test_one_broken_connection_holds_up_no_other(aws: Aws) -> None:
     assert [entry["Key"] for entry in s3.list_objects_v2(Bucket=aws.bucket)["Contents"]] == ["c"]
 
 
-def test_what_a_fault_struck_is_told(aws: Aws) -> None:
+def test_a_fault_lists_the_requests_it_hit(aws: Aws) -> None:
     aws.faults.add("call", operation="s3:PutObject", error="503")
     aws.faults.add("call", operation="ListTags", error="connection-reset")
     with pytest.raises(Exception, match="503"):
@@ -146,7 +146,7 @@ def test_what_a_fault_struck_is_told(aws: Aws) -> None:
     assert "training-job/x" in tags
 
 
-def test_a_fault_is_an_error_a_status_or_one_of_the_connection() -> None:
+def test_a_fault_is_an_error_code_a_status_or_a_connection_fault() -> None:
     book = FaultBook()
     with pytest.raises(InvalidName, match="did you mean read-timeout"):
         book.add("call", operation="PutObject", error="read-timout")

@@ -12,7 +12,7 @@ from tests.deployments.local.aws.conftest import Aws, archive, compile_request, 
 
 
 @pytest.mark.parametrize("name", ["aws", "aws-cn", "aws-us-gov"])
-def test_a_region_has_the_partition_that_botocore_gives_it(name: str) -> None:
+def test_a_region_has_the_same_partition_as_in_botocore(name: str) -> None:
     regions = boto3.Session().get_available_regions("sagemaker", partition_name=name)
     assert regions
     assert {partition(region) for region in regions} == {name}
@@ -78,5 +78,5 @@ def test_a_trust_policy_names_the_account_in_the_callers_partition(mocked: Aws) 
         assert trusts({"Statement": [statement]}, caller, "123456789012", None) is assumed
 
 
-def test_a_region_that_nobody_knows_is_one_of_the_commercial_partition() -> None:
+def test_an_unknown_region_is_in_the_commercial_partition() -> None:
     assert partition("mars-north-1") == "aws"

@@ -27,7 +27,7 @@ def test_the_next_jobs_of_a_target_fail_with_the_reason(aws: Aws) -> None:
     assert ends == [("FAILED", REASON), ("FAILED", REASON), ("COMPLETED", "")]
 
 
-def test_other_targets_are_not_touched(mocked: Aws) -> None:
+def test_other_targets_are_not_affected(mocked: Aws) -> None:
     sagemaker = mocked.client("sagemaker")
     put_input(mocked)
     mocked.faults.add("compile", target="x86_64-cuda", reason=REASON)
@@ -48,7 +48,7 @@ def test_a_component_of_a_target_ends_failed_with_the_reason(aws: Aws) -> None:
     assert greengrass.describe_component(arn=again)["status"]["componentState"] == "DEPLOYABLE"
 
 
-def test_a_call_fails_from_the_nth_on_for_so_many_times(aws: Aws) -> None:
+def test_calls_fail_from_the_nth_on_as_often_as_asked(aws: Aws) -> None:
     s3 = aws.client("s3")
     aws.faults.add("call", operation="PutObject", error="SlowDown", message="Please reduce", nth=2, times=2)
     answers = []
@@ -61,11 +61,11 @@ def test_a_call_fails_from_the_nth_on_for_so_many_times(aws: Aws) -> None:
             answers.append(f"{status} {error.response['Error']['Code']}: {error.response['Error']['Message']}")
     assert answers == ["ok", "503 SlowDown: Please reduce", "503 SlowDown: Please reduce", "ok"]
     listed = s3.list_objects_v2(Bucket=aws.bucket)["Contents"]
-    assert [entry["Key"] for entry in listed] == ["a", "d"], "before its effect: what failed was not done"
+    assert [entry["Key"] for entry in listed] == ["a", "d"], "failed calls took no effect"
     assert aws.faults.listed()[0]["struck"] == 2
 
 
-def test_a_call_fails_after_its_effect(aws: Aws) -> None:
+def test_a_call_fails_after_taking_effect(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     put_input(aws)
     aws.faults.add("call", operation="CreateCompilationJob", error="InternalFailure", after_effect=True)
@@ -75,7 +75,7 @@ def test_a_call_fails_after_its_effect(aws: Aws) -> None:
     assert sagemaker.describe_compilation_job(CompilationJobName=name)["CompilationJobStatus"] == "COMPLETED"
 
 
-# Two of every way in which the services put an error on the wire.
+# Two examples of every wire format of errors.
 @pytest.mark.parametrize(
     ("service", "operation", "call", "code", "status"),
     [
@@ -106,7 +106,7 @@ def test_an_injected_error_looks_like_the_services_own(
     assert code.isdigit() or failed["Message"] == "because"
 
 
-def test_an_s3_error_is_seen_in_either_form_of_the_url(mocked: Aws) -> None:
+def test_s3_calls_fail_with_both_url_styles(mocked: Aws) -> None:
     mocked.faults.add("call", operation="s3:GetObject", error="SlowDown", times=2)
     for style in ("path", "virtual"):
         s3 = mocked.client("s3", s3={"addressing_style": style})
@@ -148,7 +148,7 @@ def test_faults_are_listed_and_cleared() -> None:
     assert book.reason_for("compile", "jetson-xavier") is None
 
 
-def test_the_status_of_an_error_is_the_models_where_it_has_one() -> None:
+def test_the_status_of_an_error_is_that_of_the_service_model_if_it_has_one() -> None:
     assert error_status("greengrassv2", "CreateComponentVersion", "ServiceQuotaExceededException") == 402
     assert error_status("sagemaker", "CreateCompilationJob", "ResourceLimitExceeded") == 400
     assert error_status("s3", "PutObject", "PreconditionFailed") == 412

@@ -14,7 +14,7 @@ JOB = "CompilationJobName"
 
 
 @settings(concurrent_compilation_jobs=1)
-def test_a_job_that_is_held_back_takes_its_slot_until_it_is_let_go(aws: Aws) -> None:
+def test_a_held_job_keeps_its_slot_until_its_release(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     put_input(aws)
     request = compile_request(aws)
@@ -36,7 +36,7 @@ def test_a_job_that_is_held_back_takes_its_slot_until_it_is_let_go(aws: Aws) -> 
     assert aws.local.holds.held("compile") == []
 
 
-def test_a_job_that_is_held_back_can_be_stopped(mocked: Aws) -> None:
+def test_a_held_job_can_be_stopped(mocked: Aws) -> None:
     sagemaker = mocked.client("sagemaker")
     put_input(mocked)
     request = compile_request(mocked)
@@ -47,7 +47,7 @@ def test_a_job_that_is_held_back_can_be_stopped(mocked: Aws) -> None:
     assert job["CompilationJobStatus"] == "STOPPED"
 
 
-def test_a_version_that_is_held_back_is_deployable_when_it_is_let_go_for_good(mocked: Aws) -> None:
+def test_a_held_version_stays_deployable_after_its_release(mocked: Aws) -> None:
     greengrass = mocked.client("greengrassv2")
     put_package(mocked)
     mocked.local.holds.hold("publish", "jetson-xavier")

@@ -37,24 +37,24 @@ JETSON = {"os": "linux", "architecture": "aarch64"}
         ("^1.0.0 || ^3.0.0", ["1.5.0", "3.1.0"], ["2.0.0", "4.0.0"]),
     ],
 )
-def test_a_requirement_is_a_range_as_npm_writes_them(requirement: str, within: list[str], beyond: list[str]) -> None:
+def test_a_requirement_is_an_npm_version_range(requirement: str, within: list[str], beyond: list[str]) -> None:
     ranges = alternatives(requirement)
     assert [version for version in within if not meets(version, ranges)] == []
     assert [version for version in beyond if meets(version, ranges)] == []
 
 
 @given(st.tuples(*[st.integers(0, 99)] * 3), st.tuples(*[st.integers(0, 99)] * 3))
-def test_a_caret_keeps_the_first_part_that_is_not_zero(
+def test_a_caret_fixes_the_parts_up_to_the_first_nonzero_one(
     asked: tuple[int, int, int], found: tuple[int, int, int]
 ) -> None:
-    """For every two versions: found meets ^asked when it is no lower and equal up to asked's first part over 0."""
+    """For any two versions: found satisfies ^asked if it is no lower and equal up to asked's first nonzero part."""
     kept = next((i + 1 for i, part in enumerate(asked) if part), 3)
     expected = found >= asked and found[:kept] == asked[:kept]
     assert meets(".".join(map(str, found)), alternatives(f"^{'.'.join(map(str, asked))}")) == expected
 
 
 @pytest.mark.parametrize("requirement", ["latest", "1.2.3.4", "^", ">*", "=>1.0.0", "1.a.0", "^1.0.0 and more"])
-def test_what_is_no_range_is_refused(requirement: str) -> None:
+def test_an_invalid_range_is_refused(requirement: str) -> None:
     with pytest.raises(ValidationException):
         alternatives(requirement)
 
@@ -72,7 +72,7 @@ def test_what_is_no_range_is_refused(requirement: str) -> None:
         ({"os": "linux", "runtime": "aws_nucleus_lite"}, False),
     ],
 )
-def test_a_manifest_fits_the_platforms_that_it_names(asked: dict[str, str], fitting: bool) -> None:
+def test_a_manifest_matches_the_platforms_it_names(asked: dict[str, str], fitting: bool) -> None:
     assert fits({"Manifests": [{"Platform": {"os": "windows"}}, {"Platform": asked}]}, JETSON) is fitting
     assert fits({"Lifecycle": {}}, JETSON)
 

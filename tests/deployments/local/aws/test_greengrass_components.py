@@ -44,7 +44,7 @@ def test_a_component_version_is_created_described_and_read_back(aws: Aws) -> Non
     assert yaml.safe_load(as_yaml["recipe"]) == expected
 
 
-def test_a_yaml_recipe_is_taken_too(mocked: Aws) -> None:
+def test_a_yaml_recipe_is_accepted_too(mocked: Aws) -> None:
     put_package(mocked)
     blob = yaml.safe_dump(json.loads(recipe(mocked))).encode()
     assert mocked.client("greengrassv2").create_component_version(inlineRecipe=blob)["arn"] == arn()
@@ -54,7 +54,7 @@ def test_a_yaml_recipe_is_taken_too(mocked: Aws) -> None:
 def test_a_version_goes_through_its_states(aws: Aws) -> None:
     greengrass = aws.client("greengrassv2")
     put_package(aws)
-    greengrass.list_components()  # the first call loads the service's model, which takes a while
+    greengrass.list_components()  # the first call loads the service model, which is slow
     greengrass.create_component_version(inlineRecipe=recipe(aws))
     seen: list[str] = []
     deadline = time.monotonic() + 5
@@ -67,7 +67,7 @@ def test_a_version_goes_through_its_states(aws: Aws) -> None:
     assert seen == ["REQUESTED", "INITIATED", "DEPLOYABLE"]
 
 
-def test_a_version_that_exists_is_a_conflict(aws: Aws) -> None:
+def test_an_existing_version_is_a_conflict(aws: Aws) -> None:
     greengrass = aws.client("greengrassv2")
     put_package(aws)
     greengrass.create_component_version(inlineRecipe=recipe(aws))
@@ -77,7 +77,7 @@ def test_a_version_that_exists_is_a_conflict(aws: Aws) -> None:
     assert refused["response"]["resourceId"] == arn()
 
 
-def test_a_client_token_gives_the_same_answer_again_for_eight_hours(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_token_returns_the_same_response_for_eight_hours(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     greengrass = aws.client("greengrassv2")
     put_package(aws)
     request = {"inlineRecipe": recipe(aws), "tags": {"a": "b"}, "clientToken": "0a1b2c3d-1"}
@@ -103,12 +103,12 @@ def test_one_version_per_second_and_region(aws: Aws) -> None:
     elsewhere = error_of(
         aws.client("greengrassv2", "eu-west-1").create_component_version, inlineRecipe=recipe(aws, version="2.0.0")
     )
-    assert elsewhere["Code"] == "ValidationException", "another Region has a rate of its own"
+    assert elsewhere["Code"] == "ValidationException", "each Region has its own rate limit"
     time.sleep(1.01)
     greengrass.create_component_version(inlineRecipe=recipe(aws, version="2.0.0"))
 
 
-def test_an_artifact_must_be_there_and_in_the_region(aws: Aws) -> None:
+def test_an_artifact_must_exist_in_the_region(aws: Aws) -> None:
     greengrass, far = aws.client("greengrassv2"), aws.client("s3", "eu-west-1")
     far.create_bucket(Bucket="far", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     far.put_object(Bucket="far", Key="package.zip", Body=b"a zip")
@@ -123,7 +123,7 @@ def test_an_artifact_must_be_there_and_in_the_region(aws: Aws) -> None:
 @pytest.mark.parametrize(
     "blob", [b'{"RecipeFormatVersion": "2020-01-25",}', b"{'a': 1}", b"a: b: c", b"\xff\xfe", b"[]"]
 )
-def test_a_malformed_recipe_is_answered_with_the_services_misleading_text(mocked: Aws, blob: bytes) -> None:
+def test_a_malformed_recipe_gets_the_services_misleading_error(mocked: Aws, blob: bytes) -> None:
     refused = error_of(mocked.client("greengrassv2").create_component_version, inlineRecipe=blob)
     assert (refused["Code"], refused["Status"]) == ("AccessDeniedException", 403)
     assert "not authorized to perform: null" in refused["Message"]
@@ -183,7 +183,7 @@ def test_a_client_token_has_a_pattern(mocked: Aws) -> None:
     assert error_of(create, inlineRecipe=recipe(mocked), clientToken="a" * 65)["Code"] == "ValidationException"
 
 
-def test_versions_are_listed_highest_first_as_numbers_in_pages(aws: Aws) -> None:
+def test_versions_are_listed_in_numeric_order_highest_first_in_pages(aws: Aws) -> None:
     greengrass = aws.client("greengrassv2")
     put_package(aws)
     for version in ("9.0.0", "10.0.0", "2.0.0"):
@@ -202,7 +202,7 @@ def test_versions_are_listed_highest_first_as_numbers_in_pages(aws: Aws) -> None
     assert greengrass.list_components(scope="PUBLIC")["components"] == []
 
 
-def test_a_deleted_version_is_gone_and_its_number_free(aws: Aws) -> None:
+def test_a_deleted_version_is_not_found_and_can_be_created_again(aws: Aws) -> None:
     greengrass = aws.client("greengrassv2")
     put_package(aws)
     greengrass.create_component_version(inlineRecipe=recipe(aws))
@@ -244,5 +244,5 @@ def test_tags_of_a_component_version(aws: Aws) -> None:
         ("model-cookie", None),
     ],
 )
-def test_the_target_of_a_component_is_the_end_of_its_name(component: str, target: str | None) -> None:
+def test_a_components_name_ends_in_its_target(component: str, target: str | None) -> None:
     assert components.target_of(component) == target

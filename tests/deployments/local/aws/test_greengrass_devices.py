@@ -54,7 +54,7 @@ def test_a_deployment_to_a_group_brings_its_components_and_their_dependencies(fl
     assert (described["deploymentStatus"], described["isLatestForTarget"]) == ("ACTIVE", True)
 
 
-def test_a_new_revision_takes_the_place_of_the_old(fleet: Aws) -> None:
+def test_a_new_revision_replaces_the_old_one(fleet: Aws) -> None:
     greengrass = fleet.client("greengrassv2")
     greengrass.create_component_version(inlineRecipe=recipe(fleet, version="2.0.0"))
     for version in ("1.0.0", "2.0.0"):
@@ -68,7 +68,7 @@ def test_a_new_revision_takes_the_place_of_the_old(fleet: Aws) -> None:
 
 
 @settings(deploy_seconds=60)
-def test_a_cancelled_deployment_never_arrives(fleet: Aws) -> None:
+def test_a_cancelled_deployment_never_reaches_its_devices(fleet: Aws) -> None:
     greengrass = fleet.client("greengrassv2")
     made = greengrass.create_deployment(targetArn=THING, components={NAME: {"componentVersion": "1.0.0"}})
     effective = greengrass.list_effective_deployments(coreDeviceThingName="press-1")["effectiveDeployments"]
@@ -78,7 +78,7 @@ def test_a_cancelled_deployment_never_arrives(fleet: Aws) -> None:
     assert greengrass.list_effective_deployments(coreDeviceThingName="press-1")["effectiveDeployments"] == []
 
 
-def test_what_is_not_there_or_not_deployable_cannot_be_deployed(fleet: Aws) -> None:
+def test_only_existing_deployable_versions_can_be_deployed(fleet: Aws) -> None:
     greengrass = fleet.client("greengrassv2")
     fleet.faults.add("publish", target="jetson-xavier", reason="broken")
     greengrass.create_component_version(inlineRecipe=recipe(fleet, version="3.0.0"))

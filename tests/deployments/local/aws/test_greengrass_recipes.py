@@ -1,4 +1,4 @@
-"""The forms in which recipes are written, and those in which they come back."""
+"""The forms in which recipes are accepted and returned."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ manifests:
 
 
 def put(aws: Any, blob: bytes | str) -> dict[str, Any]:
-    """The recipe as the service gives it back."""
+    """Create a component version; return its recipe as GetComponent returns it."""
     greengrass = aws.client("greengrassv2")
     made = greengrass.create_component_version(inlineRecipe=blob)
     stored: dict[str, Any] = json.loads(greengrass.get_component(arn=made["arn"])["recipe"])
     return stored
 
 
-def test_a_recipe_of_a_lifecycle_alone_is_for_every_platform(aws: Aws) -> None:
+def test_a_recipe_with_only_a_lifecycle_is_for_every_platform(aws: Aws) -> None:
     assert put(aws, ONLY_LIFECYCLE) == {
         "RecipeFormatVersion": "2020-01-25",
         "ComponentName": NAME,
@@ -67,7 +67,7 @@ def test_a_recipe_of_a_lifecycle_alone_is_for_every_platform(aws: Aws) -> None:
     assert described["platforms"] == []
 
 
-def test_keys_are_taken_in_camel_case_and_stored_in_pascal_case(mocked: Aws) -> None:
+def test_keys_are_accepted_in_camel_case_and_stored_in_pascal_case(mocked: Aws) -> None:
     stored = put(mocked, CAMEL)
     assert stored["ComponentDependencies"] == {
         "aws.greengrass.DockerApplicationManager": {"VersionRequirement": "~2.0.0", "DependencyType": "SOFT"}
@@ -85,7 +85,7 @@ def test_keys_are_taken_in_camel_case_and_stored_in_pascal_case(mocked: Aws) -> 
 
 
 @pytest.mark.parametrize("change", [str.lower, str.upper, str.capitalize])
-def test_keys_are_taken_in_any_case(mocked: Aws, change: Any) -> None:
+def test_keys_are_accepted_in_any_case(mocked: Aws, change: Any) -> None:
     put_package(mocked)
     sent = json.loads(recipe(mocked))
     artifact = {change(key): value for key, value in sent["Manifests"][0]["Artifacts"][0].items()}
@@ -98,14 +98,14 @@ def test_keys_are_taken_in_any_case(mocked: Aws, change: Any) -> None:
 
 
 @pytest.mark.parametrize("unarchive", ["zip", "Zip", "ZIP", "none"])
-def test_unarchive_is_taken_in_any_case(mocked: Aws, unarchive: str) -> None:
+def test_unarchive_is_accepted_in_any_case(mocked: Aws, unarchive: str) -> None:
     put_package(mocked)
     artifact = {"URI": f"s3://{mocked.bucket}/package.zip", "unarchive": unarchive}
     stored = put(mocked, recipe(mocked, Manifests=[{"artifacts": [artifact]}]))
     assert stored["Manifests"][0]["Artifacts"][0]["Unarchive"] == unarchive.upper()
 
 
-def test_an_artifact_name_is_unique_in_its_manifest_only(mocked: Aws) -> None:
+def test_artifact_names_need_to_be_unique_only_within_a_manifest(mocked: Aws) -> None:
     put_package(mocked)
     manifest = {"Artifacts": [{"Uri": f"s3://{mocked.bucket}/package.zip"}]}
     amd64 = {"Platform": {"os": "linux", "architecture": "amd64"}, **manifest}
@@ -113,7 +113,7 @@ def test_an_artifact_name_is_unique_in_its_manifest_only(mocked: Aws) -> None:
 
 
 @pytest.mark.parametrize("blob", ["a: &a [*a]", "[" * 8000, "? {a: b}\n: c", "a: .nan", "a: !!binary aGk="])
-def test_what_no_json_can_hold_cannot_be_parsed(mocked: Aws, blob: str) -> None:
+def test_values_that_json_cannot_represent_are_refused(mocked: Aws, blob: str) -> None:
     refused = error_of(mocked.client("greengrassv2").create_component_version, inlineRecipe=blob)
     assert (refused["Code"], refused["Status"]) == ("AccessDeniedException", 403)
 
@@ -158,7 +158,7 @@ def test_the_service_may_normalise_keys_order_and_empty_fields(aws: Aws) -> None
 
 
 @pytest.mark.parametrize("form", RecipeForm)
-def test_a_recipe_that_came_back_can_be_sent_again_and_comes_back_the_same(form: RecipeForm) -> None:
+def test_a_returned_recipe_can_be_sent_again_and_is_returned_unchanged(form: RecipeForm) -> None:
     sent, stored = None, []
     for _ in range(2):
         with local_aws(server=False, recipe_form=form) as aws:
@@ -176,7 +176,7 @@ def test_a_form_does_not_change_what_is_stored() -> None:
     assert json.dumps(stored) == before
 
 
-def test_a_recipe_is_given_back_as_yaml_in_the_same_form(mocked: Aws) -> None:
+def test_a_recipe_is_returned_as_yaml_in_the_same_form(mocked: Aws) -> None:
     as_json = put(mocked, CAMEL)
     as_yaml = mocked.client("greengrassv2").get_component(arn=ARN, recipeOutputFormat="YAML")["recipe"]
     assert yaml.safe_load(as_yaml) == as_json
@@ -184,7 +184,7 @@ def test_a_recipe_is_given_back_as_yaml_in_the_same_form(mocked: Aws) -> None:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_component_is_published_as_gdk_does_it(aws: Aws, region: str) -> None:
-    """The calls of ``gdk component publish``, twice: bucket, versions there are, artifacts, a YAML recipe as text."""
+    """The calls of ``gdk component publish``, twice: bucket, existing versions, artifacts, a YAML recipe string."""
     greengrass, s3 = aws.client("greengrassv2", region), aws.client("s3", region)
     bucket, component = f"gdk-{region}-123456789012", f"arn:aws:greengrass:{region}:123456789012:components:{NAME}"
     elsewhere = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}

@@ -1,4 +1,4 @@
-"""The whole of the service model, and what it has beside components and deployments."""
+"""Every operation of the service model, and those beyond components and deployments."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ERRORS = {shape.name for shape in service_model("greengrassv2").error_shapes}
 
 
 def sample(shape: Any, name: str, known: dict[str, Any]) -> Any:
-    """A value of a shape: the known one of that name, else a small one that its constraints allow.
+    """A value for a shape: the known one of that name, else a small valid one.
 
-    Members that are known to be None are left out.
+    Members whose known value is None are omitted.
     """
     if name in known:
         return known[name]
     kind = shape.type_name
     if kind == "structure":
-        said = {key: sample(member, key, known) for key, member in shape.members.items()}
-        return {key: value for key, value in said.items() if value is not None}
+        members = {key: sample(member, key, known) for key, member in shape.members.items()}
+        return {key: value for key, value in members.items() if value is not None}
     if kind == "list":
         return [sample(shape.member, "", known)]
     if kind == "map":
@@ -44,7 +44,7 @@ def sample(shape: Any, name: str, known: dict[str, Any]) -> Any:
 
 
 def call(aws: Aws, operation: str, known: dict[str, Any]) -> str:
-    """``ok``, or the code of the error. Whatever the answer is, it is one of the service model."""
+    """``ok`` or the error code. Asserts that the response is in the service model."""
     if operation == "ListComponentVersions":
         known = known | {"arn": known["arn"].partition(":versions")[0]}
     model = operation_model("greengrassv2", operation)
@@ -62,7 +62,7 @@ def call(aws: Aws, operation: str, known: dict[str, Any]) -> str:
     return str(error["Code"])
 
 
-def test_every_operation_of_the_service_answers_as_modelled_where_nothing_is_there(aws: Aws) -> None:
+def test_every_operation_matches_the_service_model_without_any_resources(aws: Aws) -> None:
     arn = f"arn:aws:greengrass:us-east-1:123456789012:components:{NAME}:versions:1.0.0"
     known = {"arn": arn, "resourceArn": arn, "targetArn": THING, "thingGroupArn": GROUP, "parentTargetArn": GROUP}
     known |= {"nextToken": None}
@@ -72,7 +72,7 @@ def test_every_operation_of_the_service_answers_as_modelled_where_nothing_is_the
     assert ends["GetServiceRoleForAccount"] == "ResourceNotFoundException"
 
 
-def test_every_operation_of_the_service_succeeds_where_everything_is_there(aws: Aws) -> None:
+def test_every_operation_succeeds_with_existing_resources(aws: Aws) -> None:
     greengrass = aws.client("greengrassv2")
     put_package(aws)
     aws.add_device(thing="press-1", groups=["line-1"])
@@ -124,24 +124,24 @@ def test_client_devices_of_a_core_device(aws: Aws) -> None:
         coreDeviceThingName="press-1", PaginationConfig={"PageSize": 1}
     )
     assert [d["thingName"] for p in pages for d in p["associatedClientDevices"]] == ["camera-1", "camera-2"]
-    gone = greengrass.batch_disassociate_client_device_from_core_device(
+    removed = greengrass.batch_disassociate_client_device_from_core_device(
         coreDeviceThingName="press-1", entries=[{"thingName": "camera-1"}, {"thingName": "camera-3"}]
     )
-    assert [entry["thingName"] for entry in gone["errorEntries"]] == ["camera-3"]
+    assert [entry["thingName"] for entry in removed["errorEntries"]] == ["camera-3"]
     left = greengrass.list_client_devices_associated_with_core_device(coreDeviceThingName="press-1")
     assert [d["thingName"] for d in left["associatedClientDevices"]] == ["camera-2"]
     missing = error_of(greengrass.list_client_devices_associated_with_core_device, coreDeviceThingName="press-2")
     assert missing["Code"] == "ResourceNotFoundException"
 
 
-def test_connectivity_information_is_kept_as_told(aws: Aws) -> None:
+def test_connectivity_information_is_stored(aws: Aws) -> None:
     greengrass = aws.client("greengrassv2")
     assert greengrass.get_connectivity_info(thingName="press-1")["connectivityInfo"] == []
-    told = [{"id": "lan", "hostAddress": "192.0.2.1", "portNumber": 8883, "metadata": ""}]
-    first = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=told)["version"]
-    second = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=told)["version"]
+    information = [{"id": "lan", "hostAddress": "192.0.2.1", "portNumber": 8883, "metadata": ""}]
+    first = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=information)["version"]
+    second = greengrass.update_connectivity_info(thingName="press-1", connectivityInfo=information)["version"]
     assert first != second
-    assert greengrass.get_connectivity_info(thingName="press-1")["connectivityInfo"] == told
+    assert greengrass.get_connectivity_info(thingName="press-1")["connectivityInfo"] == information
 
 
 def test_an_artifact_is_downloaded_by_its_presigned_url() -> None:
@@ -158,7 +158,7 @@ def test_an_artifact_is_downloaded_by_its_presigned_url() -> None:
         assert (missing["Code"], missing["Status"]) == ("ResourceNotFoundException", 404)
 
 
-def test_an_artifact_of_elsewhere_has_no_url(mocked: Aws) -> None:
+def test_an_artifact_outside_s3_has_no_url(mocked: Aws) -> None:
     greengrass = mocked.client("greengrassv2")
     blob = recipe(mocked, Manifests=[{"Artifacts": [{"Uri": "docker:hello:latest"}]}])
     arn = greengrass.create_component_version(inlineRecipe=blob)["arn"]
@@ -190,7 +190,7 @@ def test_arns_have_the_partition_of_their_region(aws: Aws, region: str, partitio
     assert f"arn:{partition}:iam::" in refused["Message"]
 
 
-def test_a_body_that_is_no_json_is_refused() -> None:
+def test_a_body_that_is_not_json_is_refused() -> None:
     with local_aws() as local:
         scope = "Credential=local/20240101/us-east-1/greengrass/aws4_request"
         request = urllib.request.Request(
@@ -210,6 +210,6 @@ def test_a_body_that_is_no_json_is_refused() -> None:
 @pytest.mark.parametrize(
     ("service", "operation"), [("resourcegroupstaggingapi", "describe_report_creation"), ("sagemaker", "list_hubs")]
 )
-def test_an_operation_that_nobody_here_has_is_an_error_of_aws(aws: Aws, service: str, operation: str) -> None:
+def test_an_operation_that_is_not_emulated_is_an_aws_error(aws: Aws, service: str, operation: str) -> None:
     refused = error_of(getattr(aws.local.client(service), operation))
     assert (refused["Code"], refused["Status"]) == ("NotImplemented", 501)

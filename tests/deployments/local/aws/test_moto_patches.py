@@ -1,4 +1,4 @@
-"""What the emulator needs of moto's inside. When one of these fails, moto was changed: look at seams.py first."""
+"""What the emulator needs of moto's internals. A failure means that moto has changed: start with moto_patches.py."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from deployments.local.aws.greengrassv2.models import GreengrassV2Backend
 from deployments.local.aws.moto_patches import GREENGRASS_HOST, install
 
 
-def test_moto_is_the_version_that_the_seams_were_read_in() -> None:
+def test_moto_is_the_version_that_the_patches_were_written_for() -> None:
     assert moto.__version__ == "5.2.5"
 
 
-def test_what_is_overridden_in_moto_is_still_there() -> None:
+def test_overridden_methods_of_moto_still_exist() -> None:
     for owner, names in (
         (S3Response, ("copy_object", "put_object", "upload_part", "get_object", "_key_response_post", "_get_key")),
         (SageMakerResponse, ("create_compilation_job", "list_compilation_jobs", "create_training_job", "list_tags")),
@@ -46,14 +46,14 @@ def test_what_is_overridden_in_moto_is_still_there() -> None:
     assert "self.lock" in inspect.getsource(FakeKey.__init__)
 
 
-def test_moto_holds_the_state_where_the_emulator_looks_for_it() -> None:
+def test_moto_keeps_its_state_where_the_emulator_reads_it() -> None:
     backend = sagemaker_backends["123456789012"]["us-east-1"]
     assert backend.compilation_jobs == {}
     assert backend.training_jobs == {}
     assert isinstance(s3_backends["123456789012"]["aws"], S3Backend)
 
 
-def test_moto_serves_our_greengrass_from_the_place_it_looks_in() -> None:
+def test_moto_serves_our_greengrass() -> None:
     install()
     assert sys.modules["moto.greengrassv2"].greengrassv2_backends is get_backend("greengrassv2")  # type: ignore[call-overload]
     assert moto.backend_index.backend_url_patterns[0][0] == "greengrassv2"
@@ -67,23 +67,25 @@ def test_moto_serves_our_greengrass_from_the_place_it_looks_in() -> None:
     }
 
 
-def test_the_hosts_of_greengrass_are_those_of_every_partition() -> None:
+def test_greengrass_is_served_at_the_hosts_of_every_partition() -> None:
     for region in ("eu-west-1", "cn-north-1", "us-gov-west-1"):
         url = boto3.client("greengrassv2", region_name=region).meta.endpoint_url
         assert GREENGRASS_HOST.fullmatch(url), url
 
 
-def test_moto_finds_what_has_tags_as_the_emulator_expects() -> None:
+def test_moto_finds_tagged_resources_as_the_emulator_expects() -> None:
     tagging = moto.resourcegroupstaggingapi.models
     assert issubclass(GreengrassV2Backend, TaggableResourcesMixin)
     for name in ("_get_tag_keys_generator", "_get_tag_values_generator", "tag_resources", "untag_resources"):
         assert callable(getattr(tagging.ResourceGroupsTaggingAPIBackend, name))
     assert "match_resource_type(" in inspect.getsource(tagging.ResourceGroupsTaggingAPIBackend)
-    assert not match_resource_type("greengrass:components:versions", ["greengrass:components"]), "is_of_type can go"
+    assert not match_resource_type("greengrass:components:versions", ["greengrass:components"]), (
+        "is_of_type can be deleted"
+    )
 
 
-def test_moto_has_still_no_simulate_principal_policy() -> None:
-    assert not hasattr(IamResponse, "simulate_principal_policy"), "iam.py can go"
+def test_moto_still_lacks_simulate_principal_policy() -> None:
+    assert not hasattr(IamResponse, "simulate_principal_policy"), "our own can be deleted"
 
 
 def test_installing_twice_changes_nothing() -> None:
@@ -105,7 +107,7 @@ def test_every_emulated_service_is_guarded() -> None:
 
 
 def test_the_greengrass_emulator_works_in_plain_moto() -> None:
-    """As docs/local-aws.md shows it to people who want nothing but the emulator."""
+    """As in docs/local-aws.md, for users who want only the Greengrass emulator."""
     from moto import mock_aws
 
     install()

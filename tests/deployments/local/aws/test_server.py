@@ -22,7 +22,7 @@ from dda_core.exceptions import FileMissing, InvalidName, LocalStackError, Unkno
 from deployments.local.aws import AwsControl, AwsServer, AwsSettings, LocalAws, answers, local_aws
 from tests.deployments.local.aws.conftest import Aws, compile_request, put_input, recipe
 
-# Started as a script's "&" does it: with SIGINT ignored.
+# With SIGINT ignored, as a script's "&" starts it.
 IN_BACKGROUND = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
 )
@@ -51,53 +51,53 @@ def endpoint(directory: Path) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_in_the_foreground_it_answers_and_ends_without_a_trace(tmp_path: Path, number: int) -> None:
+def test_in_the_foreground_it_answers_and_cleans_up_at_its_end(tmp_path: Path, number: int) -> None:
     process = start(tmp_path, "--compile-seconds", "0.5")
     try:
         url = endpoint(tmp_path)
-        assert answers(url), "aws.json is written when it answers, not before"
+        assert answers(url), "aws.json is written only once it answers"
         assert AwsControl(url).health()["compile_seconds"] == 0.5
         os.kill(process.pid, number)
         assert process.wait(10) == 0
     finally:
         process.kill()
-        _, told = process.communicate()
-    assert "answers at http://127.0.0.1:" in told
-    assert "Traceback" not in told
+        _, stderr = process.communicate()
+    assert "answers at http://127.0.0.1:" in stderr
+    assert "Traceback" not in stderr
     assert not answers(url)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_one_for_the_same_directory_is_refused(tmp_path: Path, served: Aws) -> None:
+def test_a_second_server_for_the_same_directory_is_refused(tmp_path: Path, served: Aws) -> None:
     (tmp_path / "aws.json").write_text(json.dumps({"aws_endpoint_url": served.endpoint_url}))
     process = start(tmp_path)
-    _, told = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=20)
     assert process.returncode == 3
-    assert served.endpoint_url in told
-    assert told.startswith("error: ")
+    assert served.endpoint_url in stderr
+    assert stderr.startswith("error: ")
     assert (tmp_path / "aws.json").exists()
 
 
-def test_a_port_that_is_taken_is_said_so(served: Aws) -> None:
+def test_the_error_names_a_port_that_is_taken(served: Aws) -> None:
     port = int(served.endpoint_url.rpartition(":")[2])
     with pytest.raises(LocalStackError, match=str(port)):
         AwsServer(AwsSettings.instant(), port=port).start()
 
 
-def test_eight_clients_at_once(served: Aws) -> None:
-    """Of all that create the same job or version one succeeds; nothing is lost, nothing breaks."""
+def test_eight_concurrent_clients(served: Aws) -> None:
+    """Of several clients that create the same job or version, exactly one succeeds."""
     put_input(served)
     served.client("s3").put_object(Bucket=served.bucket, Key="package.zip", Body=b"a zip")
 
     def work(number: int) -> list[str]:
         s3, sagemaker, greengrass = (served.client(s) for s in ("s3", "sagemaker", "greengrassv2"))
         done = []
-        for turn in range(5):
-            s3.put_object(Bucket=served.bucket, Key=f"{number}/{turn}", Body=bytes(1000))
+        for round_ in range(5):
+            s3.put_object(Bucket=served.bucket, Key=f"{number}/{round_}", Body=bytes(1000))
             for call, request in (
-                (sagemaker.create_compilation_job, compile_request(served, f"shared-{turn}")),
-                (sagemaker.create_compilation_job, compile_request(served, f"own-{number}-{turn}")),
-                (greengrass.create_component_version, {"inlineRecipe": recipe(served, version=f"{turn + 1}.0.0")}),
+                (sagemaker.create_compilation_job, compile_request(served, f"shared-{round_}")),
+                (sagemaker.create_compilation_job, compile_request(served, f"own-{number}-{round_}")),
+                (greengrass.create_component_version, {"inlineRecipe": recipe(served, version=f"{round_ + 1}.0.0")}),
             ):
                 try:
                     call(**request)
@@ -108,7 +108,7 @@ def test_eight_clients_at_once(served: Aws) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         done = [name for names in threads.map(work, range(8)) for name in names]
-    assert len(done) == len(set(done)) + 4, "five versions share one word"
+    assert len(done) == len(set(done)) + 4, "all five versions are called version"
     assert len([name for name in done if name.startswith("shared")]) == 5
     assert len([name for name in done if name.startswith("own")]) == 40
     assert done.count("version") == 5
@@ -117,7 +117,7 @@ def test_eight_clients_at_once(served: Aws) -> None:
     assert len(served.client("s3").list_objects_v2(Bucket=served.bucket, Delimiter="-")["Contents"]) >= 40
 
 
-def test_what_is_due_happens_without_anyone_asking(served: Aws) -> None:
+def test_due_jobs_end_without_a_request(served: Aws) -> None:
     put_input(served)
     request = compile_request(served)
     served.client("sagemaker").create_compilation_job(**request)
@@ -128,7 +128,7 @@ def test_what_is_due_happens_without_anyone_asking(served: Aws) -> None:
         time.sleep(0.05)
 
 
-def test_each_begins_without_state() -> None:
+def test_each_local_aws_starts_without_state() -> None:
     for _ in range(2):
         with local_aws(server=True) as aws:
             assert aws.client("s3").list_objects_v2(Bucket=aws.bucket)["KeyCount"] == 0
@@ -151,7 +151,7 @@ def by_moto(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("reset", [LocalAws.reset, by_moto], ids=["ours", "moto's"])
-def test_a_reset_leaves_what_was_there_from_the_start(aws: Aws, reset: Callable[[Any], None]) -> None:
+def test_a_reset_returns_to_the_initial_state(aws: Aws, reset: Callable[[Any], None]) -> None:
     s3, iam, sagemaker = aws.client("s3"), aws.client("iam"), aws.client("sagemaker")
     for _ in range(2):
         s3.create_bucket(Bucket="another")
@@ -168,11 +168,11 @@ def test_a_reset_leaves_what_was_there_from_the_start(aws: Aws, reset: Callable[
         assert s3.list_objects_v2(Bucket=aws.bucket)["KeyCount"] == 0
         assert [user["UserName"] for user in iam.list_users()["Users"]] == ["local"]
         trust = iam.get_role(RoleName=ROLE_NAME)["Role"]["AssumeRolePolicyDocument"]
-        assert trust["Statement"], "the role that was there, not the caller's"
+        assert trust["Statement"], "the initial role, not the caller's"
         assert sagemaker.list_compilation_jobs()["CompilationJobSummaries"] == []
 
 
-def test_a_reset_of_moto_without_a_local_aws_puts_nothing_there() -> None:
+def test_a_reset_of_moto_without_a_local_aws_creates_nothing() -> None:
     with local_aws(server=False):
         pass
     with mock_aws():
@@ -182,7 +182,7 @@ def test_a_reset_of_moto_without_a_local_aws_puts_nothing_there() -> None:
 
 
 class TestControl:
-    """The control routes, from another process's point of view."""
+    """The control routes, as used from another process."""
 
     def test_a_training_job(self, served: Aws, tmp_path: Path) -> None:
         archive = tmp_path / "model.tar.gz"
@@ -241,18 +241,20 @@ class TestControl:
             ("GET", "nothing", None, 404),
         ],
     )
-    def test_what_is_wrong_is_said(self, served: Aws, method: str, route: str, body: bytes | None, status: int) -> None:
+    def test_bad_requests_get_an_error(
+        self, served: Aws, method: str, route: str, body: bytes | None, status: int
+    ) -> None:
         request = urllib.request.Request(f"{served.endpoint_url}/_dda/{route}", data=body, method=method)
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(request, timeout=5)
         assert refused.value.code == status
-        told: dict[str, Any] = json.load(refused.value)
-        assert told["error"]
+        content: dict[str, Any] = json.load(refused.value)
+        assert content["error"]
 
-    def test_nothing_there(self) -> None:
+    def test_no_server(self) -> None:
         with local_aws() as aws:
-            gone = aws.endpoint_url
-        assert gone is not None
+            url = aws.endpoint_url
+        assert url is not None
         with pytest.raises(LocalStackError, match="dda local up"):
-            AwsControl(gone).faults()
-        assert not answers(gone)
+            AwsControl(url).faults()
+        assert not answers(url)

@@ -23,7 +23,7 @@ SAGEMAKER = [
 ]
 
 
-def test_every_operation_of_the_emulated_sagemaker_is_one_of_the_service() -> None:
+def test_every_emulated_sagemaker_operation_is_in_the_service_model() -> None:
     assert set(SAGEMAKER) <= set(service_model("sagemaker").operation_names)
     own = {name for name in vars(SageMaker) if not name.startswith("_")}
     assert own == {xform_name(operation) for operation in SAGEMAKER}
@@ -34,7 +34,7 @@ def test_the_emulated_greengrass_has_every_operation_of_the_service() -> None:
     assert own == {xform_name(operation) for operation in service_model("greengrassv2").operation_names}
 
 
-def test_a_request_is_held_against_its_shape() -> None:
+def test_a_request_is_validated_against_its_shape() -> None:
     found = request_violations("greengrassv2", "CreateComponentVersion", {"clientToken": "a b", "tags": {}})
     assert any("clientToken" in text and "[a-zA-Z0-9-]+" in text for text in found)
     assert any("tags" in text for text in found)
@@ -43,7 +43,7 @@ def test_a_request_is_held_against_its_shape() -> None:
     assert len(wrong) == 3
 
 
-def test_a_response_is_held_against_its_shape() -> None:
+def test_a_response_is_validated_against_its_shape() -> None:
     response = {"ResponseMetadata": {}, "componentVersion": 1, "status": {"componentState": "READY"}, "more": "x"}
     found = response_violations("greengrassv2", "CreateComponentVersion", response)
     for words in ("componentName", "componentVersion' has type int", "READY", "'more' is not modelled"):

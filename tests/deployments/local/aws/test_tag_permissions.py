@@ -1,4 +1,4 @@
-"""Who may give compilation jobs tags, and read those of jobs."""
+"""The permissions to tag compilation jobs and to list the tags of jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def statement(effect: str, *actions: str) -> str:
 
 
 def as_role(aws: Aws, name: str, policy: str | None) -> Any:
-    """SageMaker's client of a session of a role that is made with this policy."""
+    """A SageMaker client of a new role with this policy."""
     iam, sts = aws.client("iam"), aws.client("sts")
     arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
     if policy:
@@ -38,13 +38,13 @@ def as_role(aws: Aws, name: str, policy: str | None) -> Any:
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1", "cn-north-1"])
-def test_the_caller_of_the_local_aws_may_do_both_in_every_region(aws: Aws, region: str) -> None:
+def test_the_default_caller_may_do_both_in_every_region(aws: Aws, region: str) -> None:
     sagemaker = aws.client("sagemaker", region)
     arn = sagemaker.create_compilation_job(**compile_request(aws, Tags=TAGS))["CompilationJobArn"]
     assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == TAGS
 
 
-def test_a_caller_that_is_denied_it_makes_jobs_without_tags_only(aws: Aws) -> None:
+def test_a_caller_without_the_permission_can_only_create_jobs_without_tags(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     denial = statement("Deny", "sagemaker:AddTags", "sagemaker:ListTags")
     aws.client("iam").put_user_policy(UserName="local", PolicyName="no-tags", PolicyDocument=denial)
@@ -59,14 +59,14 @@ def test_a_caller_that_is_denied_it_makes_jobs_without_tags_only(aws: Aws) -> No
     assert sagemaker.create_compilation_job(**request)["CompilationJobArn"] == arn
     assert error_of(sagemaker.list_tags, ResourceArn=arn)["Code"] == "AccessDeniedException"
     taken = error_of(sagemaker.create_compilation_job, **request, Tags=TAGS)
-    assert taken["Code"] == "AccessDeniedException", "who may not tag is not told what is there"
+    assert taken["Code"] == "AccessDeniedException", "a caller without the permission must not learn which jobs exist"
 
 
 @pytest.mark.parametrize(
     ("policy", "may"),
     [(None, False), (statement("Allow", "sagemaker:CreateCompilationJob"), False), (statement("Allow", "*"), True)],
 )
-def test_a_role_may_what_its_policies_allow(aws: Aws, policy: str | None, may: bool) -> None:
+def test_a_role_may_do_what_its_policies_allow(aws: Aws, policy: str | None, may: bool) -> None:
     sagemaker = as_role(aws, "portal", policy)
     if may:
         sagemaker.create_compilation_job(**compile_request(aws, Tags=TAGS))

@@ -1,4 +1,4 @@
-"""The Resource Groups Tagging API, by which others list components."""
+"""The Resource Groups Tagging API, with which other software lists components."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_components_are_listed_by_their_tags(tagged: Aws, kind: str) -> None:
     assert {"Key": "dda-portal:usecase-id", "Value": "cookies"} in found["Tags"]
 
 
-def test_components_come_with_what_else_has_tags(tagged: Aws) -> None:
+def test_components_are_listed_with_other_tagged_resources(tagged: Aws) -> None:
     tagging = tagged.client("resourcegroupstaggingapi")
     found = {entry["ResourceARN"] for entry in tagging.get_resources()["ResourceTagMappingList"]}
     assert found == {
@@ -58,18 +58,18 @@ def test_no_component_of_another_kind_tag_or_region_is_listed(tagged: Aws) -> No
         assert client.get_resources(**request)["ResourceTagMappingList"] == []
 
 
-def test_keys_and_values_are_told_once(tagged: Aws) -> None:
+def test_keys_and_values_are_listed_once(tagged: Aws) -> None:
     tagging = tagged.client("resourcegroupstaggingapi")
     assert tagging.get_tag_keys()["TagKeys"] == ["dda-portal:managed", "dda-portal:usecase-id", "site"]
     assert tagging.get_tag_values(Key="dda-portal:managed")["TagValues"] == ["true"]
 
 
-def test_tags_are_changed_in_greengrass_itself(tagged: Aws) -> None:
+def test_tag_changes_are_visible_in_greengrass(tagged: Aws) -> None:
     tagging, greengrass = tagged.client("resourcegroupstaggingapi"), tagged.client("greengrassv2")
-    gone = ARN.replace("1.0.0", "9.0.0")
-    failed = tagging.tag_resources(ResourceARNList=[ARN, gone], Tags={"line": "1"})["FailedResourcesMap"]
-    assert failed.keys() == {gone}
-    assert failed[gone]["ErrorCode"] == "InvalidParameterException"
+    missing = ARN.replace("1.0.0", "9.0.0")
+    failed = tagging.tag_resources(ResourceARNList=[ARN, missing], Tags={"line": "1"})["FailedResourcesMap"]
+    assert failed.keys() == {missing}
+    assert failed[missing]["ErrorCode"] == "InvalidParameterException"
     tagging.untag_resources(ResourceARNList=[ARN], TagKeys=["dda-portal:managed"])
     assert greengrass.list_tags_for_resource(resourceArn=ARN)["tags"] == {
         "dda-portal:usecase-id": "cookies",
@@ -82,7 +82,7 @@ def test_a_page_that_is_too_small_is_refused(tagged: Aws) -> None:
     assert refused["Code"] == "InvalidParameterException"
 
 
-def test_a_type_is_found_by_its_whole_parts() -> None:
+def test_a_type_filter_matches_whole_parts() -> None:
     assert is_of_type("greengrass:components:versions", ["s3", "greengrass:components"])
     assert is_of_type("greengrass:components:versions", None)
     assert not is_of_type("greengrass:components:versions", ["greengrass:comp"])

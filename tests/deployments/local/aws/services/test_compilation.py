@@ -60,7 +60,7 @@ def test_a_job_goes_through_its_states(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     put_input(aws)
     request = compile_request(aws)
-    sagemaker.list_compilation_jobs()  # the first call loads the service's model, which takes a while
+    sagemaker.list_compilation_jobs()  # the first call loads the service model, which is slow
     sagemaker.create_compilation_job(**request)
     seen: list[str] = []
     while not seen or seen[-1] != "COMPLETED":
@@ -155,7 +155,7 @@ def test_a_request_that_sagemaker_refuses_is_refused(mocked: Aws, change: dict[s
     ],
     ids=["no gzip", "empty", "no model", "two models", "bad json", "scalar", "layout", "cuda"],
 )
-def test_a_model_that_neo_refuses_ends_failed_in_neos_words(
+def test_a_model_that_neo_refuses_ends_failed_with_neos_text(
     mocked: Aws, content: bytes | None, config: str | None, options: str | None, reason: str
 ) -> None:
     sagemaker = mocked.client("sagemaker")
@@ -172,7 +172,7 @@ def test_a_model_that_neo_refuses_ends_failed_in_neos_words(
     assert reason in job["FailureReason"]
 
 
-def test_an_input_that_is_not_there_fails_the_job_later_not_the_call(aws: Aws) -> None:
+def test_a_missing_input_fails_the_job_not_the_call(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     sagemaker.create_compilation_job(**compile_request(aws))
     job = ended(sagemaker, compile_request(aws)["CompilationJobName"])
@@ -195,7 +195,7 @@ def test_an_input_in_another_region_is_refused(mocked: Aws) -> None:
 
 
 def request_for(target: CompilationTarget) -> dict[str, Any]:
-    """A CreateCompilationJob request that compiles for a target, in as far as the compiler reads it."""
+    """The parts of a CreateCompilationJob request for a target that the compiler reads."""
     output: dict[str, Any] = {"S3OutputLocation": "s3://b/o", "TargetPlatform": target.neo_platform()}
     if target.compiler_options:
         output["CompilerOptions"] = target.compiler_options
@@ -215,7 +215,7 @@ def compiled_for(target: CompilationTarget, spoil: Spoil | None = None) -> dict[
 
 
 def is_loadable(files: dict[str, bytes], machine: int) -> bool:
-    """Whether DLR finds one compiled model, its metadata and its own library, for a machine of that ELF number."""
+    """Whether DLR finds one compiled model, its metadata and the runtime, all for that ELF machine number."""
     graphs = [name for name in files if name.endswith(".json") and name != "model-shapes.json" and "/" not in name]
     libraries = [name for name in files if name.endswith(".so") and "/" not in name]
     if sorted(libraries) != ["compiled.so", "libdlr.so"] or graphs != ["compiled_model.json"]:
@@ -233,7 +233,7 @@ MACHINES = {"amd64": 62, "aarch64": 183}
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
-def test_a_device_of_the_target_can_load_what_was_compiled(target: CompilationTarget) -> None:
+def test_a_device_of_the_target_can_load_the_compiled_archive(target: CompilationTarget) -> None:
     files = compiled_for(target)
     assert is_loadable(files, MACHINES[target.platform])
     only_there = "manifest" if target.accelerator else "model-shapes.json"
@@ -247,7 +247,7 @@ def test_a_device_of_the_target_can_load_what_was_compiled(target: CompilationTa
 @pytest.mark.parametrize(
     ("device", "kind", "machine"), [("jetson_xavier", "gpu", 183), ("ml_c5", "cpu", 62), ("rasp4b", "cpu", 183)]
 )
-def test_a_target_device_is_compiled_for_like_a_platform(device: str, kind: str, machine: int) -> None:
+def test_a_target_device_is_compiled_like_a_platform(device: str, kind: str, machine: int) -> None:
     request = request_for(all_targets()[0])
     request["OutputConfig"] = {"S3OutputLocation": "s3://b/o", "TargetDevice": device}
     packed = compile_model(archive(mochi_pt=b"w"), request, created=0)
@@ -260,20 +260,20 @@ def test_a_target_device_is_compiled_for_like_a_platform(device: str, kind: str,
 
 @pytest.mark.parametrize("spoil", [spoil for spoil in Spoil if spoil is not Spoil.CUDA_ON_CPU])
 @pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
-def test_no_device_can_load_a_spoilt_archive(target: CompilationTarget, spoil: Spoil) -> None:
+def test_no_device_can_load_a_spoiled_archive(target: CompilationTarget, spoil: Spoil) -> None:
     assert not is_loadable(compiled_for(target, spoil), MACHINES[target.platform])
 
 
 @pytest.mark.parametrize("name", ["x86_64-cpu", "arm64-cpu"])
-def test_a_cpu_target_can_be_given_what_was_compiled_for_cuda(name: str) -> None:
+def test_a_cpu_target_can_get_an_archive_compiled_for_cuda(name: str) -> None:
     target = find_target(name)
-    spoilt = compiled_for(target, Spoil.CUDA_ON_CPU)
-    assert "manifest" in spoilt
-    assert json.loads(spoilt["compiled.meta"])["Requirements"]["TargetDeviceType"] == "gpu"
-    assert is_loadable(spoilt, MACHINES[target.platform]), "the loader does not compare; a check of ours has to"
+    spoiled = compiled_for(target, Spoil.CUDA_ON_CPU)
+    assert "manifest" in spoiled
+    assert json.loads(spoiled["compiled.meta"])["Requirements"]["TargetDeviceType"] == "gpu"
+    assert is_loadable(spoiled, MACHINES[target.platform]), "the loader does not check this; our own check must"
 
 
-def test_the_next_jobs_of_a_target_complete_with_a_spoilt_archive(aws: Aws) -> None:
+def test_the_next_jobs_of_a_target_complete_with_a_spoiled_archive(aws: Aws) -> None:
     sagemaker, s3 = aws.client("sagemaker"), aws.client("s3")
     put_input(aws)
     aws.faults.add("compiled", target="arm64-cpu", spoil="no-libdlr")
@@ -293,7 +293,7 @@ def test_the_next_jobs_of_a_target_complete_with_a_spoilt_archive(aws: Aws) -> N
     assert found == [False, True]
 
 
-def test_the_same_compilation_has_the_same_content_and_another_target_another(aws: Aws) -> None:
+def test_content_depends_on_the_work_and_the_target_only(aws: Aws) -> None:
     sagemaker, s3 = aws.client("sagemaker"), aws.client("s3")
     put_input(aws)
     contents = []
@@ -315,7 +315,7 @@ def test_the_same_compilation_has_the_same_content_and_another_target_another(aw
 
 
 @settings(compile_seconds=60, concurrent_compilation_jobs=2)
-def test_the_quota_of_concurrent_jobs_is_kept(aws: Aws) -> None:
+def test_the_quota_of_concurrent_jobs_is_enforced(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     for name in ("one", "two"):
         sagemaker.create_compilation_job(**compile_request(aws, name))
@@ -376,7 +376,7 @@ def test_the_log_of_a_job_is_in_cloudwatch(aws: Aws) -> None:
     assert events[-1]["message"].endswith("FAILED.")
 
 
-def test_jobs_that_end_at_the_same_moment_all_have_their_logs(mocked: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_that_end_at_the_same_time_all_have_their_logs(mocked: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     class SlowLogGroup(LogGroup):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             time.sleep(0.1)
@@ -395,7 +395,7 @@ def test_jobs_that_end_at_the_same_moment_all_have_their_logs(mocked: Aws, monke
     assert [stream["logStreamName"] for stream in streams if "/" not in stream["logStreamName"]] == names
 
 
-def test_tags_are_added_replaced_and_taken_away(aws: Aws) -> None:
+def test_tags_are_added_replaced_and_removed(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     arn = sagemaker.create_compilation_job(**compile_request(aws))["CompilationJobArn"]
     sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}, {"Key": "b", "Value": "2"}])
@@ -406,7 +406,7 @@ def test_tags_are_added_replaced_and_taken_away(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("target", all_targets(), ids=lambda t: t.name)
-def test_the_target_of_a_job_is_known_by_place_name_or_platform(target: CompilationTarget) -> None:
+def test_the_target_of_a_job_follows_from_output_location_name_or_platform(target: CompilationTarget) -> None:
     output: dict[str, Any] = {"S3OutputLocation": "s3://b/elsewhere", "TargetPlatform": target.neo_platform()}
     if target.compiler_options:
         output["CompilerOptions"] = target.compiler_options

@@ -39,7 +39,7 @@ def allow(action: Any = "s3:GetObject", resource: Any = OBJECTS, **more: Any) ->
         ([{"Effect": "Allow", "NotAction": "s3:Get*", "Resource": "*"}], "implicitDeny"),
     ],
 )
-def test_what_a_policy_says(statements: list[dict[str, Any]], decision: str) -> None:
+def test_policy_decisions(statements: list[dict[str, Any]], decision: str) -> None:
     assert evaluate([policy(*statements)], "s3:GetObject", "arn:aws:s3:::dda-local-artifacts/k") == decision
 
 
@@ -98,7 +98,7 @@ CONDITION = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
         (CONDITION, None, "Deny", "explicitDeny"),
     ],
 )
-def test_conditions_that_the_caller_gives_values_of(
+def test_conditions_with_context_values(
     aws: Aws, condition: dict[str, Any], value: str | None, effect: str, decision: str
 ) -> None:
     role = make_role(aws, allow("iam:PassRole", "*", Condition=condition, Effect=effect))
@@ -111,7 +111,7 @@ def test_conditions_that_the_caller_gives_values_of(
     assert result["MissingContextValues"] == ([] if value else [key])
 
 
-def test_a_caller_and_the_role_of_sagemaker_are_there_from_the_start(aws: Aws) -> None:
+def test_a_caller_and_the_sagemaker_role_exist_initially(aws: Aws) -> None:
     caller = aws.client("sts").get_caller_identity()
     assert (caller["Account"], caller["Arn"]) == ("123456789012", "arn:aws:iam::123456789012:user/local")
     iam = aws.client("iam")

@@ -17,7 +17,7 @@ def body(s3: Any, aws: Aws, key: str, **more: Any) -> bytes:
     return read
 
 
-def test_a_copy_with_if_none_match_keeps_what_is_there(aws: Aws) -> None:
+def test_a_copy_with_if_none_match_does_not_overwrite(aws: Aws) -> None:
     s3 = aws.client("s3")
     s3.put_object(Bucket=aws.bucket, Key="staged", Body=b"new")
     copy = {"Bucket": aws.bucket, "Key": "final", "CopySource": f"{aws.bucket}/staged", "IfNoneMatch": "*"}
@@ -28,7 +28,7 @@ def test_a_copy_with_if_none_match_keeps_what_is_there(aws: Aws) -> None:
     assert body(s3, aws, "final") == b"new"
 
 
-def test_of_many_conditional_writers_one_wins(aws: Aws) -> None:
+def test_one_of_many_conditional_writers_wins(aws: Aws) -> None:
     s3 = aws.client("s3")
     for number in range(16):
         s3.put_object(Bucket=aws.bucket, Key=f"staged-{number}", Body=str(number).encode())
@@ -91,7 +91,7 @@ def test_a_multipart_upload_with_checksums_and_a_copied_part(aws: Aws) -> None:
     assert s3.list_multipart_uploads(Bucket=aws.bucket).get("Uploads", []) == []
 
 
-def test_a_body_that_is_not_its_checksum_is_refused(aws: Aws) -> None:
+def test_a_body_with_a_wrong_checksum_is_refused(aws: Aws) -> None:
     s3 = aws.client("s3")
     wrong = base64.b64encode(bytes(4)).decode()
     refused = error_of(s3.put_object, Bucket=aws.bucket, Key="k", Body=b"abc", ChecksumCRC32=wrong)
@@ -103,7 +103,7 @@ def test_a_body_that_is_not_its_checksum_is_refused(aws: Aws) -> None:
     assert error_of(s3.head_object, Bucket=aws.bucket, Key="k")["Status"] == 404
 
 
-def test_open_uploads_tell_when_they_were_initiated(aws: Aws) -> None:
+def test_open_uploads_are_listed_with_their_initiation_time(aws: Aws) -> None:
     s3 = aws.client("s3")
     before = datetime.now(UTC) - timedelta(seconds=1)
     upload = s3.create_multipart_upload(Bucket=aws.bucket, Key="a/b")
@@ -112,7 +112,7 @@ def test_open_uploads_tell_when_they_were_initiated(aws: Aws) -> None:
     assert before <= found["Initiated"] <= datetime.now(UTC)
 
 
-def test_a_bucket_that_is_not_there_is_said_to_be_missing(aws: Aws) -> None:
+def test_a_missing_bucket_is_no_such_bucket(aws: Aws) -> None:
     s3 = aws.client("s3")
     where = {"Bucket": "dda-nobodys-bucket", "Key": "a"}
     assert error_of(s3.get_object, **where)["Code"] == "NoSuchBucket"
@@ -120,13 +120,13 @@ def test_a_bucket_that_is_not_there_is_said_to_be_missing(aws: Aws) -> None:
     assert error_of(s3.create_multipart_upload, **where)["Code"] == "NoSuchBucket"
 
 
-def test_a_checksum_that_cannot_be_computed_is_not_told(aws: Aws) -> None:
+def test_a_checksum_that_cannot_be_computed_is_omitted(aws: Aws) -> None:
     s3 = aws.client("s3")
     where = {"Bucket": aws.bucket, "Key": "large"}
     upload = s3.create_multipart_upload(**where, ChecksumAlgorithm="CRC64NVME", ChecksumType="FULL_OBJECT")["UploadId"]
     part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"a part")
     parts = [{"ETag": part["ETag"], "PartNumber": 1}]
     s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
-    told = s3.get_object(**where, ChecksumMode="ENABLED")
-    assert told["Body"].read() == b"a part"
-    assert "ChecksumCRC64NVME" not in told
+    response = s3.get_object(**where, ChecksumMode="ENABLED")
+    assert response["Body"].read() == b"a part"
+    assert "ChecksumCRC64NVME" not in response

@@ -51,13 +51,13 @@ def test_a_trust_policy(document: Any, external_id: str | None, allowed: bool) -
     assert trusts(document, CALLER, ACCOUNT, external_id) is allowed
 
 
-def test_a_deny_wins() -> None:
+def test_a_deny_overrides_an_allow() -> None:
     document = policy()
     document["Statement"] += policy(effect="Deny")["Statement"]
     assert not trusts(document, CALLER, ACCOUNT, None)
 
 
-def test_a_role_of_iam_is_assumed_with_its_external_id_only(aws: Aws) -> None:
+def test_an_iam_role_is_assumed_only_with_its_external_id(aws: Aws) -> None:
     sts = aws.client("sts")
     made = aws.client("iam").create_role(
         RoleName="dda", AssumeRolePolicyDocument=json.dumps(policy(condition=EXTERNAL))
@@ -70,7 +70,7 @@ def test_a_role_of_iam_is_assumed_with_its_external_id_only(aws: Aws) -> None:
     assert error_of(sts.assume_role, **role)["Code"] == "AccessDenied"
 
 
-def test_a_role_that_iam_does_not_hold_may_be_assumed(aws: Aws) -> None:
+def test_a_role_unknown_to_iam_may_be_assumed(aws: Aws) -> None:
     role = "arn:aws:iam::999999999999:role/elsewhere"
     assumed = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="run", ExternalId="secret")
     assert assumed["AssumedRoleUser"]["Arn"] == "arn:aws:sts::999999999999:assumed-role/elsewhere/run"

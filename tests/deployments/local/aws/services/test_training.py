@@ -33,7 +33,7 @@ def test_a_training_job_with_a_given_archive(aws: Aws) -> None:
 
 
 @pytest.mark.parametrize("status", ["Failed", "Stopped", "InProgress"])
-def test_a_training_job_with_a_given_end(mocked: Aws, status: str) -> None:
+def test_a_training_job_with_a_given_status(mocked: Aws, status: str) -> None:
     mocked.train("cookie-1", b"", status=status, failure_reason="AlgorithmError: no images")
     job = mocked.client("sagemaker").describe_training_job(TrainingJobName="cookie-1")
     assert job["TrainingJobStatus"] == status
@@ -42,7 +42,7 @@ def test_a_training_job_with_a_given_end(mocked: Aws, status: str) -> None:
     assert ("TrainingEndTime" in job) == (status != "InProgress")
 
 
-def test_names_and_statuses_are_checked(mocked: Aws) -> None:
+def test_names_and_statuses_are_validated(mocked: Aws) -> None:
     mocked.train("cookie-1", b"")
     for name in ("cookie-1", "cookie_1", "-cookie", "a" * 64, ""):
         with pytest.raises(InvalidName):
@@ -52,7 +52,7 @@ def test_names_and_statuses_are_checked(mocked: Aws) -> None:
 
 
 @settings(train_seconds=0.3)
-def test_a_job_made_by_the_api_completes(aws: Aws) -> None:
+def test_a_job_created_with_the_api_completes(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     sagemaker.create_training_job(**REQUEST)
     assert error_of(sagemaker.create_training_job, **REQUEST)["Code"] == "ResourceInUse"
@@ -80,24 +80,24 @@ def test_a_job_can_be_stopped(aws: Aws) -> None:
 
 
 @settings(train_seconds=1)
-def test_a_job_tells_of_each_phase_that_it_has_been_in(aws: Aws) -> None:
+def test_a_job_lists_its_secondary_statuses(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
-    sagemaker.list_training_jobs()  # the first call loads the service's model, which takes a while
+    sagemaker.list_training_jobs()  # the first call loads the service model, which is slow
     sagemaker.create_training_job(**REQUEST)
     seen: list[str] = []
     while "Completed" not in seen:
         job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
-        told = job["SecondaryStatusTransitions"]
-        assert job["SecondaryStatus"] == told[-1]["Status"]
-        assert [entry["EndTime"] for entry in told[:-1]] == [entry["StartTime"] for entry in told[1:]]
-        assert ("EndTime" in told[-1]) == ("TrainingEndTime" in job) == (job["TrainingJobStatus"] == "Completed")
-        assert ("TrainingStartTime" in job) == (len(told) > 1), "it is billed from when the data is fetched"
-        assert len({entry["StatusMessage"] for entry in told}) == len(told)
-        if told[-1]["Status"] not in seen:
-            seen.append(told[-1]["Status"])
+        transitions = job["SecondaryStatusTransitions"]
+        assert job["SecondaryStatus"] == transitions[-1]["Status"]
+        assert [entry["EndTime"] for entry in transitions[:-1]] == [entry["StartTime"] for entry in transitions[1:]]
+        assert ("EndTime" in transitions[-1]) == ("TrainingEndTime" in job) == (job["TrainingJobStatus"] == "Completed")
+        assert ("TrainingStartTime" in job) == (len(transitions) > 1), "billing starts when the data is downloaded"
+        assert len({entry["StatusMessage"] for entry in transitions}) == len(transitions)
+        if transitions[-1]["Status"] not in seen:
+            seen.append(transitions[-1]["Status"])
         time.sleep(0.01)
     assert seen == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
-    assert [entry["Status"] for entry in told] == seen
+    assert [entry["Status"] for entry in transitions] == seen
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,15 @@ def test_a_job_tells_of_each_phase_that_it_has_been_in(aws: Aws) -> None:
         ("InProgress", ["Starting", "Downloading", "Training"]),
     ],
 )
-def test_a_job_of_a_given_status_has_been_in_the_phases_before_it(mocked: Aws, status: str, phases: list[str]) -> None:
+def test_a_job_with_a_given_status_lists_the_secondary_statuses_before_it(
+    mocked: Aws, status: str, phases: list[str]
+) -> None:
     mocked.train("cookie-1", b"", status=status)
     job = mocked.client("sagemaker").describe_training_job(TrainingJobName="cookie-1")
     assert [entry["Status"] for entry in job["SecondaryStatusTransitions"]] == phases
 
 
-def test_what_a_request_leaves_out_is_told_as_sagemaker_does(mocked: Aws) -> None:
+def test_omitted_members_are_returned_as_by_sagemaker(mocked: Aws) -> None:
     sagemaker = mocked.client("sagemaker")
     sagemaker.create_training_job(**REQUEST)
     job = sagemaker.describe_training_job(TrainingJobName="cookie-1")
@@ -126,12 +128,12 @@ def test_what_a_request_leaves_out_is_told_as_sagemaker_does(mocked: Aws) -> Non
     assert sagemaker.describe_training_job(TrainingJobName="cookie-2")["OutputDataConfig"] == own
 
 
-def test_an_unknown_job_is_answered_as_the_real_service_does(mocked: Aws) -> None:
+def test_an_unknown_job_is_the_real_services_error(mocked: Aws) -> None:
     refused = error_of(mocked.client("sagemaker").describe_training_job, TrainingJobName="none")
     assert (refused["Code"], refused["Message"]) == ("ValidationException", "Requested resource not found.")
 
 
-def test_jobs_are_filtered_before_they_are_cut_into_pages(aws: Aws) -> None:
+def test_jobs_are_filtered_before_pagination(aws: Aws) -> None:
     sagemaker = aws.client("sagemaker")
     for number in range(25):
         aws.train(f"job-{number:02}", b"", status="Failed" if number % 2 else "Completed")
@@ -145,7 +147,7 @@ PATTERN = {"source": ["aws.sagemaker"], "detail-type": ["SageMaker Training Job 
 
 
 def events_of(aws: Aws) -> Any:
-    """What reads the events of training jobs that have come since the last call."""
+    """A function that returns the training job events since its last call."""
     sqs, events = aws.client("sqs"), aws.client("events")
     url = sqs.create_queue(QueueName="seen")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -160,7 +162,7 @@ def events_of(aws: Aws) -> Any:
 
 
 @pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
-def test_the_end_of_a_training_job_is_an_event_of_eventbridge(aws: Aws, status: str) -> None:
+def test_the_end_of_a_training_job_is_an_eventbridge_event(aws: Aws, status: str) -> None:
     read = events_of(aws)
     aws.train("cookie-1", b"", status=status, tags={"dda:use-case": "lids"})
     [event] = read()
@@ -174,11 +176,11 @@ def test_the_end_of_a_training_job_is_an_event_of_eventbridge(aws: Aws, status: 
     assert detail["Tags"] == {"dda:use-case": "lids"}
     assert abs(detail["TrainingEndTime"] - 1000 * time.time()) < 60_000
     aws.client("sagemaker").describe_training_job(TrainingJobName="cookie-1")
-    assert read() == [], "it is told once"
+    assert read() == [], "the event is sent once"
 
 
 @settings(train_seconds=0.3)
-def test_a_job_that_still_runs_is_told_of_when_it_has_ended(aws: Aws) -> None:
+def test_a_running_job_sends_its_event_when_it_ends(aws: Aws) -> None:
     read, sagemaker = events_of(aws), aws.client("sagemaker")
     sagemaker.create_training_job(**REQUEST)
     assert read() == []
