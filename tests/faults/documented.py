@@ -58,7 +58,7 @@ VERSION_TAKEN = Reason("reconcile", "already has that version")
 MISSING = Reason("reconcile", "was deleted, was never created")
 BUSY = Reason("backoff", "still in progress")
 THROTTLED = Reason("backoff", "throttled requests")
-AWS_FAILED = Reason("backoff", "had an internal error")
+AWS_FAILED = Reason("backoff", "had an internal error or was overloaded")
 NO_ANSWER = Reason("backoff", "did not answer, or the connection broke")
 
 ERRORS: dict[Reason, tuple[str, ...]] = {

@@ -66,7 +66,7 @@ async def test_a_run_without_the_permission_to_tag_ends_deployable_and_is_adopte
     first = await untagged.run(targets=["arm64-cpu", "x86_64-cpu"])
     assert first.status is RunStatus.COMPLETED
     for job in untagged.jobs():
-        assert caplog.text.count(f"so compilation job {job} is made without tags") == 1
+        assert caplog.text.count(f"so compilation job {job} is created without tags") == 1
     assert caplog.text.count("The tags of a compilation-job may not be read") == 1
     assert caplog.text.count("The tags of a training-job may not be read") == 1
     assert await own_jobs(await untagged.flow_run(first)) == dict.fromkeys(untagged.jobs(), 0)

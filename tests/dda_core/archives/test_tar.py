@@ -329,9 +329,9 @@ def test_an_extended_header_that_is_not_utf8_is_no_crash(kind: bytes, body: byte
 
 
 @pytest.mark.parametrize("length", [512 + 3, 512 + 100])
-def test_an_extended_header_that_is_cut_short_is_broken(length: int):
+def test_a_truncated_extended_header_is_broken(length: int):
     content = extended(tarfile.XHDTYPE, b"10 path=b\n")[:length]
-    with pytest.raises(ArchiveBroken, match="is cut short in an extended header"):
+    with pytest.raises(ArchiveBroken, match="is truncated in an extended header"):
         list(in_pieces(content, 512))
 
 

@@ -226,7 +226,7 @@ def test_an_archive_that_would_unpack_to_over_four_gigabytes_is_refused_before_i
     header = tar_member("compiled.params", size=MAX_UNPACKED)
     archive = tmp_path / "c.tar.gz"
     archive.write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT), mtime=0))
-    assert f"over {MAX_UNPACKED} bytes unpacked" in refused(tmp_path / "out", archive, UnpackedTooLarge)
+    assert f"unpack to over {MAX_UNPACKED} bytes" in refused(tmp_path / "out", archive, UnpackedTooLarge)
 
 
 def test_a_name_that_no_device_can_unpack_is_refused(tmp_path: Path):
