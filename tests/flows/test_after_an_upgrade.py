@@ -136,6 +136,7 @@ async def test_a_run_suspended_before_an_upgrade_publishes_what_it_had_compiled(
     assert all(row.started < UPGRADE for row in rows)
 
 
+@pytest.mark.slow
 async def test_a_run_that_failed_before_an_upgrade_is_retried_without_a_second_job(
     pipeline: Pipeline, storage: Path
 ) -> None:

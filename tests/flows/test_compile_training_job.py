@@ -135,6 +135,7 @@ async def ended_task_runs(flow_run_id: UUID, count: int) -> list[TaskRun]:
             await asyncio.sleep(0.2)
 
 
+@pytest.mark.slow
 async def test_a_transient_failure_gets_two_new_attempts(pipeline: Pipeline) -> None:
     pipeline.train()
     pipeline.aws.faults.add("compile", target="arm64-cpu", reason=INTERNAL, times=2)
@@ -256,6 +257,7 @@ async def test_a_stopped_job_ends_its_target_with_its_reason(pipeline: Pipeline)
     assert view.status is RunStatus.FAILED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 0.6, "concurrent_compilation_jobs": 1}])
 async def test_a_full_quota_is_waited_for(pipeline: Pipeline) -> None:
     pipeline.train()
@@ -381,6 +383,7 @@ async def test_a_job_is_adopted_even_if_its_owner_cannot_be_read(
     assert f"arm64-cpu: the owner of compilation job {pipeline.jobs()[0]} could not be read" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_component_that_ends_failed_fails_its_target_and_the_next_run_makes_the_next_version(
     pipeline: Pipeline,
 ) -> None:
@@ -412,6 +415,7 @@ async def test_an_unknown_training_job_is_named_with_account_and_region(pipeline
     assert "us-east-1" in message
 
 
+@pytest.mark.slow
 async def test_targets_come_from_the_training_jobs_tag(pipeline: Pipeline) -> None:
     pipeline.train(tags={"dda:targets": "arm64-cpu x86_64"})
     view = await pipeline.run()

@@ -66,6 +66,7 @@ async def test_such_an_archive_is_refused_again_until_it_is_recompiled(pipeline:
     assert len(pipeline.jobs()) == 2
 
 
+@pytest.mark.slow
 async def test_code_for_an_accelerator_on_a_cpu_target_is_a_warning_in_the_log(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:

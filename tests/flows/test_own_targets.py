@@ -52,6 +52,7 @@ async def test_an_own_target_named_by_the_training_jobs_tag_becomes_a_component(
     assert "jetson-nano" in await asyncio.to_thread(refusal, "logs", "lid-7", "jetson-nano", code=2)
 
 
+@pytest.mark.slow
 async def test_an_own_target_by_default_and_a_new_run_of_todays_fleet(pipeline: Pipeline) -> None:
     await save(pipeline, targets=["orin"], startup_wait_seconds=0)
     pipeline.train("lid-7")

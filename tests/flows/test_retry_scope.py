@@ -44,6 +44,7 @@ async def failed_pair(pipeline: Pipeline, job: str) -> str:
     return str(view.flow_run_id)
 
 
+@pytest.mark.slow
 async def test_a_named_target_is_retried_and_the_other_unchanged(pipeline: Pipeline) -> None:
     run = await failed_pair(pipeline, "named-1")
     before = await history("named-1")

@@ -104,6 +104,7 @@ async def test_failures_with_secrets_leave_none_in_database_logs_and_results(
     assert leaks(caplog.text) == []
 
 
+@pytest.mark.slow
 async def test_a_run_that_cannot_start_reveals_no_secrets(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise RoleNotAssumable(reason("begin-marker"), role="r", remedy="Mend it")

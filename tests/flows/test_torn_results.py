@@ -17,6 +17,7 @@ def results(since: set[Path] | None = None) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()} - (since or set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [0.0, 0.5], ids=["empty", "half"])
 async def test_a_run_continues_when_every_result_is_truncated(pipeline: Any, kept: float) -> None:
     before = results()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 LOCKED_SECONDS = 4
 
 WAITS = f"""
@@ -60,6 +62,7 @@ def seconds_blocked(database: Path, collector: str) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_freeing_a_refused_statement_does_not_block_the_event_loop(tmp_path: Path) -> None:
     assert seconds_blocked(tmp_path / "without.db", "loop") > LOCKED_SECONDS - 2, "else the thread is not needed"
     assert seconds_blocked(tmp_path / "with.db", "thread") < LOCKED_SECONDS - 3

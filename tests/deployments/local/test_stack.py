@@ -26,6 +26,7 @@ def _train(stack: RunningStack, name: str, folder: Path) -> None:
     assert local("train", name, "--model-archive", archive, env=stack.environment()).returncode == 0
 
 
+@pytest.mark.slow
 def test_local_json_has_the_addresses_of_everything(stack: RunningStack) -> None:
     content = stack.content
     assert set(content) == {
@@ -44,6 +45,7 @@ def test_local_json_has_the_addresses_of_everything(stack: RunningStack) -> None
         assert b"<html" in page.read().lower()
 
 
+@pytest.mark.slow
 def test_deployments_exist_and_enforce_their_schema(stack: RunningStack) -> None:
     for name in ("local", "any-use-case"):
         deployment = api(stack.content, f"deployments/name/compile-training-job/{name}")
@@ -55,6 +57,7 @@ def test_deployments_exist_and_enforce_their_schema(stack: RunningStack) -> None
     assert api(stack.content, "deployments/name/compile-training-job/local")["parameters"] == {"use_case": "local"}
 
 
+@pytest.mark.slow
 def test_env_points_an_unmodified_boto3_program_at_the_stack(stack: RunningStack) -> None:
     program = "import boto3; print([b['Name'] for b in boto3.client('s3').list_buckets()['Buckets']])"
     script = f'eval "$({PYTHON} -m deployments.local env --dir {stack.directory})"; {PYTHON} -c "{program}"'
@@ -63,6 +66,7 @@ def test_env_points_an_unmodified_boto3_program_at_the_stack(stack: RunningStack
     assert done.stdout.strip() == "['dda-local-artifacts']", done.stderr
 
 
+@pytest.mark.slow
 def test_env_finds_the_stack_by_its_variables(stack: RunningStack, tmp_path: Path) -> None:
     found = local("env", cwd=tmp_path, env=stack.environment())
     assert found.stdout == local("env", "--dir", stack.directory).stdout != ""
@@ -75,6 +79,7 @@ def test_env_without_a_stack_says_how_to_start_one(tmp_path: Path) -> None:
     assert f"dda local up --dir {tmp_path}" in done.stderr
 
 
+@pytest.mark.slow
 def test_second_up_in_the_same_directory_is_refused(stack: RunningStack) -> None:
     before = processes_of(stack.directory)
     done = local("up", "--dir", stack.directory)
@@ -83,6 +88,7 @@ def test_second_up_in_the_same_directory_is_refused(stack: RunningStack) -> None
     assert before.items() <= processes_of(stack.directory).items()
 
 
+@pytest.mark.slow
 def test_the_callers_own_settings_do_not_reach_the_stack(stack: RunningStack) -> None:
     worker = next(pid for pid, role in processes_of(stack.directory).items() if role == "prefect-worker")
     environment = Path(f"/proc/{worker}/environ").read_bytes().decode().split("\0")
@@ -91,6 +97,7 @@ def test_the_callers_own_settings_do_not_reach_the_stack(stack: RunningStack) ->
     assert f"PREFECT_HOME={stack.directory}/prefect" in environment
 
 
+@pytest.mark.slow
 def test_a_run_from_the_command_line_publishes_components_that_devices_can_run(
     stack: RunningStack, tmp_path: Path
 ) -> None:
