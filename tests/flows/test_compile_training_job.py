@@ -294,7 +294,7 @@ async def test_waiting_for_a_slot_is_shown_and_ends(pipeline: Pipeline, caplog: 
     assert view.status is RunStatus.COMPLETED
     assert "waiting for a slot" not in await page()
     assert "waiting for a slot, 14400 s at most" in caplog.text
-    assert "of waiting for a slot" in caplog.text
+    assert "got a slot after waiting" in caplog.text
 
 
 @pytest.mark.parametrize("aws_options", [{"compile_seconds": 60}])
