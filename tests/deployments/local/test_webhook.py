@@ -58,9 +58,17 @@ class Stack(NamedTuple):
     def ask(self, path: str, body: Any = None) -> Any:
         headers = {"Content-Type": "application/json", "Authorization": basic(AUTH)}
         method = "GET" if body is None else "POST"
-        status, content = send(
-            {"method": method, "url": f"{self.content['prefect_api_url']}/{path}", "headers": headers, "body": body}
-        )
+        request = {
+            "method": method,
+            "url": f"{self.content['prefect_api_url']}/{path}",
+            "headers": headers,
+            "body": body,
+        }
+        for _ in range(30):
+            status, content = send(request)
+            if status != 503:
+                break
+            time.sleep(1)  # SQLite is busy
         assert status < 300, content
         return content
 
