@@ -7,21 +7,18 @@ arguments and get the rest from here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
 from uuid import UUID
 
 from prefect import get_client, get_run_logger
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import StateType
 
 from dda_core.aws.clients import AwsClients
 from dda_core.aws.tags import Maker
 from dda_core.runs.ledger import Ledger
-from dda_core.runs.liveness import Resumption
 from dda_core.runs.retry_class import retry_class_of
 from dda_core.settings import Settings, load_settings, unknown_variables
 from dda_core.use_case import UseCase
@@ -30,9 +27,8 @@ from tasks.store.history import own_jobs_of
 from tasks.store.provenance import started_by
 from tasks.store.record import RecordWriter
 from tasks.store.refusals import REFUSED
-from tasks.store.run_states import ENDS, last_stop
+from tasks.store.run_states import last_stop, times_ended
 from tasks.store.tags import set_tags, tags_of
-from tasks.store.transitions import resumption
 from tasks.store.ui_links import run_link
 from tasks.store.use_cases import load_use_case
 
@@ -141,15 +137,6 @@ async def begin_run(use_case: str, flow_run_id: str, record: RecordWriter) -> Ru
         created_by=started_by(flow_run),
         record=record,
     )
-
-
-def times_ended(states: Sequence[State[Any]]) -> int:
-    """How often a run with these states, oldest first, has ended.
-
-    A crash after which the run was restarted does not count as an end; one after which it was retried does.
-    """
-    retried = sum(resumption(before, after) is Resumption.RETRIED for before, after in pairwise(states))
-    return retried + sum(state.type in ENDS for state in states)
 
 
 def warn() -> Callable[[str], None]:

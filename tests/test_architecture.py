@@ -116,7 +116,7 @@ def test_no_modules_import_each_other_in_a_cycle():
     assert cycle(arrows) == []
 
 
-@pytest.mark.parametrize("part", ["dda_core"])
+@pytest.mark.parametrize("part", ["dda_core", "tasks"])
 def test_no_folders_import_each_other_in_a_cycle(part: str):
     arrows = arrows_between_folders(part)
     assert len(arrows) > 5

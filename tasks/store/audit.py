@@ -15,11 +15,11 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterExpectedS
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from pydantic import BaseModel, ConfigDict
 
-from tasks.run import times_ended
 from tasks.store.approvals import decision_of
 from tasks.store.history import training_job_of
 from tasks.store.provenance import person_of, trigger_of
 from tasks.store.queries import every_run
+from tasks.store.run_states import times_ended
 from tasks.store.use_cases import block_name
 
 _AT_ONCE = 8

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 from prefect import get_client
 from prefect.client.schemas.objects import State, StateType
 
+from dda_core.runs.liveness import Resumption
+from tasks.store.transitions import resumption
+
 ENDS = (StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED)
+
+
+def times_ended(states: Sequence[State[Any]]) -> int:
+    """How often a run with these states, oldest first, has ended.
+
+    A crash after which the run was restarted does not count as an end; one after which it was retried does.
+    """
+    retried = sum(resumption(before, after) is Resumption.RETRIED for before, after in pairwise(states))
+    return retried + sum(state.type in ENDS for state in states)
 
 
 def last_stop(states: Sequence[State[Any]]) -> StateType | None:

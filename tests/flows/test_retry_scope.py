@@ -15,8 +15,8 @@ from dda_core.runs.liveness import Resumption
 from dda_core.runs.status import RunStatus, TargetStatus
 from deployments.local.aws.control import add_job
 from tasks.retry_scope import order_of, retry_tags
-from tasks.run import times_ended
 from tasks.store.history import history_of, runs_of
+from tasks.store.run_states import times_ended
 from tasks.store.transitions import transition_id
 from tests.flows.conftest import Pipeline
 

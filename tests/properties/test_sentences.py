@@ -41,9 +41,9 @@ from dda_core.settings import Settings
 from tasks.operations.crash_reversal import reverse_crashes
 from tasks.operations.liveness_probes import _own_crashes
 from tasks.operations.retries import failed_targets
-from tasks.run import times_ended
 from tasks.store.history import JobRun, _writings
 from tasks.store.refusals import REFUSED
+from tasks.store.run_states import times_ended
 from tasks.store.transitions import SILENT_NAME, retry_id, transition_id
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

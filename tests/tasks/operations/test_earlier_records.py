@@ -10,7 +10,7 @@ from dda_core.runs.liveness import CrashKind
 from dda_core.runs.retry_class import RetryClass
 from tasks.operations.liveness_probes import _own_crashes
 from tasks.operations.retries import failed_targets
-from tasks.run import times_ended
+from tasks.store.run_states import times_ended
 from tasks.store.transitions import crash_kind
 from tests.fixtures.earlier_records import EarlierRun, EarlierServer, earlier_runs
 
