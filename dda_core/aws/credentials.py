@@ -32,7 +32,8 @@ def check_credentials(credentials: Credentials | None) -> None:
             where = "environment" if credentials.method == "env" else credentials.method.replace("-", " ")
             raise ConfigurationError(
                 f"the {name} of the {where} contains a space, a line break or another character that AWS credentials "
-                f"never contain. Set it again without it."
+                f"never contain",
+                remedy="Set it again without it.",
             )
 
 

@@ -10,15 +10,13 @@ from prefect import get_client
 
 from dda_core.exceptions import DdaError, UsageError
 from dda_core.pages.overview import OverviewRow, in_order
-from dda_core.runs.history import HistoryRow
 from dda_core.runs.status import RunStatus, run_status
 from dda_core.runs.view import RunView
-from dda_core.sanitise import unmasked
 from dda_core.use_case import UseCase
 from deployments.services.runs import prefect_errors
 from deployments.services.trained_jobs import is_trained, newly_trained
 from tasks.operations.overview import jobs_with_runs, stored_rows
-from tasks.store.history import JobRun, history_of, runs_of, view_of_runs
+from tasks.store.history import JobRun, runs_of, view_of_runs
 from tasks.store.use_cases import block_name, load_use_case, use_case_names
 
 
@@ -74,11 +72,11 @@ async def check_known(training_job: str, use_case: str | None = None) -> None:
     if there:
         return
     of = f" of use case {use_case!r}" if use_case else ""
-    unasked = f" Not asked: {'; '.join(silent)}." if silent else ""
+    unasked = f"Not asked: {'; '.join(silent)}. " if silent else ""
     raise UsageError(
         f"training job {training_job!r} is unknown: it has no run{of}, and AWS has no such training job in the "
-        f"accounts of the use cases {', '.join(sorted(use_cases)) or '(none is registered)'}.{unasked} Check the "
-        f"name; `dda status` lists the known ones."
+        f"accounts of the use cases {', '.join(sorted(use_cases)) or '(none is registered)'}",
+        remedy=f"{unasked}Check the name; `dda status` lists the known ones.",
     )
 
 
@@ -89,29 +87,6 @@ async def _loadable(names: Sequence[str]) -> dict[str, UseCase]:
         with suppress(DdaError):
             found[name] = await load_use_case(name)
     return found
-
-
-async def read_history(training_job: str, use_case: str | None = None) -> list[HistoryRow]:
-    """Every attempt of every target of a training job, oldest first.
-
-    Raises:
-        PrefectUnreachable: there is no server to ask.
-    """
-    runs = await read_runs(training_job, use_case)
-    accounts = {}
-    with prefect_errors():
-        for name in {run.use_case for run in runs if run.use_case}:
-            with suppress(DdaError):
-                accounts[name] = (await load_use_case(name)).account_id
-    owners = {str(run.run.id): accounts.get(run.use_case or "") for run in runs}
-    return [_whole(row, owners[row.flow_run_id]) for row in history_of(runs)]
-
-
-def _whole(row: HistoryRow, account_id: str | None) -> HistoryRow:
-    """The row with the account id, which artifacts mask, put back."""
-    if account_id is None:
-        return row
-    return row.model_copy(update={name: unmasked(value, account_id) for name, value in row if type(value) is str})
 
 
 async def read_runs(training_job: str, use_case: str | None = None) -> list[JobRun]:
