@@ -291,7 +291,14 @@ class PlayedRuns:
         return self.world.wait(self.world.client.read_flow_run(run.id))
 
     def written(self) -> list[JobRun]:
-        """The records of this example's runs; another example may have used the same name on this server."""
+        """The records of this example's runs; another example may have used the same name on this server.
+
+        A process writes at most once a second. What it knows by now is written first, so that what is read is as old
+        as the ledgers and not as old as the last write.
+        """
+        for run in self.runs:
+            if run.alive and (record := self.world.records.get(run.id)):
+                assert record.write_now()
         ours = {run.id for run in self.runs}
         found = self.world.wait(runs_of(self.world.client, self.training_job))
         return [run for run in found if run.run.id in ours]
