@@ -30,6 +30,7 @@ class LocalAws:
     def __init__(self, settings: AwsSettings, endpoint_url: str | None) -> None:
         self.settings = settings
         self.endpoint_url = endpoint_url
+        self._clients: dict[tuple[str, str], Any] = {}
 
     @property
     def faults(self) -> FaultBook:
@@ -59,8 +60,13 @@ class LocalAws:
         return {**CREDENTIALS, **url, "AWS_DEFAULT_REGION": self.settings.region}
 
     def client(self, service: str, region: str | None = None, **config: Any) -> Any:
-        """A boto3 client of it; ``config`` is passed to botocore's Config."""
-        return boto3_client(service, self.endpoint_url, region or self.settings.region, **config)
+        """A boto3 client of it: the same one at every call, or a new one with ``config`` for botocore's Config."""
+        region = region or self.settings.region
+        if config:
+            return boto3_client(service, self.endpoint_url, region, **config)
+        if (service, region) not in self._clients:
+            self._clients[service, region] = boto3_client(service, self.endpoint_url, region)
+        return self._clients[service, region]
 
     def train(
         self,
