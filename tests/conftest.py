@@ -83,6 +83,8 @@ def prefect_server() -> Iterator[None]:
     patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE", "100")
     patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL", "2")
     patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    # An eighth of the CPU time; tests of what automations do have a server of their own.
+    patch.setenv("PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED", "false")
     patch.setenv("PREFECT_LOGGING_LEVEL", "WARNING")
     # Prefect's client creates an SSL context each time, a third of the time of a flow in these tests.
     patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
