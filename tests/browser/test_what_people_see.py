@@ -198,7 +198,7 @@ def test_a_person_starts_two_targets_from_the_form(person: Person, tmp_path: Pat
 
     # The table soon appears under the training job's name.
     artifact = person.artifact("targets-cap-inspection-3")
-    assert time.monotonic() - began < 30, "15 s where the machine does nothing else"
+    assert time.monotonic() - began < 90, "15 s where the machine does nothing else"
     run = person.api(f"flow_runs/{run_id}")
     assert run["name"] == "cap-inspection-3"
     assert run["parameters"]["targets"] == ["arm64-cpu", "x86_64-cpu"]

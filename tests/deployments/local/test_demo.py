@@ -23,10 +23,10 @@ def test_an_interrupted_demo_leaves_no_processes(tmp_path: Path) -> None:
         demo = subprocess.Popen(
             [PYTHON, "-m", "deployments.local.demo", "--dir", str(directory)], stdout=written, stderr=written
         )
-    until(lambda: "compiling" in output.read_text(), 120)
+    until(lambda: "compiling" in output.read_text(), 300)
     assert set(processes_of(directory).values()) >= {"aws", "prefect-server", "prefect-worker"}
     demo.send_signal(signal.SIGTERM)
-    assert demo.wait(60) == 130, output.read_text()
+    assert demo.wait(120) == 130, output.read_text()
     assert processes_of(directory) == {}
     assert not (directory / "local.json").exists()
 
